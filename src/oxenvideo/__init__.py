@@ -1,0 +1,1 @@
+"""Make videos with Oxen.ai from a notebook."""
