@@ -1,0 +1,1 @@
+"""The local preview: drawing, sound and encoding of a procedural video."""

@@ -1,0 +1,85 @@
+"""Repositories' files on disk: one tree a user, and no path out of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from oxenvideo.server.errors import ApiError, invalid, not_found
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+BRANCH = "main"
+
+
+class Repos:
+    """The repositories under a directory, `<user>/<namespace>/<repository>/<branch>/<path>`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, user: str, namespace: str, repo: str) -> None:
+        """Make an empty repository; 409 where it exists."""
+        path = self._repo(user, namespace, repo)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir()
+        except FileExistsError:
+            detail = f"The repository {namespace}/{repo} exists already."
+            raise ApiError(409, "resource_already_exists", detail) from None
+
+    def write(self, user: str, namespace: str, repo: str, branch: str, path: str, content: BinaryIO) -> None:
+        """Store a file in a repository that exists, in place of the one it may have there."""
+        if not self._repo(user, namespace, repo).is_dir():
+            raise not_found()
+        target = self._file(user, namespace, repo, branch, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            with part.open("wb") as file:
+                shutil.copyfileobj(content, file)
+            os.replace(part, target)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def link(self, user: str, namespace: str, repo: str, path: str, source: Path) -> None:
+        """Store a result in a repository, which is made where it is missing."""
+        target = self._file(user, namespace, repo, BRANCH, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+
+    def find(self, user: str, namespace: str, repo: str, branch: str, path: str) -> Path:
+        """Return the file; 404 where there is none."""
+        target = self._file(user, namespace, repo, branch, path)
+        if not target.is_file():
+            raise not_found()
+        return target
+
+    def check(self, user: str, namespace: str, repo: str | None, directory: str | None) -> None:
+        """Raise where a result could not be stored at this place."""
+        self._repo(user, namespace, repo or "any")
+        if directory:
+            _parts(directory)
+
+    def _repo(self, user: str, namespace: str, repo: str) -> Path:
+        for name in (namespace, repo):
+            if not _NAME.fullmatch(name):
+                raise invalid(f"{name!r} is not a name of a namespace or repository.")
+        return self._root / user / namespace / repo
+
+    def _file(self, user: str, namespace: str, repo: str, branch: str, path: str) -> Path:
+        return self._repo(user, namespace, repo).joinpath(*_parts(branch), *_parts(path))
+
+
+def _parts(path: str) -> list[str]:
+    parts = [part for part in path.split("/") if part]
+    if not parts or any(part.startswith(".") or "\\" in part or "\0" in part or ":" in part for part in parts):
+        raise invalid(f"{path!r} is not a path inside a repository.")
+    return parts
