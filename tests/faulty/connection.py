@@ -20,7 +20,7 @@ class Incoming:
         self.keep_alive = True
         self._parser = h11.Connection(h11.SERVER)
 
-    async def head(self, request_number: int) -> Request | None:
+    async def head(self) -> Request | None:
         """The next request without its body; None when the client has left."""
         rest, _ = self._parser.trailing_data
         self._parser = h11.Connection(h11.SERVER)
@@ -34,7 +34,7 @@ class Incoming:
         target = urlsplit(event.target.decode())
         method, path = event.method.decode(), unquote(target.path)
         query = dict(parse_qsl(target.query, keep_blank_values=True))
-        return Request(request_number, self.number, method, path, query, headers, route_of(method, path))
+        return Request(self.number, method, path, query, headers, route_of(method, path))
 
     async def body(self) -> bytes:
         """The body of the request whose head was read last."""

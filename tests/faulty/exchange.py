@@ -21,8 +21,7 @@ CHUNK = 64 * 1024
 class Request:
     """A request as it was received."""
 
-    number: int
-    connection: int
+    connection: int  # its number, counted from 1
     method: str
     path: str
     query: dict[str, str]
@@ -75,7 +74,7 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-@dataclass
+@dataclass(eq=False)
 class Subscription:
     """One open event stream: what is to be told on it."""
 
