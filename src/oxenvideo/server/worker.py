@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from oxenvideo.server import renderers
+from oxenvideo.server import checks, renderers
 
 NICENESS = 15
 MAX_MESSAGE = 2000
@@ -24,7 +24,10 @@ def main(spec: str) -> None:
         os.nice(NICENESS)  # a rendering server must not be felt in the notebook
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # whatever prints must not be taken for an answer
+    # jsonschema looks for an optional checker of IRIs that takes a second to load and is never asked for here.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     renderer = renderers.load(spec)
+    checks.load()
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
@@ -41,7 +44,10 @@ def _read_jobs(jobs: SimpleQueue[str]) -> None:
 def _render(renderer: renderers.Renderer, message: dict[str, Any]) -> dict[str, Any]:
     path = Path(message["path"])
     try:
-        done = renderer.render(renderers.Job.from_json(message["job"]), path)
+        job = renderers.Job.from_json(message["job"])
+        if problem := checks.run_problem(job.model, job.parameters):
+            raise renderers.RenderError(problem)
+        done = renderer.render(job, path)
     except renderers.RenderError as error:
         path.unlink(missing_ok=True)
         return {"error": str(error)[:MAX_MESSAGE]}

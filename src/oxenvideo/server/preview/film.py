@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from oxenvideo.server import checks
 from oxenvideo.server.preview import encode
-from oxenvideo.server.renderers import Job, Rendered, RenderError
+from oxenvideo.server.renderers import Job, Rendered
 
 
 def render(job: Job, path: Path) -> Rendered:
     """Write the preview of a job."""
-    if problem := checks.prompt_problem(job.model, job.parameters):
-        raise RenderError(problem)
     duration = int(job.parameters.get("duration") or 5)
     width, height = {"9:16": (720, 1280), "1:1": (720, 720)}.get(str(job.parameters.get("aspect_ratio")), (1280, 720))
 
