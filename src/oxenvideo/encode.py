@@ -1,0 +1,173 @@
+"""Pictures and clips that live in Python objects, as the bytes of a file; and what kind of file bytes are."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from oxenvideo.errors import ConfigurationError, InvalidRequest
+
+SNIFF_BYTES = 64
+"""How much of a file's beginning ``sniff`` wants to see."""
+
+EXTENSIONS = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/bmp": "bmp",
+    "image/tiff": "tiff",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "video/x-msvideo": "avi",
+    "audio/wav": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp4": "m4a",
+    "audio/aac": "aac",
+    "audio/flac": "flac",
+    "audio/ogg": "ogg",
+}
+"""The file extension of each media type known here."""
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"\xff\xf2", "audio/mpeg"),
+    (b"\xff\xf1", "audio/aac"),
+    (b"\xff\xf9", "audio/aac"),
+)
+_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+_ISO_BRANDS = {
+    b"qt  ": "video/quicktime",
+    b"M4A ": "audio/mp4",
+    b"M4B ": "audio/mp4",
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"mif1": "image/heic",
+}
+
+
+def sniff(head: bytes) -> str | None:
+    """The media type that the first bytes of a file show, or None where they show none known here."""
+    if head[:4] == b"RIFF":
+        return _RIFF.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return _ISO_BRANDS.get(head[8:12], "video/mp4")
+    return next((mime for magic, mime in _MAGIC if head.startswith(magic)), None)
+
+
+def encode(value: Any, kind: str) -> bytes | None:
+    """PNG bytes of a PIL image, NumPy array or matplotlib figure, MP4 bytes of a stack of frames; None for the rest.
+
+    The libraries are never imported for the question: an object of theirs exists only where they are loaded.
+    """
+    if _is(value, "PIL.Image", "Image"):
+        return _png_of_pil(value)
+    if _is(value, "matplotlib.figure", "Figure"):
+        buffer = io.BytesIO()
+        value.savefig(buffer, format="png")
+        return buffer.getvalue()
+    if _is(value, "numpy", "ndarray"):
+        return mp4(value) if kind == "video" else png(value)
+    return None
+
+
+def _is(value: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(value, getattr(loaded, name))
+
+
+def _png_of_pil(image: Any) -> bytes:
+    if image.mode not in {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}:
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def png(array: Any) -> bytes:
+    """PNG bytes of an array of pixels: H×W, H×W×1, H×W×3 or H×W×4, as uint8, bool, or floats from 0 to 1."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in {1, 3, 4} or 0 in array.shape:
+        raise InvalidRequest(
+            f"A NumPy array of shape {array.shape} is no picture: use (height, width), (height, width, 3) or "
+            "(height, width, 4)."
+        )
+    pixels = _as_bytes(array)
+    height, width, channels = pixels.shape
+    # Filter 2 (up): each row as its difference from the one above, which deflates far better than raw rows.
+    rows = pixels.reshape(height, width * channels)
+    filtered = rows.copy()
+    filtered[1:] -= rows[:-1]
+    scanlines = b"".join(b"\x02" + row.tobytes() for row in filtered)
+    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(scanlines, 1)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
+def mp4(frames: Any, fps: int = 24) -> bytes:
+    """H.264 MP4 bytes of T×H×W×3 or T×H×W×4 frames at ``fps``; an odd last row or column is cut, as 4:2:0 needs even.
+
+    Raises ConfigurationError without PyAV.
+    """
+    if frames.ndim != 4 or frames.shape[3] not in {3, 4} or frames.shape[0] == 0 or min(frames.shape[1:3]) < 2:
+        raise InvalidRequest(
+            f"A NumPy array of shape {frames.shape} is no video: use (frames, height, width, 3), at least 2×2 pixels."
+        )
+    try:
+        import av
+    except ImportError:
+        raise ConfigurationError(
+            "A video from a NumPy array needs PyAV: pip install 'oxenvideo[local]', or give a file or a URL."
+        ) from None
+    pixels = _as_bytes(frames)
+    height, width = pixels.shape[1] // 2 * 2, pixels.shape[2] // 2 * 2
+    # +faststart rewrites the file when it is closed, which a memory buffer cannot do.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frames.mp4"
+        with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+            stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for picture in pixels[:, :height, :width, :3]:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.copy(order="C"), format="rgb24")))
+            container.mux(stream.encode())
+        return path.read_bytes()
+
+
+def _as_bytes(array: Any) -> Any:
+    """The pixels as uint8, from uint8, bool or floats from 0 to 1."""
+    kind = array.dtype.kind
+    if array.dtype == "uint8":
+        return array
+    if kind == "b":
+        return array.astype("uint8") * 255
+    if kind != "f":
+        raise InvalidRequest(f"A NumPy array of {array.dtype} is no picture: use uint8, or floats from 0 to 1.")
+    low, high = float(array.min()), float(array.max())
+    if not (low >= 0.0 and high <= 1.0):  # also false for NaN
+        raise InvalidRequest(f"A float picture must hold values from 0 to 1; this array goes from {low:g} to {high:g}.")
+    return (array * 255.0 + 0.5).astype("uint8")

@@ -1,0 +1,86 @@
+"""The body of a cell as one prompt or as shots, and shots as text again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oxenvideo.errors import InvalidRequest
+
+Shot = dict[str, Any]
+"""One shot of ``multi_prompt``: ``prompt``, and ``duration`` in whole seconds where it was given."""
+
+DEFAULT_DURATION = 5
+"""Seconds of a shot that names none, by the API's documentation of ``multi_prompt``."""
+
+_SEPARATOR = re.compile(r"^[ \t]*---[ \t]*$", re.MULTILINE)
+_DURATION = re.compile(r"\[\s*(\d+(?:[.,]\d+)?)\s*s?\s*\]\s*", re.IGNORECASE)
+
+
+def parse(body: str) -> str | list[Shot]:
+    """The prompt, or, where lines of only ``---`` separate sections, the shots.
+
+    A section may begin with its length in seconds: ``[5s]``, ``[5 s]`` or ``[5]``. Raises InvalidRequest for an empty
+    section and for a length that is no whole number of seconds above 0.
+    """
+    sections = _SEPARATOR.split(body)
+    if len(sections) == 1:
+        return body.strip()
+    return [_shot(section.strip(), number, len(sections)) for number, section in enumerate(sections, start=1)]
+
+
+def _shot(text: str, number: int, total: int) -> Shot:
+    length = _DURATION.match(text)
+    prompt = text[length.end() :] if length else text
+    if not prompt:
+        raise InvalidRequest(
+            f"Shot {number} of {total} has no prompt: write one between the --- lines, or drop a --- line."
+        )
+    if length is None:
+        return {"prompt": prompt}
+    if not length[1].isdigit() or int(length[1]) == 0:
+        raise InvalidRequest(f"Shot {number} lasts [{length[1]}s]: use whole seconds from 1, such as [5s].")
+    return {"prompt": prompt, "duration": int(length[1])}
+
+
+def of(values: Sequence[Any]) -> list[Shot]:
+    """Shots from Python values: a text, a ``(text, seconds)`` pair, or a mapping as the API takes it."""
+    shots: list[Shot] = []
+    for number, value in enumerate(values, start=1):
+        match value:
+            case str():
+                shots.append({"prompt": value})
+            case Mapping():
+                shots.append(dict(value))
+            case (str(prompt), int(seconds)):
+                shots.append({"prompt": prompt, "duration": seconds})
+            case _:
+                raise InvalidRequest(
+                    f"Shot {number} is a {type(value).__name__}: give a text, a (text, seconds) pair or a dictionary."
+                )
+    return shots
+
+
+def render(shots: Sequence[Mapping[str, Any]]) -> str | None:
+    """The text that ``parse`` reads as these shots, or None where no text can say them."""
+    sections = []
+    for shot in shots:
+        seconds = shot.get("duration")
+        sections.append(f"[{seconds}s] {shot.get('prompt')}" if seconds is not None else str(shot.get("prompt")))
+    text = "\n---\n".join(sections)
+    try:
+        same = parse(text) == [dict(shot) for shot in shots]
+    except InvalidRequest:
+        same = False
+    return text if same else None
+
+
+def total_seconds(shots: Sequence[Mapping[str, Any]]) -> float:
+    """The seconds of all shots together, a shot without a length counting as the documented default."""
+    return sum(_seconds(shot) for shot in shots)
+
+
+def _seconds(shot: Mapping[str, Any]) -> float:
+    seconds = shot.get("duration", DEFAULT_DURATION) if isinstance(shot, Mapping) else DEFAULT_DURATION
+    return seconds if isinstance(seconds, (int, float)) else DEFAULT_DURATION
