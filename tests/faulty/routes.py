@@ -95,7 +95,7 @@ class Routes:
             return refusal
         number = body.get("num_generations", 1)
         if not isinstance(number, int) or not 1 <= number <= 4:
-            return error(400, "num_generations must be an integer between 1 and 4", kind="invalid_params")
+            return error(400, "num_generations must be an integer between 1 and 4")
         jobs = [self.model.create(body) for _ in range(number)]
         for job in jobs:
             self._created(job)
@@ -217,7 +217,14 @@ class Routes:
         if name in self.uploads:
             return error(409, "The repository exists already", kind="resource_already_exists")
         self.uploads[name] = b""
-        return json_reply({"status": "success", "repository": {"name": name, "namespace": "tester"}}, 201)
+        return json_reply(
+            {
+                "status": "success",
+                "status_message": "resource_created",
+                "repository": {"name": name, "namespace": "tester"},
+            },
+            201,
+        )
 
 
 def _object(request: Request) -> dict[str, Any] | None:

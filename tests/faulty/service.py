@@ -245,9 +245,11 @@ class FaultyService:
         except Exception as mistake:
             self.errors.append(mistake)
         finally:
-            self.connections_open -= 1
-            self._writers.discard(writer)
             writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._writers.discard(writer)
+            self.connections_open -= 1
 
     async def _exchange(self, incoming: Incoming, writer: asyncio.StreamWriter) -> bool:
         """Take one request; False when the connection is at its end."""
