@@ -1,1 +1,145 @@
-"""Make videos with Oxen.ai from a notebook."""
+"""Make videos with Oxen.ai from a notebook: ``%load_ext oxenvideo``, then ``%%oxenvideo``; or the functions here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from oxenvideo.api import (
+        attach,
+        configure,
+        current_session,
+        generate,
+        history,
+        models,
+        panel,
+        resume,
+        submit,
+        submit_batch,
+    )
+    from oxenvideo.batch import Batch
+    from oxenvideo.client import Client
+    from oxenvideo.errors import (
+        ConfigurationError,
+        CostLimitExceeded,
+        DownloadFailed,
+        GenerationCancelled,
+        GenerationFailed,
+        InvalidRequest,
+        OutcomeUnknown,
+        OxenVideoError,
+        ServiceError,
+        UnknownModel,
+        WaitTimeout,
+    )
+    from oxenvideo.files import recall
+    from oxenvideo.generation import Generation
+    from oxenvideo.request import VideoRequest
+    from oxenvideo.session import Session
+    from oxenvideo.state import Status
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Loaded when it is first used: `%load_ext` costs milliseconds, and no HTTP client.
+_HOME = {
+    **dict.fromkeys(
+        (
+            "attach",
+            "configure",
+            "generate",
+            "history",
+            "models",
+            "panel",
+            "resume",
+            "current_session",
+            "submit",
+            "submit_batch",
+        ),
+        "oxenvideo.api",
+    ),
+    **dict.fromkeys(
+        (
+            "ConfigurationError",
+            "CostLimitExceeded",
+            "DownloadFailed",
+            "GenerationCancelled",
+            "GenerationFailed",
+            "InvalidRequest",
+            "OutcomeUnknown",
+            "OxenVideoError",
+            "ServiceError",
+            "UnknownModel",
+            "WaitTimeout",
+        ),
+        "oxenvideo.errors",
+    ),
+    "Batch": "oxenvideo.batch",
+    "Client": "oxenvideo.client",
+    "Generation": "oxenvideo.generation",
+    "Session": "oxenvideo.session",
+    "Status": "oxenvideo.state",
+    "VideoRequest": "oxenvideo.request",
+    "recall": "oxenvideo.files",
+}
+
+__all__ = [  # noqa: RUF022 - in the order in which a reader meets them
+    "submit",
+    "submit_batch",
+    "generate",
+    "attach",
+    "resume",
+    "history",
+    "models",
+    "panel",
+    "recall",
+    "configure",
+    "current_session",
+    "Generation",
+    "Batch",
+    "Status",
+    "VideoRequest",
+    "Client",
+    "Session",
+    "OxenVideoError",
+    "ConfigurationError",
+    "CostLimitExceeded",
+    "DownloadFailed",
+    "GenerationCancelled",
+    "GenerationFailed",
+    "InvalidRequest",
+    "OutcomeUnknown",
+    "ServiceError",
+    "UnknownModel",
+    "WaitTimeout",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'oxenvideo' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register the magics; called by ``%load_ext oxenvideo``, any number of times."""
+    from oxenvideo.notebook.extension import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Take back all that loading did; called by ``%unload_ext oxenvideo``."""
+    from oxenvideo.notebook.extension import unload
+
+    unload(shell)

@@ -1,0 +1,138 @@
+"""Where to send and with which key: arguments, then the environment, then Oxen's own credentials file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from oxenvideo.errors import ConfigurationError
+
+HUB = "https://hub.oxen.ai"
+LOCAL = "local"
+DEFAULT_MODEL = "kling-video-v2-6-pro-text-to-video"
+
+
+class Secret:
+    """An API key that prints as stars, so that it reaches no repr, log, traceback or notebook by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the one place that writes the Authorization header."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One service and the key for it; ``base_url`` is ``"local"`` for the embedded server."""
+
+    base_url: str
+    api_key: Secret | None = field(default=None, repr=False)
+    note: str | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this means the embedded server, started on demand."""
+        return self.base_url == LOCAL
+
+    @property
+    def host(self) -> str:
+        """Host and port as people write them, for messages."""
+        return "the embedded server" if self.is_local else urlsplit(self.base_url).netloc
+
+
+def credentials_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """The file in which the ``oxen`` command line tool and the ``oxenai`` package keep keys by host."""
+    home = environ.get("HOME") or str(Path.home())
+    return Path(home) / ".config" / "oxen" / "auth_config.toml"
+
+
+def key_from_file(host: str, path: Path) -> Secret | None:
+    """The key kept for ``host`` (host and port) in ``path``, or None; ConfigurationError where it does not parse."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"Cannot read the key file {path}: {error}. Mend it, or set OXEN_API_KEY.") from None
+    try:
+        hosts = tomllib.loads(text).get("host_configs", [])
+        for entry in hosts:
+            if entry.get("host") == host and entry.get("auth_token"):
+                return Secret(entry["auth_token"])
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
+        # The parser's message can quote the line, and the line can hold the key: say where, not what.
+        place = f" ({str(error).rpartition('(')[2]}" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise ConfigurationError(
+            f"The key file {path} does not parse{place}. Mend it with `oxen config --auth {host} TOKEN`, "
+            "or set OXEN_API_KEY."
+        ) from None
+    return None
+
+
+def normalize_base_url(text: str) -> str:
+    """A base URL without a trailing slash; ConfigurationError unless it is ``local`` or http(s) with a host."""
+    text = text.strip().rstrip("/")
+    if text == LOCAL:
+        return text
+    try:
+        parts = urlsplit(text)
+        port_ok = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_ok = urlsplit(""), False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
+        raise ConfigurationError(f"base_url {text!r} is no address: use https://host, http://host:port or 'local'.")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError("base_url must hold no user, password or query: give the key by OXEN_API_KEY.")
+    return text
+
+
+def resolve(
+    base_url: str | None = None,
+    api_key: str | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    credentials: Path | None = None,
+) -> Target:
+    """Decide where to send, and with which key.
+
+    The address: argument, ``OXEN_BASE_URL``, the hub. The key: argument, ``OXEN_API_KEY``, the credentials file's entry
+    for that host. With neither a key nor an address anywhere the embedded server is meant, and ``note`` says so.
+    Raises ConfigurationError where an address was chosen and no key is known for it.
+    """
+    address = base_url or environ.get("OXEN_BASE_URL") or None
+    chosen = normalize_base_url(address or HUB)
+    if chosen == LOCAL:
+        return Target(LOCAL, Secret(api_key) if api_key else None)
+    key = api_key or environ.get("OXEN_API_KEY") or None
+    file = credentials or credentials_path(environ)
+    secret = Secret(key) if key else key_from_file(urlsplit(chosen).netloc, file)
+    if secret is not None:
+        if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in secret.reveal()):
+            raise ConfigurationError("The API key holds a space or another character no key has: copy it again.")
+        return Target(chosen, secret)
+    if address is None:
+        return Target(
+            LOCAL,
+            note="No API key: using the embedded server (free local previews). Set OXEN_API_KEY to make real videos.",
+        )
+    raise ConfigurationError(
+        f"No API key for {urlsplit(chosen).netloc}: set OXEN_API_KEY, or run "
+        f"`oxen config --auth {urlsplit(chosen).netloc} TOKEN`."
+    )

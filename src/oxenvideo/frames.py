@@ -1,0 +1,83 @@
+"""Single pictures out of a video file, by PyAV (the ``local`` extra)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oxenvideo.errors import ConfigurationError, InvalidRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def _av() -> Any:
+    try:
+        import av
+        import PIL.Image  # noqa: F401 - what frames are given as
+    except ImportError:
+        raise ConfigurationError("Reading frames needs: pip install 'oxenvideo[local]'") from None
+    return av
+
+
+def duration_of(path: Path) -> float:
+    """Seconds that the video lasts."""
+    with _av().open(str(path)) as container:
+        return _seconds(container)
+
+
+def _seconds(container: Any) -> float:
+    stream = container.streams.video[0]
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1_000_000
+
+
+def frame_at(path: Path, t: float) -> Image:
+    """The picture shown at ``t`` seconds; negative counts from the end. InvalidRequest outside of the video."""
+    with _av().open(str(path)) as container:
+        length = _seconds(container)
+        at = t + length if t < 0 else t
+        if not 0 <= at <= length:
+            raise InvalidRequest(f"There is no frame at {t:g} s: {path.name} lasts {length:g} s.")
+        return _picture(container, at)
+
+
+def last_frame(path: Path) -> Image:
+    """The last picture."""
+    with _av().open(str(path)) as container:
+        return _picture(container, None)
+
+
+def _picture(container: Any, at: float | None) -> Image:
+    """The last frame that begins at or before ``at`` seconds, or the very last one."""
+    stream = container.streams.video[0]
+    start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    wanted = start + (_seconds(container) if at is None else at)
+    container.seek(int(max(0.0, wanted - 0.001) / stream.time_base), stream=stream, backward=True)
+    chosen = None
+    for frame in container.decode(stream):
+        if chosen is not None and at is not None and frame.time > wanted + 1e-6:
+            break
+        chosen = frame
+    if chosen is None:
+        raise InvalidRequest("The video has no frames.")
+    picture: Image = chosen.to_image()
+    return picture
+
+
+def poster(path: Path, *, width: int = 480, quality: int = 72, most: int = 24 * 1024) -> bytes | None:
+    """The first picture as a small JPEG (at most ``most`` bytes), or None where it cannot be read here."""
+    try:
+        picture = frame_at(path, 0.0)
+    except Exception:  # a poster is an ornament: without PyAV, or for an odd file, there is none
+        return None
+    picture = picture.convert("RGB")
+    picture.thumbnail((width, width))
+    while True:
+        out = io.BytesIO()
+        picture.save(out, "JPEG", quality=quality, optimize=True)
+        if out.tell() <= most or quality <= 20:
+            return out.getvalue() if out.tell() <= most else None
+        quality -= 15

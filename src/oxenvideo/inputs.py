@@ -1,0 +1,111 @@
+"""Media of a request as addresses that the service can read: data URIs, uploads, and other generations' results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from oxenvideo import media
+from oxenvideo.client import Client
+from oxenvideo.errors import BadRequest, GenerationEnded, InvalidRequest, OxenVideoError
+from oxenvideo.generation import Generation
+from oxenvideo.media import Media
+from oxenvideo.request import VideoRequest
+
+
+class UpstreamFailed(OxenVideoError):
+    """A generation that this one builds on did not succeed; this one was not sent."""
+
+
+def depends_on_others(request: VideoRequest) -> bool:
+    """Whether it builds on other generations, which may not have ended yet."""
+    return any(leaf.key is not None for _, leaf in media.walk(request.parameters))
+
+
+class Inputs:
+    """Resolves the media of requests for one service.
+
+    ``inline_limit`` is bytes of a file sent as a data URI; larger ones go to ``repository`` ("namespace/name"), or are
+    an error where there is none. ``fresh_url`` renews the result URL of a generation of the same service, or gives None
+    for one that lives elsewhere.
+    """
+
+    def __init__(
+        self,
+        open_client: Callable[[], Awaitable[Client]],
+        find: Callable[[str], Generation | None],
+        fresh_url: Callable[[Generation], Awaitable[str | None]],
+        *,
+        inline_limit: int,
+        repository: str | None,
+    ) -> None:
+        self._open = open_client
+        self._find = find
+        self._fresh_url = fresh_url
+        self._inline_limit = inline_limit
+        self._repository = repository
+
+    async def resolve(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
+        """The request with every Media replaced by text; ``waiting`` is told whose end is waited for.
+
+        Raises UpstreamFailed, InvalidRequest, or what an upload raises.
+        """
+        leaves = [leaf for _, leaf in media.walk(request.parameters)]
+        if not leaves:
+            return request
+        upstream = {id(leaf): self._upstream(leaf) for leaf in leaves if leaf.key is not None}
+        for generation in upstream.values():
+            if not generation.state.is_settled:
+                waiting(generation.name or generation.request.model)
+            try:
+                await generation.wait_async()
+            except (GenerationEnded, OxenVideoError) as error:
+                name = generation.name or "the generation it builds on"
+                raise UpstreamFailed(f"Not sent, because {name} gave no video: {error}") from None
+        texts = {id(leaf): await self._address(leaf, upstream.get(id(leaf))) for leaf in leaves}
+        return request.with_(parameters=media.replace(request.parameters, lambda leaf: texts[id(leaf)]))
+
+    def _upstream(self, leaf: Media) -> Generation:
+        found: Any = leaf.generation if leaf.generation is not None else self._find(leaf.key or "")
+        if not isinstance(found, Generation):
+            raise UpstreamFailed("Not sent, because the generation it builds on is not known here any more.")
+        return found
+
+    async def _address(self, leaf: Media, upstream: Generation | None) -> str:
+        if leaf.url is not None:
+            return leaf.url
+        if upstream is not None:
+            if leaf.part == "video" and (url := await self._fresh_url(upstream)) is not None:
+                return url
+            leaf = await asyncio.to_thread(_taken_from, upstream, leaf)
+        size = leaf.size or 0
+        if size <= self._inline_limit:
+            return await asyncio.to_thread(leaf.data_uri)
+        if self._repository is None:
+            raise InvalidRequest(
+                f"{leaf.label} is {size / 1e6:.1f} MB, more than the {self._inline_limit / 1e6:.0f} MB that are sent inline: "
+                "give a URL, or name an Oxen repository for uploads with oxenvideo.configure(media_repo='namespace/name')."
+            )
+        return await self._upload(leaf, self._repository)
+
+    async def _upload(self, leaf: Media, repository: str) -> str:
+        namespace, _, name = repository.partition("/")
+        client = await self._open()
+        content = await asyncio.to_thread(leaf.read)
+        mime = leaf.mime or "application/octet-stream"
+        file = f"oxenvideo/{leaf.sha256}.{mime.rpartition('/')[2]}"
+        try:
+            await client.create_repository(namespace, name)
+        except BadRequest as error:
+            if error.status_code != 409:  # it exists already
+                raise
+        return await client.upload(namespace, name, file, content, mime=mime, message=f"Input {leaf.label}")
+
+
+def _taken_from(generation: Generation, leaf: Media) -> Media:
+    if leaf.part == "video":
+        if generation.path is None:
+            raise UpstreamFailed("Not sent, because the video it builds on has not been downloaded.")
+        return Media(leaf.kind, path=generation.path)
+    return Media.of(generation.last_frame(), "image")

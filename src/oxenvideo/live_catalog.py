@@ -1,0 +1,55 @@
+"""The service's own catalogue over the bundled one: cached on disk, refreshed in the background, never waited for."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oxenvideo.catalog import Catalog, bundled, from_service, load_cache, store_cache
+from oxenvideo.config import Target
+from oxenvideo.errors import OxenVideoError
+
+if TYPE_CHECKING:
+    from oxenvideo.channel import Channel
+    from oxenvideo.engine import Engine
+
+_AGE = 24 * 3600.0  # seconds after which the service is asked for its models again
+_PATIENCE = 5.0  # seconds that a person waits for the service's list before the known one is used
+
+
+class LiveCatalog:
+    """The models of one service, as far as they are known."""
+
+    def __init__(self, engine: Engine, target: Target, directory: Path) -> None:
+        self._engine = engine
+        self._target = target
+        self._path = directory / f"{hashlib.sha256(target.base_url.encode()).hexdigest()[:16]}.json"
+        self._catalog: Catalog | None = None
+        self._asked = False
+
+    def known(self) -> Catalog:
+        """What is known now. The first call has an old or missing copy renewed in the background."""
+        if self._catalog is None:
+            cached = None if self._target.is_local else load_cache(self._path)
+            self._catalog = bundled().merge(cached.catalog) if cached else bundled()
+            fresh = cached is not None and time.time() - cached.fetched_at < _AGE
+            if not fresh and not self._target.is_local and not self._asked:
+                self._asked = True
+                self._engine.spawn(self._renew, self._target)
+        return self._catalog
+
+    def refresh(self) -> None:
+        """Ask the service now and wait for it; where it does not answer, what was known stays."""
+        try:
+            self._engine.ask(self._renew, self._target, _PATIENCE)
+        except OxenVideoError:
+            self.known()
+
+    async def _renew(self, channel: Channel) -> None:
+        payload = await (await channel.open()).models()
+        live = from_service(payload)
+        if live:
+            self._catalog = bundled().merge(live)
+            store_cache(self._path, payload)

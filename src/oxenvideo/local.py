@@ -1,0 +1,52 @@
+"""The embedded server as a service: started on demand, with a key that stays the same from one kernel to the next."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from pathlib import Path
+
+from oxenvideo.config import Secret
+from oxenvideo.errors import ConfigurationError
+from oxenvideo.server import background
+
+
+class LocalService:
+    """One embedded server for this kernel; its queue and its videos lie in ``data_dir`` and outlive it."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._lock = threading.Lock()
+        self._server: background.LocalServer | None = None
+        self._stopped = False
+
+    def start(self) -> tuple[str, Secret]:
+        """Start it, unless it runs, and return its address and key. Blocks until it listens."""
+        with self._lock:
+            if self._stopped:
+                raise ConfigurationError("The embedded server was shut down with this kernel.")
+            if self._server is None or self._server.process.poll() is not None:
+                try:
+                    self._server = background.launch(self._data_dir, api_key=_key(self._data_dir))
+                except background.LocalServerError as error:
+                    raise ConfigurationError(str(error)) from None
+            return self._server.base_url, Secret(self._server.api_key)
+
+    def stop(self) -> None:
+        """End it without waiting; it also ends by itself when this process does."""
+        self._stopped = True
+        if self._server is not None:
+            self._server.process.terminate()
+
+
+def _key(data_dir: Path) -> str:
+    """The key of this user's embedded server. It stays, because a job is visible only under the key that made it."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    path = data_dir / "key"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()

@@ -1,0 +1,19 @@
+"""Which notebook this kernel belongs to, as far as front ends tell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def notebook_path() -> str | None:
+    """The notebook's path: from Jupyter's server, or VS Code; else the working directory stands for it."""
+    for name in ("JPY_SESSION_NAME", "__vsc_ipynb_file__"):
+        if value := os.environ.get(name):
+            return value
+    import sys
+
+    main = sys.modules.get("__main__")
+    if (told := getattr(main, "__vsc_ipynb_file__", None)) is not None:
+        return str(told)
+    return str(Path.cwd())

@@ -1,0 +1,259 @@
+"""Session: settings, catalogue, journal and engine together; what the package's functions act on."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from oxenvideo import config, earlier, files, price
+from oxenvideo.batch import Batch
+from oxenvideo.catalog import Catalog, Model
+from oxenvideo.config import Secret, Target
+from oxenvideo.earlier import HistoryRow
+from oxenvideo.engine import Engine, Limits, Setup
+from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
+from oxenvideo.generation import Generation
+from oxenvideo.journal import Journal
+from oxenvideo.live_catalog import LiveCatalog
+from oxenvideo.request import Built, VideoRequest, build
+from oxenvideo.state import State
+from oxenvideo.submit import Submission
+from oxenvideo.watch import Pace
+
+
+def default_data_dir() -> Path:
+    """Where the journal, cached catalogues and the embedded server's data lie: ``OXENVIDEO_DATA_DIR`` or the user's."""
+    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be configured. ``max_cost`` is US dollars for one submit; ``poll_interval`` seconds between lists."""
+
+    base_url: str | None = None
+    api_key: Secret | None = field(default=None, repr=False)
+    model: str = config.DEFAULT_MODEL
+    data_dir: Path = field(default_factory=default_data_dir)
+    download_dir: Path = Path("videos")
+    download: bool = True
+    max_cost: Decimal | None = None
+    media_repo: str | None = None
+    poll_interval: float | None = None
+    pace: Pace = field(default_factory=Pace)
+    limits: Limits = field(default_factory=Limits)
+    timeout: float = 30.0
+
+    def changed(self, **options: Any) -> Settings:
+        """These settings with some replaced; ConfigurationError names an unknown one."""
+        unknown = sorted(set(options) - set(self.__dataclass_fields__))
+        if unknown:
+            raise ConfigurationError(
+                f"There is no setting {unknown[0]!r}: use one of {', '.join(self.__dataclass_fields__)}."
+            )
+        if isinstance(options.get("api_key"), str):
+            options["api_key"] = Secret(options["api_key"])
+        for name in ("data_dir", "download_dir"):
+            if isinstance(options.get(name), str):
+                options[name] = Path(options[name]).expanduser()
+        if options.get("max_cost") is not None:
+            options["max_cost"] = Decimal(str(options["max_cost"]))
+        return replace(self, **options)
+
+
+class Session:
+    """Everything behind ``oxenvideo.submit`` and its siblings, as an object: tests and programs can have their own."""
+
+    def __init__(self, settings: Settings | None = None, *, notebook: str | None = None, **options: Any) -> None:
+        self.settings = (settings or Settings()).changed(**options)
+        self.journal = Journal(self.settings.data_dir / "journal.sqlite3", notebook=notebook)
+        pace = self.settings.pace
+        local_pace = replace(pace, poll=min(pace.poll, 1.0), first_poll=min(pace.first_poll, 0.3))
+        if self.settings.poll_interval is not None:
+            pace = replace(pace, poll=self.settings.poll_interval)
+            local_pace = replace(local_pace, poll=self.settings.poll_interval)
+        self.engine = Engine(
+            self.journal,
+            Setup(
+                data_dir=self.settings.data_dir,
+                pace=pace,
+                local_pace=local_pace,
+                limits=self.settings.limits,
+                download=self.settings.download,
+                download_dir=self.settings.download_dir,
+                media_repo=self.settings.media_repo,
+                client_timeout=self.settings.timeout,
+            ),
+        )
+        self._target: Target | None = None
+        self._live_catalog: LiveCatalog | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the engine; what is unfinished stays in the journal for ``resume``."""
+        self.engine.close()
+
+    @property
+    def target(self) -> Target:
+        """Where requests go, and with which key; ConfigurationError where that is not known."""
+        if self._target is None:
+            key = self.settings.api_key.reveal() if self.settings.api_key else None
+            self._target = config.resolve(self.settings.base_url, key)
+        return self._target
+
+    # Making videos
+
+    def request(self, prompt: str | None = None, *, model: str | None = None, **options: Any) -> Built:
+        """A checked request and its warnings; sends nothing. See ``request.build`` for the options."""
+        return build(prompt, model=model or self.settings.model, catalog=self.catalog, **options)
+
+    def submit(
+        self,
+        prompt: str | VideoRequest | None = None,
+        *,
+        name: str | None = None,
+        save_as: str | None = None,
+        max_cost: Decimal | float | None = None,
+        **options: Any,
+    ) -> Generation:
+        """Enqueue one video and return at once; see ``request.build`` for the options."""
+        request = prompt if isinstance(prompt, VideoRequest) else self.request(prompt, **options).request
+        if request.count != 1:
+            raise InvalidRequest(f"submit makes one video, not {request.count}: use submit_batch.")
+        return self.submit_batch([request], name=name, save_as=save_as, max_cost=max_cost)[0]
+
+    def submit_batch(
+        self,
+        requests: Sequence[VideoRequest | Mapping[str, Any]],
+        *,
+        name: str | None = None,
+        save_as: str | None = None,
+        max_cost: Decimal | float | None = None,
+        synchronous: bool = False,
+    ) -> Batch:
+        """Enqueue many and return at once. A request may be a VideoRequest or a dictionary of ``submit``'s arguments.
+
+        Nothing is sent unless every request is right and the whole stays within ``max_cost`` (US dollars).
+        """
+        made = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
+        if save_as is not None:
+            files.check_pattern(save_as)
+        target = self.target
+        self.check_cost(made, max_cost)
+        batch_key = uuid.uuid4().hex if sum(r.count for r in made) > 1 else None
+        submissions: list[Submission] = []
+        several = batch_key is not None
+        index = 0
+        for request in made:
+            for part in request.split(1) if synchronous else request.split():
+                generations = []
+                for _ in range(part.count):
+                    key, place = uuid.uuid4().hex, index if several else None
+                    generations.append(Generation(part, key=key, port=self.engine, name=name, index=place))
+                    index += 1
+                submissions.append(
+                    Submission(
+                        part,
+                        generations,
+                        synchronous=synchronous,
+                        batch=batch_key,
+                        position=len(submissions),
+                        save_as=save_as,
+                    )
+                )
+        everything = [g for s in submissions for g in s.generations]
+        now = time.time()
+        for generation in everything:
+            generation.put(State(submitted_at=now, fetching=self.settings.download))
+        self.engine.submit(target, submissions)
+        return Batch(everything, name=name, again=self.submit_batch)
+
+    def generate(self, prompt: str | VideoRequest | None = None, *, wait: bool = True, **options: Any) -> Generation:
+        """Make one video by the synchronous endpoint; blocks until it is here unless ``wait`` is false."""
+        kept = {name: options.pop(name) for name in ("name", "save_as", "max_cost") if name in options}
+        request = prompt if isinstance(prompt, VideoRequest) else self.request(prompt, **options).request
+        if request.count != 1:
+            raise InvalidRequest(f"generate makes one video, not {request.count}: use submit_batch.")
+        generation = self.submit_batch([request], synchronous=True, **kept)[0]
+        return generation.wait() if wait else generation
+
+    def estimate(self, request: VideoRequest) -> price.Estimate | None:
+        """What a request will cost in US dollars, None where the price is not known."""
+        model = self.catalog.get(request.model, None)
+        return price.estimate(model, request.parameters, request.count) if model is not None else None
+
+    def check_cost(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
+        """CostLimitExceeded where the estimates add up to more than ``max_cost``, or than the setting of that name."""
+        limit = self.settings.max_cost if max_cost is None else Decimal(str(max_cost))
+        if limit is None or self.target.is_local:
+            return
+        estimates = [self.estimate(r) for r in requests]
+        total = sum((e.total for e in estimates if e is not None), Decimal())
+        unknown = next((r.model for r, e in zip(requests, estimates, strict=True) if e is None), None)
+        if total > limit:
+            raise CostLimitExceeded(
+                f"This would cost {price.dollars(total)}, above the limit of {price.dollars(limit)}; nothing was sent."
+            )
+        if unknown is not None:
+            raise CostLimitExceeded(
+                f"The price of {unknown} is not known, so the limit of {price.dollars(limit)} cannot be kept; nothing was "
+                "sent. Take the limit away (max_cost) to send it."
+            )
+
+    # Models
+
+    @property
+    def catalog(self) -> Catalog:
+        """The models as far as they are known at this moment; never waits for the service."""
+        return self._catalog_of_target().known()
+
+    def models(self, words: str = "", *, input: str | None = None, refresh: bool = False) -> list[Model]:
+        """The video models whose id, name or summary has all ``words``, and that take ``input`` (text, image, ...).
+
+        ``refresh`` asks the service first, where it can be reached.
+        """
+        live = self._catalog_of_target()
+        if refresh:
+            live.refresh()
+        return live.known().search(words, input=input)
+
+    def _catalog_of_target(self) -> LiveCatalog:
+        if self._live_catalog is None:
+            self._live_catalog = LiveCatalog(self.engine, self.target, self.settings.data_dir / "models")
+        return self._live_catalog
+
+    # Earlier generations
+
+    def attach(self, generation_id: str, *, name: str | None = None) -> Generation:
+        """The Generation of an id, whoever submitted it; NotFound where the service does not know it."""
+        return earlier.attach(self.engine, self.target, generation_id, name)
+
+    def resume(self, *, everything: bool = False) -> list[Generation]:
+        """Bring back what is unfinished or undelivered: of this notebook, or ``everything`` of this user.
+
+        What was never sent is sent now; what may have been sent is looked for, not sent again. Work of other living
+        kernels is left to them.
+        """
+        return earlier.resume(self.engine, self.settings, None if everything else self.journal.notebook)
+
+    def unfinished(self) -> int:
+        """How many generations of this notebook ``resume`` would bring back."""
+        return len(earlier.open_entries(self.engine, self.journal.notebook))
+
+    def history(self, *, page: int = 1, page_size: int = 50) -> list[HistoryRow]:
+        """One page of the account's generations, newest first: the service's record, with cost, joined with ours."""
+        return earlier.history(self.engine, self.target, page, page_size)
