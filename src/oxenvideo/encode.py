@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -146,6 +145,8 @@ def mp4(frames: Any, fps: int = 24) -> bytes:
         ) from None
     pixels = _as_bytes(frames)
     height, width = pixels.shape[1] // 2 * 2, pixels.shape[2] // 2 * 2
+    import tempfile
+
     # +faststart rewrites the file when it is closed, which a memory buffer cannot do.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.mp4"

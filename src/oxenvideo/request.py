@@ -132,7 +132,7 @@ class VideoRequest:
         words = [repr(_cut(self.prompt, 60)), f"model={self.model!r}"]
         for key, value in self.preview(count=1).items():
             if key not in {"model", "prompt", "multi_prompt"}:
-                words.append(f"{key}={_cut(value if isinstance(value, str) else repr(value), 60)}")
+                words.append(f"{key}={_cut(repr(value), 60)}")
         if self.count != 1:
             words.append(f"count={self.count}")
         return f"VideoRequest({', '.join(words)})"
@@ -179,7 +179,7 @@ def build(
     Media may be a URL, a path, bytes, a PIL image, a NumPy array, a matplotlib figure or a Generation; ``image``,
     ``video`` and ``audio_ref`` also take a list of them. ``elements`` are pictures, or lists of a front and other
     views; ``shots`` are texts, ``(text, seconds)`` pairs or dictionaries; ``repo`` is "namespace/name[/directory]".
-    Every other keyword is a parameter of the model, and one that is None counts as not given.
+    Every other keyword is a parameter of the model. One that is None counts as not given, and so does a blank prompt.
 
     Raises UnknownModel and InvalidRequest. ``check=False`` sends what was given as it is, and without a catalogue only
     the API's own rules are checked.
@@ -188,7 +188,7 @@ def build(
     given = {name: value for name, value in parameters.items() if value is not None}
     fields = _fields(given, count, repo, namespace, response_format)
     checks.check_count(fields["count"])
-    if prompt is not None:
+    if prompt is not None and prompt.strip():
         given["prompt"] = prompt
     if shots is not None:
         given["multi_prompt"] = _shots_of(shots)

@@ -22,8 +22,9 @@ class Given:
     parameters: Mapping[str, Any]
 
     def has(self, name: str) -> bool:
-        """Whether the parameter was given and says something: not false, empty or null."""
-        return bool(self.parameters.get(name)) or self.parameters.get(name) == 0
+        """Whether the parameter was given and says something: not false, empty or null; 0 is a value."""
+        value = self.parameters.get(name)
+        return bool(value) or (value == 0 and value is not False)
 
     def on(self, name: str) -> bool:
         """Whether a switch was turned on by the request itself."""

@@ -14,7 +14,7 @@ Shot = dict[str, Any]
 DEFAULT_DURATION = 5
 """Seconds of a shot that names none, by the API's documentation of ``multi_prompt``."""
 
-_SEPARATOR = re.compile(r"^[ \t]*---[ \t]*$", re.MULTILINE)
+_SEPARATOR = re.compile(r"^[ \t]*---[ \t]*\r?$", re.MULTILINE)
 _DURATION = re.compile(r"\[\s*(\d+(?:[.,]\d+)?)\s*s?\s*\]\s*", re.IGNORECASE)
 
 

@@ -20,7 +20,10 @@ _WORDS: dict[str, Kind] = {
     "videos": "video",
     "audio": "audio",
     "audios": "audio",
+    "frame": "image",
+    "mask": "image",
 }
+_URL_WORDS = {"url", "urls", "uri", "uris"}
 _NOUN: dict[Kind, str] = {"image": "image", "video": "video", "audio": "sound"}
 
 
@@ -91,7 +94,7 @@ def place(
     filling = _Filling(model, catalog)
     if start_image is not None:
         filling.frame("start", leaf(start_image, "image"))
-    filling.pool("image", [leaf(image, "image") for image in images], has_end=end_image is not None)
+    filling.pool("image", [leaf(image, "image") for image in images])
     if end_image is not None:
         filling.frame("end", leaf(end_image, "image"))
     filling.pool("video", [leaf(video, "video") for video in videos])
@@ -149,7 +152,7 @@ class _Filling:
             what = "a start image" if role == "start" else "an end image"
             raise self._refusal(what, "image", lambda model: _has_frame(model, role))
 
-    def pool(self, kind: Kind, leaves: list[str | Media], has_end: bool = False) -> None:
+    def pool(self, kind: Kind, leaves: list[str | Media]) -> None:
         """Put media that are no frame into the slots that are left, a required single slot first."""
         if not leaves:
             return
@@ -160,10 +163,12 @@ class _Filling:
         targets = [slot for slot in targets if slot.many or slot.name not in self.parameters]
         singles = [slot for slot in targets if not slot.many]
         lists = [slot for slot in targets if slot.many]
-        if kind == "image" and not targets and not has_end:
+        if kind == "image" and not targets:
             singles = [slot for slot in self._all(kind, "start") if slot.name not in self.parameters]
+        # One medium alone goes to the plain slot where the list is only for references.
+        plainly = not lists or (len(leaves) == 1 and lists[0].role == "reference")
         for slot in singles:
-            if rest and (slot.name in required or not lists):
+            if rest and (slot.name in required or plainly):
                 self._set(slot, [rest.pop(0)])
         if rest and lists:
             slot = lists[0]
@@ -232,9 +237,10 @@ def _slot(name: str, spec: Mapping[str, Any]) -> Slot | None:
         return Slot(name, "image", "elements", many=True, alone=False)
     kind = next((_WORDS[word] for word in words if word in _WORDS), None)
     shapes = _shapes(spec)
-    if kind is None or "prompt" in words or not shapes or "enum" in spec:
+    # The last word says what the value is: image_url and input_image are media, audio_setting and image_strength not.
+    if kind is None or words[-1] not in _WORDS.keys() | _URL_WORDS or not shapes or "enum" in spec:
         return None
-    plural = words[-1] in _WORDS and words[-1].endswith("s")
+    plural = words[-1].endswith("s")
     many, alone = ("array" in shapes, "string" in shapes) if len(shapes) == 1 or not plural else (True, False)
     items = spec.get("items") if isinstance(spec.get("items"), Mapping) else None
     objects = items is not None and items.get("type") == "object"
@@ -269,7 +275,9 @@ def _url_key(items: Mapping[str, Any]) -> str | None:
     properties = items.get("properties")
     if not isinstance(properties, Mapping):
         return None
-    first = [name for name in properties if "url" in name.split("_") or _slot(name, properties[name]) is not None]
+    first = [
+        name for name in properties if _URL_WORDS & set(name.split("_")) or _slot(name, properties[name]) is not None
+    ]
     return first[0] if first else None
 
 
