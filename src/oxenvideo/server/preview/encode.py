@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 44100
 _AUDIO_FRAME = 1024
+_BT709, _LIMITED = 1, 1  # as H.264 numbers them
 # 4K is drawn and coded at nine times the work of 720p; there speed matters more than size.
 _FAST_ABOVE = 1920 * 1088
 
@@ -30,6 +31,10 @@ def write(
         video = container.add_stream("libx264", rate=fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.thread_count = 1
+        # BT.709 in limited range, said so: without it players guess, and not alike.
+        context = video.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = _BT709, _BT709, _BT709
+        context.color_range = _LIMITED
         video.options = {"preset": "ultrafast" if width * height > _FAST_ABOVE else "veryfast", "crf": "21"}
         audio = None
         if sound is not None:

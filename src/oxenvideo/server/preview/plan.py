@@ -1,0 +1,305 @@
+"""What a request asks for, read from its parameters and its model's schema: media by role, shots, size, length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from oxenvideo.server.renderers import Job, RenderError
+
+DEFAULT_SECONDS = 5.0
+DEFAULT_FPS = Fraction(24)
+MAX_SECONDS = 120.0
+MAX_SIDE = 4096
+MIN_SIDE = 16
+
+# Pixels of the shorter side; the other tiers say it themselves (`720p`).
+_TIERS = {"2k": 1440, "4k": 2160, "standard": 720, "high": 1080}
+_NAMED_SIZES = {
+    "square_hd": (1024, 1024),
+    "square": (512, 512),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+}
+_NAMED_SHAPES = {"landscape": Fraction(16, 9), "portrait": Fraction(9, 16)}
+
+_FIRST = ("start_image_url", "first_frame_image")
+_LAST = ("tail_image_url", "last_frame_image", "end_image_url")
+_REFERENCES = ("input_face_images", "reference_images", "reference_image_urls", "reference_image_url")
+_VIDEOS = ("input_video", "video_url", "input_face_videos", "input_videos", "reference_videos")
+_SOUNDS = ("input_audio", "audio_url", "input_audios")
+_RATES = ("fps", "frames_per_second", "target_fps", "output_fps")
+
+
+@dataclass(frozen=True)
+class Media:
+    """The inputs by the part they play, as URIs."""
+
+    first: str | None
+    last: str | None
+    between: tuple[str, ...]
+    references: tuple[str, ...]
+    video: str | None
+    sound: str | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the inputs once they are read: shape of the leading picture, length and rate of the clip."""
+
+    picture: tuple[int, int] | None = None
+    seconds: float | None = None
+    fps: Fraction | None = None
+    sound_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A stretch of the video with a scene of its own."""
+
+    prompt: str
+    frames: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The video to make. ``seed`` stands for everything that is drawn by chance."""
+
+    width: int
+    height: int
+    fps: Fraction
+    shots: tuple[Shot, ...]
+    seed: int
+    model: str
+    tier: str | None
+    generate_audio: bool
+    keep_audio: bool
+    upscale: bool
+    extend: str | None
+
+    @property
+    def frames(self) -> int:
+        """Frames in all."""
+        return sum(shot.frames for shot in self.shots)
+
+    @property
+    def seconds(self) -> float:
+        """Length in all."""
+        return float(self.frames / self.fps)
+
+
+class Request:
+    """A job's parameters, with the defaults of its model's schema behind them."""
+
+    def __init__(self, job: Job) -> None:
+        self.model = str(job.model["id"])
+        self.given: Mapping[str, Any] = {name: value for name, value in job.parameters.items() if value is not None}
+        schema = job.model.get("request_schema") or {}
+        self.properties: Mapping[str, Any] = schema.get("properties") or {}
+        self.variation = job.variation
+
+    def value(self, *names: str) -> Any:
+        """Return the first of these that was given, else the first default of the schema, else None."""
+        for name in names:
+            if name in self.given:
+                return self.given[name]
+        for name in names:
+            if (default := (self.properties.get(name) or {}).get("default")) is not None:
+                return default
+        return None
+
+    def media(self) -> Media:
+        """Sort the inputs by the part they play.
+
+        `input_image` is the first frame where the model takes one image, and references where it takes a list; the
+        images of flux-3-video are frames in order. Beside a clip every image is a reference.
+        """
+        videos = _uris(self.given.get(name) for name in _VIDEOS)
+        first = _uris(self.given.get(name) for name in _FIRST)
+        last = _uris(self.given.get(name) for name in _LAST)
+        between: list[str] = []
+        references = _uris(self.given.get(name) for name in _REFERENCES)
+        single, several = self.given.get("input_image"), _uris([self.given.get("input_images")])
+        if isinstance(single, str) and not first and not videos:
+            first = [single]
+        else:
+            references = _uris([single]) + references
+        if self.model == "flux-3-video" and several:
+            first, between, last = several[:1], several[1:-1], several[1:][-1:] or last
+        else:
+            references += several
+        references += _uris([self.given.get("elements")])
+        sounds = _uris(self.given.get(name) for name in _SOUNDS)
+        return Media(
+            first=first[0] if first else None,
+            last=last[0] if last else None,
+            between=tuple(between),
+            references=tuple(references),
+            video=videos[0] if videos else None,
+            sound=sounds[0] if sounds else None,
+        )
+
+    def plan(self, facts: Facts) -> Plan:
+        """Decide everything that does not need the pictures themselves."""
+        fps = self._fps(facts)
+        width, height = self._size(facts)
+        tier = self.value("resolution", "target_resolution")
+        return Plan(
+            width=width,
+            height=height,
+            fps=fps,
+            shots=self._shots(facts, fps),
+            seed=self._seed(),
+            model=self.model,
+            tier=str(tier).lower() if tier is not None else None,
+            generate_audio=bool(self.value("generate_audio")),
+            keep_audio=self._keeps_sound(),
+            upscale="prompt" not in self.properties and bool(self.properties),
+            extend=str(self.value("mode")) if "context" in self.properties else None,
+        )
+
+    def _seed(self) -> int:
+        """Draw by prompt, seed and the other parameters that change the picture, not by how inputs are addressed."""
+        names = ("prompt", "multi_prompt", "negative_prompt", "seed")
+        told = [self.model, {name: self.given[name] for name in names if name in self.given}, self.variation]
+        return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()[:8])
+
+    def _keeps_sound(self) -> bool:
+        if self.value("audio_setting") == "origin":
+            return True
+        kept = self.value("keep_audio", "keep_original_sound")
+        edits_sound = {"keep_audio", "keep_original_sound", "audio_setting", "generate_audio"} & set(self.properties)
+        return bool(kept) if kept is not None else not edits_sound
+
+    def _fps(self, facts: Facts) -> Fraction:
+        asked = self.value(*_RATES)
+        if asked is None:
+            return facts.fps or DEFAULT_FPS
+        rate: Fraction = Fraction(_number("fps", asked)).limit_denominator(1001)
+        if not 1 <= rate <= 120:
+            raise RenderError(f"fps: Input should be between 1 and 120, not {asked}")
+        # 23.976, 29.97 and 59.94 are names of 24000/1001 and its kin.
+        ntsc = Fraction(round(rate) * 1000, 1001)
+        return ntsc if rate.denominator != 1 and abs(ntsc - rate) < Fraction(1, 100) else rate
+
+    def _shots(self, facts: Facts, fps: Fraction) -> tuple[Shot, ...]:
+        shots = self.given.get("multi_prompt")
+        if shots:
+            lengths = [float(shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
+            self._check_length(sum(lengths))
+            return tuple(
+                Shot(str(shot["prompt"]), _frames(length, fps)) for shot, length in zip(shots, lengths, strict=True)
+            )
+        prompt = str(self.given.get("prompt") or "")
+        frames = self._frame_count(facts)
+        if frames is not None:
+            self._check_length(float(frames / fps))
+            return (Shot(prompt, frames),)
+        seconds = self._seconds(facts)
+        self._check_length(seconds)
+        return (Shot(prompt, _frames(seconds, fps)),)
+
+    def _check_length(self, seconds: float) -> None:
+        if not 0 < seconds <= MAX_SECONDS:
+            raise RenderError(f"duration: {seconds:g} s is not possible here: more than 0, at most {MAX_SECONDS:g} s")
+
+    def _frame_count(self, facts: Facts) -> int | None:
+        if facts.sound_seconds is not None and self.value("match_audio_length"):
+            return None
+        if "num_frames" in self.given or ("duration" not in self.given and self.value("num_frames") is not None):
+            return max(1, int(_number("num_frames", self.value("num_frames"))))
+        return None
+
+    def _seconds(self, facts: Facts) -> float:
+        """Return the length: as asked, else the clip's or the sound's own, else the model's default."""
+        asked = self._asked_seconds(self.given.get("duration", self.given.get("seconds")))
+        default = self._asked_seconds(self.value("duration", "seconds"))
+        if facts.seconds is not None:
+            if "context" in self.properties:  # the extension of a clip: the seconds to add
+                return facts.seconds + (asked or default or DEFAULT_SECONDS)
+            if "start_time" in self.properties or asked is None:  # there it is the length of the redone part
+                return min(facts.seconds, MAX_SECONDS)
+        if asked is None and facts.sound_seconds is not None and default is None:
+            return min(facts.sound_seconds, MAX_SECONDS)
+        return asked or default or DEFAULT_SECONDS
+
+    def _asked_seconds(self, value: Any) -> float | None:
+        """Read a length; None where it leaves it to the model (`auto`, -1, 0)."""
+        if value is None or value == "auto":
+            return None
+        seconds = _number("duration", value.removesuffix("s") if isinstance(value, str) else value)
+        return seconds if seconds > 0 else None
+
+    def _size(self, facts: Facts) -> tuple[int, int]:
+        width, height = self.value("width"), self.value("height")
+        if width is not None or height is not None:
+            ratio = float(self._shape(facts))
+            high = _number("height", height) if height is not None else _number("width", width) / ratio
+            wide = _number("width", width) if width is not None else high * ratio
+            return _side("width", wide), _side("height", high)
+        tier = str(self.value("resolution", "target_resolution") or "auto").lower()
+        if tier in _NAMED_SIZES:
+            return _NAMED_SIZES[tier]
+        shape = self._shape(facts)
+        short = _TIERS.get(tier) or (int(tier[:-1]) if re.fullmatch(r"\d{3,4}p", tier) else None)
+        if short is None:
+            known = facts.picture if facts.seconds is not None else None
+            short = min(min(known), 1080) if known else 720
+        long = float(short * max(shape, 1 / shape))
+        return (
+            (_side("width", long), _side("height", short))
+            if shape >= 1
+            else (_side("width", short), _side("height", long))
+        )
+
+    def _shape(self, facts: Facts) -> Fraction:
+        """Return width over height: as asked, else the picture's own where the model does not ask, else 16:9."""
+        asked = str(self.value("aspect_ratio") or "auto")
+        if asked in _NAMED_SHAPES:
+            return _NAMED_SHAPES[asked]
+        if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", asked):
+            across, down = int(match[1]), int(match[2])
+            if across and down and Fraction(1, 5) <= Fraction(across, down) <= 5:
+                return Fraction(across, down)
+            raise RenderError(f"aspect_ratio: {asked!r} is not possible here")
+        if facts.picture is not None:
+            across, down = facts.picture
+            return min(max(Fraction(across, down), Fraction(1, 5)), Fraction(5))
+        return Fraction(16, 9)
+
+
+def _uris(values: Iterable[Any]) -> list[str]:
+    """Return every text in a tree of lists and objects, in order: where a slot is an object, its addresses count."""
+    found: list[str] = []
+    for value in values:
+        if isinstance(value, str) and value:
+            found.append(value)
+        elif isinstance(value, list):
+            found += _uris(value)
+        elif isinstance(value, dict):
+            found += [uri for uri in _uris(value.values()) if ":" in uri]
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise RenderError(f"{name}: Input should be a valid number, not {value!r}") from None
+
+
+def _frames(seconds: float, fps: Fraction) -> int:
+    return max(1, round(seconds * fps))
+
+
+def _side(name: str, pixels: float) -> int:
+    if not pixels <= MAX_SIDE:
+        raise RenderError(f"{name}: {pixels:g} is more than the {MAX_SIDE} pixels that are possible here")
+    return max(MIN_SIDE, round(pixels / 2) * 2)
