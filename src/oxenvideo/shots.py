@@ -44,6 +44,11 @@ def _shot(text: str, number: int, total: int) -> Shot:
     return {"prompt": prompt, "duration": int(length[1])}
 
 
+def says_prompt(text: str) -> bool:
+    """Whether a body with this text is read as exactly this one prompt."""
+    return _SEPARATOR.search(text) is None and text == text.strip()
+
+
 def of(values: Sequence[Any]) -> list[Shot]:
     """Shots from Python values: a text, a ``(text, seconds)`` pair, or a mapping as the API takes it."""
     shots: list[Shot] = []
