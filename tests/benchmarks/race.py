@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,17 +50,22 @@ class Run:
         return sum(self.requests.values()) / self.count
 
 
-@contextlib.contextmanager
-def simulator() -> Iterator[str]:
+def simulator() -> AbstractContextManager[str]:
     """The origin of a running simulator."""
-    command = [sys.executable, "-m", f"{__package__}.simulator"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdin is not None
+    return process("simulator")
+
+
+@contextlib.contextmanager
+def process(module: str, *arguments: str) -> Iterator[str]:
+    """A module of this package as a process that says its address and lives until its input is closed."""
+    command = [sys.executable, "-m", f"{__package__}.{module}", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdin is not None
         try:
-            yield process.stdout.readline().strip()
+            yield running.stdout.readline().strip()
         finally:
-            process.stdin.close()
+            running.stdin.close()
 
 
 def run(origin: str, name: str, count: int, *arguments: str, **setting: Any) -> Run:

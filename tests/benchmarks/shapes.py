@@ -17,6 +17,7 @@ class Job:
     number: int
     created: int  # unix seconds
     shape: Shape
+    result: str  # where the video lies
     started: bool = False
     ended: bool = False
 
@@ -41,7 +42,7 @@ class Shape:
         """The job as this service shows it."""
         raise NotImplementedError
 
-    def event(self, job: Job, origin: str) -> bytes:
+    def event(self, job: Job) -> bytes:
         """What stands on the event stream when the job has ended; nothing where there is no stream."""
         return b""
 
@@ -87,7 +88,7 @@ class Oxen(Shape):
             "prompt": f"job-{job.number}",
             "media_type": "video",
             "status": self.status(job),
-            "result_url": f"{origin}/files/{job.id}.mp4" if job.ended else None,
+            "result_url": job.result if job.ended else None,
             "error_message": None,
             "enqueued_at": job.created,
             "started_at": job.created if job.started else None,
@@ -95,9 +96,9 @@ class Oxen(Shape):
             "duration": 5,
         }
 
-    def event(self, job: Job, origin: str) -> bytes:
+    def event(self, job: Job) -> bytes:
         data = {"generation_id": job.id, "status": "succeeded", "media_type": "video", "model": OXEN_MODEL,
-                "url": f"{origin}/files/{job.id}.mp4"}  # fmt: skip
+                "url": job.result}  # fmt: skip
         return b"event: media_generation_completed\ndata: %b\n\n" % _json(data)
 
 
@@ -123,7 +124,7 @@ class Fal(Shape):
         return _json(answer | ({"queue_position": 0} if status == "IN_QUEUE" else {}))
 
     def describe(self, job: Job, origin: str) -> dict[str, Any]:
-        return {"video": {"url": f"{origin}/files/{job.id}.mp4", "content_type": "video/mp4"}}
+        return {"video": {"url": job.result, "content_type": "video/mp4"}}
 
 
 class Replicate(Shape):
@@ -138,7 +139,7 @@ class Replicate(Shape):
             "version": "0" * 64,
             "status": "succeeded" if job.ended else "processing" if job.started else "starting",
             "input": {"prompt": f"job-{job.number}"},
-            "output": f"{origin}/files/{job.id}.mp4" if job.ended else None,
+            "output": job.result if job.ended else None,
             "logs": "",
             "error": None,
             "metrics": {},

@@ -37,6 +37,7 @@ class Setting:
     answer_after: float = 0.0  # seconds until a submit is answered
     shortest: float = SHORTEST
     longest: float = LONGEST
+    result: str | None = None  # where every video lies, in place of the simulator's own few bytes
 
 
 @dataclass
@@ -52,7 +53,9 @@ class Queue:
     waiting: list[Job] = field(default_factory=list)
 
     def create(self, number: int, shape: Shape) -> Job:
-        job = Job(str(uuid.uuid4()), number, int(time.time()), shape)
+        name = str(uuid.uuid4())
+        result = self.setting.result or f"{self.origin}/files/{name}.mp4"
+        job = Job(name, number, int(time.time()), shape, result)
         self.jobs[job.id] = job
         if self.setting.gated and number >= 0:
             self.waiting.append(job)
@@ -81,7 +84,7 @@ class Queue:
     def _end(self, job: Job) -> None:
         self.ended[job.number] = time.monotonic()
         job.ended = True
-        event = job.shape.event(job, self.origin)
+        event = job.shape.event(job)
         for listener in self.listeners:
             listener.write(event)
 

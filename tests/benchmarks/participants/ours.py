@@ -18,8 +18,10 @@ def main() -> None:
     course = Course.from_arguments()
     to_a_request = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     # The others do not download either: what is measured is the knowing.
-    options = {"base_url": course.origin, "api_key": "key", "download": False}
-    with tempfile.TemporaryDirectory() as folder, Session(data_dir=Path(folder), **options) as session:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Session(base_url=course.origin, api_key="key", data_dir=Path(folder), download=False) as session,
+    ):
         session.submit(course.WARM_UP, model=MODEL, duration=5).wait(30)
         enqueued: set[int] = set()
         all_enqueued = threading.Event()

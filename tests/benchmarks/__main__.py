@@ -1,0 +1,37 @@
+"""Run the measurements, print the table, write it as JSON: `python -m tests.benchmarks [--only NAME ...] [--json FILE]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import time
+from pathlib import Path
+
+from .rows import Row, ratios_first, table, write
+
+# Modules of this package whose rows() yields rows. Each runs alone: what one measures, another would disturb.
+PARTS = ("knowing", "transfer", "startup")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to run; all by default")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the rows are written")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    begun = time.monotonic()
+    for part in options.only:
+        print(part, file=sys.stderr, flush=True)
+        try:
+            rows += importlib.import_module(f"{__package__}.{part}").rows()
+        except Exception as error:  # one part that cannot run must not cost the others; its row says why
+            rows.append(Row(part, float("nan"), must="to run", met=False, note=f"{type(error).__name__}: {error}"))
+    rows = ratios_first(rows)
+    print(table(rows))
+    write(options.json, rows, seconds=round(time.monotonic() - begun, 1))
+    return 0 if all(row.met is not False for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
