@@ -111,7 +111,7 @@ class Routes:
             return refusal
         job = self.model.create(body)
         self._created(job)
-        while job.status not in TERMINAL:  # noqa: ASYNC110 - a job may be ended from any thread
+        while job.status not in TERMINAL:
             await asyncio.sleep(0.005)
         if job.status != "succeeded":
             return error(500, f"Getting model response error: {job.error_message or job.status}")
