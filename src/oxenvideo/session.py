@@ -115,6 +115,11 @@ class Session:
             self._target = config.resolve(self.settings.base_url, key)
         return self._target
 
+    @property
+    def generations(self) -> list[Generation]:
+        """The generations of this session that are still referred to, oldest first."""
+        return sorted(self.engine.known.values(), key=lambda g: (g.state.submitted_at or 0.0, g.index or 0))
+
     # Making videos
 
     def request(self, prompt: str | None = None, *, model: str | None = None, **options: Any) -> Built:

@@ -1,0 +1,70 @@
+"""How a video is kept in a notebook: inside it, or linked beside it, with a small poster either way."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import mimetypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import quote
+
+from oxenvideo.errors import InvalidRequest
+from oxenvideo.frames import poster
+
+How = Literal["auto", "inline", "file", "url"]
+HOWS: tuple[str, ...] = get_args(How)
+
+#: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
+INLINE_LIMIT = 8 * 1024 * 1024
+
+
+def check(how: str) -> How:
+    """The way of embedding that a text names; InvalidRequest for another."""
+    match how:
+        case "auto" | "inline" | "file" | "url":
+            return how
+    raise InvalidRequest(f"--embed {how!r} is not allowed: use {', '.join(HOWS)}.")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a card needs to show a file: the address for ``src``, a poster as a data URI, the file's SHA-256."""
+
+    src: str
+    poster: str | None
+    sha256: str
+    inline: bool
+    kind: str
+
+
+def embed(
+    path: Path, how: How, *, url: str | None = None, base: Path | None = None, limit: int = INLINE_LIMIT
+) -> Embedded:
+    """Embed a video file; ``base`` is the directory of the notebook, ``url`` where the service keeps the file,
+    ``limit`` the bytes up to which ``auto`` puts it inside.
+
+    Reads the file once. Raises OSError where it is gone.
+    """
+    inside = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
+    picture = poster(path)
+    poster_uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else None
+    if how == "url" and url is not None:
+        return Embedded(url, poster_uri, sha256, False, kind)
+    if inside:
+        src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return Embedded(src, poster_uri, sha256, True, kind)
+    return Embedded(relative_link(path, base or Path.cwd()), poster_uri, sha256, False, kind)
+
+
+def relative_link(path: Path, base: Path) -> str:
+    """The file's address as seen from the notebook, quoted for HTML and URLs."""
+    try:
+        return quote(os.path.relpath(path, base).replace(os.sep, "/"))
+    except ValueError:  # another drive
+        return path.as_uri()

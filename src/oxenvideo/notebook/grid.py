@@ -1,0 +1,90 @@
+"""The grid: a batch as one output, with a summary and a tile for each video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from oxenvideo.batch import Batch
+from oxenvideo.generation import Generation
+from oxenvideo.notebook import card
+from oxenvideo.notebook.embed import Embedded
+from oxenvideo.price import dollars
+from oxenvideo.state import Status
+
+#: Tiles that are drawn; a page with a thousand videos would serve nobody.
+MOST_TILES = 48
+
+
+def text(batch: Batch) -> str:
+    """One line."""
+    return f"{batch.name + ': ' if batch.name else ''}{batch.summary}"
+
+
+def html(
+    batch: Batch,
+    embedded_of: Callable[[Generation], Embedded | None],
+    *,
+    remarks: Sequence[str] = (),
+    price: str = "",
+) -> str:
+    """The whole grid."""
+    shown = _shown(batch)
+    tiles = "".join(_tile(g, embedded_of(g)) for g in shown)
+    more = len(batch) - len(shown)
+    name = escape(batch.name or "videos")
+    rest = f'<div style="opacity:.7;margin-top:6px">and {more} more: <code>{name}[i]</code></div>' if more else ""
+    said = "".join(f'<div style="margin-top:4px">{escape(r)}</div>' for r in remarks)
+    cost = f"cost {dollars(batch.cost)}" if batch.cost is not None else price
+    hint = (
+        ""
+        if batch.done
+        else '<div style="opacity:.65;font-size:12px;margin-top:4px">Runs in the background. If this stands still, the '
+        "kernel is gone: <code>%oxenvideo resume</code> brings the videos back.</div>"
+    )
+    return (
+        f'<div role="group" aria-label="{escape(text(batch), quote=True)}" style="padding:10px 14px;margin:4px 0;'
+        'border:1px solid rgba(127,127,127,.28);border-radius:10px;font-size:13px;line-height:1.5;text-align:left">'
+        f'<div style="display:flex;flex-wrap:wrap;column-gap:10px"><span style="font-weight:600">{escape(text(batch))}</span>'
+        f'<span style="opacity:.75;margin-left:auto">{escape(cost)}</span></div>'
+        '<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px;margin-top:8px">'
+        f"{tiles}</div>{rest}{said}{hint}</div>"
+    )
+
+
+def _shown(batch: Batch) -> Sequence[Generation]:
+    if len(batch) <= MOST_TILES:
+        return batch
+    # Where not all can be shown: failures first, since they want a decision, then what runs, then what is done.
+    order = {Status.FAILED: 0, Status.UNCONFIRMED: 0, Status.DOWNLOADING: 1, Status.PROCESSING: 1, Status.SUCCEEDED: 2}
+    chosen = sorted(range(len(batch)), key=lambda i: (order.get(batch[i].status, 3), i))[:MOST_TILES]
+    return [batch[i] for i in sorted(chosen)]
+
+
+def _tile(generation: Generation, embedded: Embedded | None) -> str:
+    status = generation.status
+    label = f"[{generation.index}]" if generation.index is not None else ""
+    words = escape(card.WORDS[status])
+    middle = _picture(generation, embedded)
+    prompt = escape(_short(generation.error_message or generation.request.prompt))
+    return (
+        '<div style="border:1px solid rgba(127,127,127,.22);border-radius:8px;padding:8px;min-width:0;overflow-wrap:anywhere">'
+        f"{middle}<div><b>{label}</b> {words}</div>"
+        f'<div style="opacity:.7;font-size:12px">{prompt}</div></div>'
+    )
+
+
+def _picture(generation: Generation, embedded: Embedded | None) -> str:
+    if embedded is None:
+        return ""
+    src, label = escape(embedded.src, quote=True), escape(f"Video: {_short(generation.request.prompt)}", quote=True)
+    poster = f' poster="{escape(embedded.poster, quote=True)}"' if embedded.poster else ""
+    return (
+        f'<video src="{src}" controls loop preload="metadata" playsinline{poster} aria-label="{label}" '
+        'style="display:block;width:100%;border-radius:6px;margin-bottom:4px"></video>'
+    )
+
+
+def _short(text: str, limit: int = 90) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
