@@ -49,7 +49,7 @@ def _line(prompt: str, details: str, width: int, unit: int) -> Image.Image:
     image = Image.new("RGBA", (width, tall))
     pen = ImageDraw.Draw(image)
     for y in range(tall):
-        pen.line(((0, y), (width, y)), fill=(10, 12, 24, min(175, round(260 * y / tall))))
+        pen.line(((0, y), (width, y)), fill=(10, 12, 24, min(225, round(600 * y / tall))))
     for number, text in enumerate(lines):
         at = (1.5 * unit, unit * (0.8 + 1.35 * number))
         pen.text(at, text, font=large, fill=(255, 255, 255, 255))

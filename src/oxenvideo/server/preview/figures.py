@@ -40,7 +40,7 @@ class _Pen:
         """Fill the square with light that fades from the middle."""
         axis = np.linspace(-1, 1, self.image.width)
         near = np.clip(1 - np.hypot(axis[:, None], axis[None, :]), 0, 1)
-        self.image.paste(colour, (0, 0))
+        self.image.paste(colour, (0, 0, *self.image.size))
         self.image.putalpha(Image.fromarray((near**1.5 * alpha).astype(np.uint8)))
 
     def shape(self, points: list[Place], fill: Colour) -> None:

@@ -22,7 +22,7 @@ from oxenvideo.server.preview.scenery import Scene, Wanderers
 from oxenvideo.server.renderers import InputRules, Job, Rendered
 
 _FADE = 0.35  # seconds in which what is laid over a given first or last frame comes and goes
-_ZOOM = 0.12  # how much a still grows over the whole of a shot
+_ZOOM = 0.1  # how much a still grows over the whole of a shot
 
 
 @dataclass(frozen=True)
@@ -112,18 +112,23 @@ class _Still:
 
     def __init__(self, image: Image.Image, plan: Plan, moment: float) -> None:
         whole = Picture.of(footage.covering(image, plan.width, plan.height))
-        self._planes = [Image.fromarray(plane) for plane in (whole.y, whole.u, whole.v)]
+        self._planes = [Image.fromarray(plane.copy()) for plane in (whole.y, whole.u, whole.v)]
         self._moment = moment
-        self.whole = whole
+        self._drawn = whole
+        self._step = 0
 
     def draw(self, picture: Picture, seconds: float, share: float) -> None:
-        zoom = 1 + _ZOOM * abs(share - self._moment)
-        if zoom == 1:
-            picture.copy_from(self.whole)
-            return
+        # A step moves the edge by a pixel; less would cost the enlarging and not be seen.
+        step = round(_ZOOM * abs(share - self._moment) * self._drawn.size[0] / 2)
+        if step != self._step:
+            self._step = step
+            self._enlarge(self._drawn, 2 * step / self._drawn.size[0])
+        picture.copy_from(self._drawn)
+
+    def _enlarge(self, picture: Picture, by: float) -> None:
         for target, plane in zip((picture.y, picture.u, picture.v), self._planes, strict=True):
             width, height = plane.size
-            x, y = width * (1 - 1 / zoom) / 2, height * (1 - 1 / zoom) / 2
+            x, y = width * (1 - 1 / (1 + by)) / 2, height * (1 - 1 / (1 + by)) / 2
             target[...] = np.asarray(plane.resize(plane.size, Image.Resampling.BILINEAR, (x, y, width - x, height - y)))
 
 
@@ -228,8 +233,8 @@ class _Over:
         right = self._size[0]
         for number, print_ in enumerate(self._references):
             right -= round(print_.size[0] * 1.12)
-            sway = math.sin(seconds * 1.7 + number) * print_.size[1] * 0.05
-            print_.paste(picture, right, print_.size[1] * 0.2 + sway)
+            sway = math.sin(seconds * 1.7 + number) * 0.012
+            print_.paste(picture, right, (0.13 + sway) * min(self._size))
         self._captions.draw(picture)
 
 

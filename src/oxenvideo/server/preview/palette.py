@@ -69,19 +69,15 @@ def words(prompt: str) -> list[str]:
 
 
 def theme(prompt: str, chance: Random, *, unlike: Theme | None = None) -> Theme:
-    """Choose a theme by the prompt's words, by chance where they say nothing; never that of the scene before."""
+    """Choose a theme by the prompt's words; what they leave open is chance, and not as in the scene before."""
     said = words(prompt)
-    kind = _chosen(said, _KINDS, chance)
-    if unlike is not None and kind == unlike.kind:
-        kind = chance.choice([other for other in _KINDS if other != kind])
-    hour = "night" if kind == "space" else _chosen(said, _HOURS, chance)
-    if unlike is not None and hour == unlike.hour and kind != "space":
-        hour = chance.choice([other for other in _HOURS if other != hour])
+    kind = _chosen(said, _KINDS, chance, unlike.kind if unlike else None)
+    hour = "night" if kind == "space" else _chosen(said, _HOURS, chance, unlike.hour if unlike else None)
     top, middle, low, light = _SKIES[hour]
     colours = [COLOURS[word] for word in said if word in COLOURS]
     if len(colours) > 1:  # the first colours the figure, the others tinge the sky
         top, middle = mix(top, colours[1], 0.35), mix(middle, colours[-1], 0.2)
-    far, near = (mix(colour, tint, 0.4) for colour, tint in zip(_GROUNDS[kind], (low, top), strict=True))
+    far, near = (mix(colour, tint, 0.4) for colour, tint in zip(_GROUNDS[kind], (middle, top), strict=True))
     if hour == "night":
         far, near = (mix(colour, (8, 10, 30), 0.45) for colour in (far, near))
     accent = colours[0] if colours else chance.choice(_ACCENTS)
@@ -95,8 +91,9 @@ def mix(one: Colour, other: Colour, share: float) -> Colour:
     return r, g, b
 
 
-def _chosen(said: list[str], choices: dict[str, str], chance: Random) -> str:
-    """Return the choice whose words are said most, by chance among those that are said alike."""
+def _chosen(said: list[str], choices: dict[str, str], chance: Random, before: str | None) -> str:
+    """Return the choice whose words are said most; among those said alike, by chance one other than before."""
     counts = {name: sum(word in listed.split() for word in said) for name, listed in choices.items()}
     best = max(counts.values())
-    return chance.choice([name for name, count in counts.items() if count == best])
+    alike = [name for name, count in counts.items() if count == best]
+    return chance.choice([name for name in alike if name != before] or alike)

@@ -22,12 +22,13 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole frame: the buffer the encoder reads, and its three planes as views of it."""
+    """A whole frame: the buffer the encoder reads, its three planes as views of it, and room to calculate in."""
 
     buffer: Plane
     y: Plane
     u: Plane
     v: Plane
+    scratch: Wide  # fresh memory for each of many pastes would cost more than the pasting
 
     @classmethod
     def blank(cls, width: int, height: int) -> Picture:
@@ -40,6 +41,7 @@ class Picture:
             buffer[:height],
             flat[luma : luma + chroma].reshape(half),
             flat[luma + chroma :].reshape(half),
+            np.empty(luma, np.uint16),
         )
 
     @classmethod
@@ -54,17 +56,19 @@ class Picture:
         """Width and height in pixels."""
         return self.y.shape[1], self.y.shape[0]
 
-    def copy_from(self, other: Picture) -> None:
-        """Take the content of a picture of the same size."""
-        np.copyto(self.buffer, other.buffer)
+    def copy_from(self, other: Picture, rows: int | None = None) -> None:
+        """Take the content of a picture of the same size, its upper ``rows`` (even) where they are given."""
+        if rows is None:
+            np.copyto(self.buffer, other.buffer)
+            return
+        np.copyto(self.y[:rows], other.y[:rows])
+        np.copyto(self.u[: rows // 2], other.u[: rows // 2])
+        np.copyto(self.v[: rows // 2], other.v[: rows // 2])
 
     def mix(self, other: Picture, share: float) -> None:
         """Go ``share`` of the way (0 to 1) to a picture of the same size."""
-        weight = round(share * 256)
-        mixed = self.buffer * np.uint16(256 - weight)
-        mixed += other.buffer * np.uint16(weight)
-        mixed >>= 8
-        self.buffer[...] = mixed
+        mixed = Image.blend(Image.fromarray(self.buffer), Image.fromarray(other.buffer), share)
+        np.copyto(self.buffer, np.asarray(mixed))
 
     def tinge(self, colour: Colour) -> None:
         """Draw all colours a third of the way to this one; light and dark stay."""
@@ -105,9 +109,9 @@ class Sprite:
     def paste(self, target: Picture, x: float, y: float) -> None:
         """Lay it over the target with its corner at this place, cut at the edges."""
         left, top = round(x), round(y)
-        _blend(target.y, self.y, self.through, left, top)
-        _blend(target.u, self.u, self.through_half, left // 2, top // 2)
-        _blend(target.v, self.v, self.through_half, left // 2, top // 2)
+        _blend(target.y, self.y, self.through, left, top, target.scratch)
+        _blend(target.u, self.u, self.through_half, left // 2, top // 2, target.scratch)
+        _blend(target.v, self.v, self.through_half, left // 2, top // 2, target.scratch)
 
 
 @dataclass(frozen=True)
@@ -133,11 +137,11 @@ class Strip:
         half = _halve(mask.astype(np.float32)) >= 0.5
         return cls(y, u, v, np.tile(mask, (1, 2)), np.tile(half, (1, 2)), ragged + ragged % 2)
 
-    def paste(self, target: Picture, shift: float, top: int) -> None:
-        """Lay it over the target, ``shift`` pixels on its way to the left, its first row at ``top`` (even)."""
+    def paste(self, target: Picture, shift: float, top: int, bottom: int) -> None:
+        """Lay it over the target from row ``top`` to ``bottom`` (even), ``shift`` pixels on its way to the left."""
         width, height = target.size
         offset = round(shift) % width
-        rows = min(self.y.shape[0], height - top)
+        rows = min(self.y.shape[0], min(bottom, height) - top)
         cut = min(self.ragged, rows)
         _cover(target.y[top:], self.y[:rows, offset : offset + width], self.mask[:cut, offset : offset + width])
         half, across = offset // 2, width // 2
@@ -170,7 +174,7 @@ def _halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     return summed
 
 
-def _blend(target: Plane, weighted: Wide, through: Wide, left: int, top: int) -> None:
+def _blend(target: Plane, weighted: Wide, through: Wide, left: int, top: int, scratch: Wide) -> None:
     height, width = target.shape
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + weighted.shape[1], width), min(top + weighted.shape[0], height)
@@ -178,10 +182,11 @@ def _blend(target: Plane, weighted: Wide, through: Wide, left: int, top: int) ->
         return
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     place = target[y0:y1, x0:x1]
-    mixed = place * through[inside]
+    mixed = scratch[: place.size].reshape(place.shape)
+    np.multiply(place, through[inside], out=mixed)
     mixed += weighted[inside]
     mixed >>= 8
-    place[...] = mixed
+    np.copyto(place, mixed, casting="unsafe")
 
 
 def _cover(target: Plane, source: Plane, mask: NDArray[np.bool_]) -> None:

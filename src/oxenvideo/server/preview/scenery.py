@@ -58,7 +58,7 @@ class Wanderers:
                 (chance.uniform(-0.015, 0.02), falling * chance.uniform(0.6, 1.6)),
                 chance.uniform(0, math.tau),
             )
-            for i in range(22 if many else 12)
+            for i in range(16 if many else 10)
         ]
 
     def draw(self, picture: Picture, seconds: float, share: float) -> None:
@@ -85,14 +85,17 @@ class Scene:
 
     def draw(self, picture: Picture, seconds: float, share: float) -> None:
         """Draw the scene at a time (seconds) and share (0 to 1) of its length."""
-        picture.copy_from(self._backdrop)
+        lifts = [2 * round(land.bob * math.sin(seconds * 1.3 + land.speed) / 2) for land in self._lands]
+        tops = [land.top + lift for land, lift in zip(self._lands, lifts, strict=True)]
+        # Nothing is drawn where the next land covers it whole: that would be most of the work.
+        solid = [top + land.strip.ragged for land, top in zip(self._lands, tops, strict=True)]
+        picture.copy_from(self._backdrop, rows=solid[0])
         for cloud in self._clouds:
             across = cloud.sprite.size[0] / self._width
             x = (cloud.start[0] + cloud.speed[0] * seconds) % (1 + across) - across
             cloud.sprite.paste(picture, x * self._width, cloud.start[1] * self._height)
-        for land in self._lands:
-            lift = 2 * round(land.bob * math.sin(seconds * 1.3 + land.speed) / 2)
-            land.strip.paste(picture, land.speed * seconds, land.top + lift)
+        for land, top, bottom in zip(self._lands, tops, [*solid[1:], self._height], strict=True):
+            land.strip.paste(picture, land.speed * seconds, top, bottom)
         self._wanderers.draw(picture, seconds, share)
 
 
