@@ -426,6 +426,9 @@ def test_the_fast_answer_knows_ordinary_requests() -> None:
         ({"type": "integer"}, True),
         ({"multipleOf": 2}, 4),
         (True, 1),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, {"a": 1, "b": 2}),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, {}),
+        ({"oneOf": [{"type": "object"}]}, {}),
         ({"type": "dragon"}, 1),
     ],
 )

@@ -109,6 +109,9 @@ def test_sound_and_resolution_change_the_price() -> None:
     assert rate(table, resolution="480p") == Decimal("0.096")
     assert rate(table, resolution="1080p") == Decimal("0.3")
     assert rate(table, resolution="4k") == Decimal("0.1")
+    both = priced(cost_per_second_with_audio=0.2, cost_per_second_by_resolution={"480p": 0.1, "4k": 0.3})
+    assert rate(both, resolution="480p", generate_audio=True) == Decimal("0.2")
+    assert rate(both, resolution="4k", generate_audio=True) == Decimal("0.3")
     assert rate(high, resolution="high") == rate(high, resolution="4K") == Decimal("0.5")
     assert rate(high, resolution="720p") == Decimal("0.1")
     assert rate(priced(cost_per_second_by_resolution={"480p": 1}), resolution="4k") is None

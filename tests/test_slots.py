@@ -175,6 +175,7 @@ def test_only_media_parameters_are_slots() -> None:
             "elements: its image parameters are input_image. Models that take it: kling",
         ),
         ("wan-v2-7-reference-to-video", {"images": [A, B]}, "given by name as the model's own objects"),
+        ("wan-v3-0-video", {"images": [A]}, "the schema known here names no image parameter: give it by its own name."),
     ],
 )
 def test_no_room_is_said_with_what_would_do(model_id: str, media: dict[str, Any], message: str) -> None:
@@ -208,6 +209,11 @@ def test_models_named_for_it_do_take_it() -> None:
 def test_live_schemas_of_other_shapes(spec: dict[str, Any], media: dict[str, Any], expected: Any) -> None:
     """Unions, null and missing types are understood: one URL goes alone wherever that is allowed."""
     assert place(model(input_image=spec), **media) == {"input_image": expected}
+
+
+def test_a_choice_is_no_slot() -> None:
+    """A parameter with fixed choices is no place for a medium, whatever it is called."""
+    assert slots(model(input_video={"type": "string", "enum": ["keep", "drop"]}, image_url=URI))[0].name == "image_url"
 
 
 def test_objects_with_a_url_inside() -> None:

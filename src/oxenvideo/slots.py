@@ -204,6 +204,10 @@ class _Filling:
         own = [slot for slot in slots(self.model) if slot.kind == kind]
         names = ", ".join(f"{slot.name}{' (several)' if slot.many else ''}" for slot in own)
         takes = f"its {_NOUN[kind]} parameters are {names}" if own else f"it has no {_NOUN[kind]} parameter"
+        if not own and kind in self.model.inputs:
+            takes = (
+                f"it does take one, but the schema known here names no {_NOUN[kind]} parameter: give it by its own name"
+            )
         if any(not slot.placeable for slot in own):
             takes += ", given by name as the model's own objects"
         catalog = self.catalog or Catalog()
