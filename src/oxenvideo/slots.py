@@ -120,12 +120,15 @@ def leaf(value: Any, kind: Kind) -> str | Media:
 
 def given(model: Model, parameters: Mapping[str, Any], kind: Kind, roles: Sequence[Role]) -> int:
     """How many media of this kind the parameters hold in slots of these roles."""
-    return sum(1 for slot, _ in _filled(model, parameters) if slot.kind == kind and slot.role in roles)
+    return sum(1 for slot, _ in addresses(model, parameters) if slot.kind == kind and slot.role in roles)
 
 
 def addresses(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[Slot, Any]]:
     """Each single value given in a slot, elements' pictures included, with its slot."""
-    return _filled(model, parameters)
+    for name, value in parameters.items():
+        slot = by_name(model, name)
+        if slot is not None:
+            yield from ((slot, item) for item in _leaves(value))
 
 
 class _Filling:
@@ -311,13 +314,6 @@ def _coerced(slot: Slot | None, value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value  # wrong here, and the schema's check says so better
     return leaf(value, slot.kind)
-
-
-def _filled(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[Slot, Any]]:
-    for name, value in parameters.items():
-        slot = by_name(model, name)
-        if slot is not None:
-            yield from ((slot, item) for item in _leaves(value))
 
 
 def _leaves(value: Any) -> Iterator[Any]:
