@@ -8,10 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from .rows import Row, ratios_first, table, write
+from .rows import Row, ratios_first, tables, write
 
 # Modules of this package whose rows() yields rows. Each runs alone: what one measures, another would disturb.
-PARTS = ("knowing", "transfer", "startup")
+PARTS = ("knowing", "transfer", "startup", "kernel")
 
 
 def main() -> int:
@@ -26,9 +26,10 @@ def main() -> int:
         try:
             rows += importlib.import_module(f"{__package__}.{part}").rows()
         except Exception as error:  # one part that cannot run must not cost the others; its row says why
-            rows.append(Row(part, float("nan"), must="to run", met=False, note=f"{type(error).__name__}: {error}"))
+            last = (str(error).strip().splitlines() or [""])[-1]
+            rows.append(Row(part, float("nan"), must="to run", met=False, note=f"{type(error).__name__}: {last}"))
     rows = ratios_first(rows)
-    print(table(rows))
+    print(tables(rows))
     write(options.json, rows, seconds=round(time.monotonic() - begun, 1))
     return 0 if all(row.met is not False for row in rows) else 1
 

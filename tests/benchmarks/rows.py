@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -44,16 +45,27 @@ def ratios_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.must is None, row.unit != "times"))
 
 
-def table(rows: Iterable[Row]) -> str:
-    """A Markdown table, which reads as plain text too."""
-    lines = [("", "value", "must be", "reached", "")]
-    reached = {True: "yes", False: "NO", None: ""}
+def tables(rows: Iterable[Row]) -> str:
+    """Markdown tables, which read as plain text too: the rows, then those named "who: what" with a column for each what."""
+    single, by_who = [], defaultdict[str, dict[str, str]](dict)
     for row in rows:
-        lines.append((row.name, f"{row.value:.4g} {row.unit}".strip(), row.must or "", reached[row.met], row.note))
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
-    shown = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
-    ]
+        who, colon, what = row.name.partition(": ")
+        if colon:
+            by_who[who][f"{what} ({row.unit})" if row.unit else what] = f"{row.value:.4g}"
+        else:
+            reached = {True: "yes", False: "NO", None: ""}[row.met]
+            single.append((row.name, f"{row.value:.4g} {row.unit}".strip(), row.must or "", reached, row.note))
+    shown = _table([("", "value", "must be", "reached", ""), *single])
+    if by_who:
+        heads = list(dict.fromkeys(what for figures in by_who.values() for what in figures))
+        lines = [(who, *(figures.get(head, "") for head in heads)) for who, figures in by_who.items()]
+        shown += "\n\n" + _table([("", *heads), *lines])
+    return shown
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     return "\n".join([shown[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *shown[1:]])
 
 
