@@ -15,16 +15,16 @@ import sys
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ..faulty.video import small_video
 from .shapes import SHAPES, Job, Shape
 
 JOB = re.compile(rb"job-(\d+)")
 SHORTEST, LONGEST = 5.0, 15.0  # seconds that a job takes
 KEEP_ALIVE = 15.0  # seconds between two comments of an idle stream
-VIDEO = bytes((0, 0, 0, 24)) + b"ftypisom\0\0\2\0isomiso2" + bytes(4072)
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Simulator:
         if path.startswith("/bench/"):
             return 200, self._steer(path, body), 0.0
         if path.startswith("/files/"):
-            return 200, VIDEO, 0.0
+            return 200, small_video(), 0.0
         for shape in SHAPES:
             if path.startswith(shape.submits) and method == "POST":
                 self.queue.requests["submit"] += 1
@@ -125,6 +125,8 @@ class Simulator:
             for listener in self.queue.listeners:
                 listener.close()
             self.queue = Queue(Setting(**json.loads(body or b"{}")), self.origin)
+        elif path == "/bench/set":
+            self.queue.setting = replace(self.queue.setting, **json.loads(body))
         elif path == "/bench/release":
             self.queue.release()
         state: dict[str, Any] = {
@@ -190,6 +192,7 @@ async def keep_alive(simulator: Simulator) -> None:
 
 
 async def main() -> None:
+    small_video()  # made now, not while somebody waits for it
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     simulator = Simulator(f"http://127.0.0.1:{listening.getsockname()[1]}")

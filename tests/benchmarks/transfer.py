@@ -56,9 +56,9 @@ def _curl(curl: str, url: str, folder: Path) -> float:
 
 
 def _ours(origin: str, url: str, folder: Path) -> dict[str, float]:
-    steer(origin, "reset", json.dumps({"result": url}).encode())
+    steer(origin, "reset")
     target = folder / "ours"
-    command = [sys.executable, "-m", f"{__package__}.participants.downloading", origin, str(target)]
+    command = [sys.executable, "-m", f"{__package__}.participants.downloading", origin, url, str(target)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip()[-800:])
