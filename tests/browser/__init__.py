@@ -1,0 +1,1 @@
+"""Front ends for real: Jupyter servers and Voilà, driven by headless Chromium."""

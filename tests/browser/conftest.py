@@ -1,0 +1,145 @@
+"""Fixtures: one Chromium and one server of each front end for the package; a page and a service for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from browser.pages import NotebookPage, OpenNotebook, Shown
+from browser.servers import Server
+from faulty import FaultyService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+# One that draws without a screen and asks the world for nothing.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def _missing(what: str) -> NoReturn:
+    """Skip with the reason; fail where the browser tests are required, as in continuous integration."""
+    if os.environ.get("OXENVIDEO_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"OXENVIDEO_REQUIRE_BROWSER=1, but {what}")
+    pytest.skip(what)
+
+
+# Package-wide, not session-wide: while Playwright's synchronous interface is open, no other test could use asyncio.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    if find_spec("playwright") is None:
+        _missing("playwright is not installed: pip install playwright")
+    if not CHROMIUM.exists():
+        _missing(f"there is no {CHROMIUM}: apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@contextmanager
+def _served(kind: str, module: str, factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if find_spec(module) is None:
+        _missing(f"{module} is not installed: pip install {module}")
+    server = Server(kind, factory.mktemp(kind))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="package")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab."""
+    with _served("lab", "jupyterlab", tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def notebook7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Notebook 7."""
+    with _served("notebook", "notebook", tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Voilà."""
+    with _served("voila", "voila", tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def serial() -> Iterator[int]:
+    """Numbers for the names of notebooks, so that none is opened twice."""
+    return count(1)
+
+
+@pytest.fixture
+def open_notebook(browser: Browser, serial: Iterator[int]) -> Iterator[OpenNotebook]:
+    """Write cells into a new notebook (or take a path) and open it; its kernels end with the test."""
+    opened: list[NotebookPage] = []
+    servers: set[Server] = set()
+
+    def open_(server: Server, cells: Sequence[Any] | Path) -> NotebookPage:
+        servers.add(server)
+        path = cells if isinstance(cells, Path) else server.write(f"n{next(serial)}.ipynb", cells)
+        opened.append(NotebookPage(browser.new_page(viewport={"width": 1300, "height": 900}), server, path))
+        return opened[-1]
+
+    yield open_
+    for shown in opened:
+        shown.page.close()
+    for server in servers:
+        server.shut_down_kernels()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[[str], Shown]]:
+    """Open an address as a plain page: one of Voilà's, or a file."""
+    opened: list[Shown] = []
+
+    def open_(url: str) -> Shown:
+        shown = Shown(browser.new_page(viewport={"width": 1300, "height": 900}))
+        opened.append(shown)
+        shown.page.goto(url)
+        return shown
+
+    yield open_
+    for shown in opened:
+        shown.page.close()
+
+
+@pytest.fixture
+def service() -> Iterator[FaultyService]:
+    """A service whose jobs end when the test says so."""
+    with FaultyService(keep_alive=0.5) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(service: FaultyService) -> str:
+    """A first cell: load the extension and let it use ``service``."""
+    return (
+        "import os\n"
+        f"os.environ.update(OXEN_BASE_URL={service.base_url!r}, OXEN_API_KEY={service.api_key!r})\n"
+        "%load_ext oxenvideo"
+    )

@@ -1,0 +1,133 @@
+"""A front end's server as a process of its own, in a directory of its own: JupyterLab, Notebook 7, Voilà."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+READY_WITHIN = 60.0  # seconds
+JUPYTER = [
+    "--allow-root",  # a container has no other user
+    "--IdentityProvider.token=",
+    "--ServerApp.disable_check_xsrf=True",
+    "--ServerApp.open_browser=False",
+]
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "lab": ["jupyterlab", *JUPYTER, "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"],
+    "notebook": ["notebook", *JUPYTER, "--JupyterNotebookApp.expose_app_in_browser=True"],
+    "voila": ["voila", "--no-browser"],
+}
+# No word of what is new in Jupyter: nothing here asks the world.
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
+}
+
+
+class Server:
+    """A running front end. ``root`` is the directory whose notebooks it opens, ``log`` what it and its kernels print."""
+
+    def __init__(self, kind: str, home: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self.root = home / "work"
+        self.root.mkdir(parents=True)
+        self.data_dir = home / "oxenvideo"
+        self.log = home / "server.log"
+        for name, settings in SETTINGS.items():
+            file = home / "settings" / name
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(settings))
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        port = self.url.rpartition(":")[2]
+        where = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"]
+        arguments = [*COMMANDS[kind], *(where if kind != "voila" else [f"--port={port}", str(self.root)])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=self.root,
+            env=_environment(home, self.data_dir) | dict(environment or {}),
+            stdout=self.log.open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._wait_until_ready()
+
+    def write(self, name: str, cells: Sequence[str | nbformat.NotebookNode]) -> Path:
+        """A notebook in this server's directory; cells are code unless made by ``nbformat``."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        path = self.root / name
+        nbformat.write(notebook, path)
+        return path
+
+    def kernels(self) -> list[dict[str, Any]]:
+        """The kernels that run."""
+        found: list[dict[str, Any]] = self._ask("GET", "/api/kernels")
+        return found
+
+    def shut_down_kernels(self) -> None:
+        """End every kernel, and wait for it."""
+        for kernel in self.kernels():
+            self._ask("DELETE", f"/api/kernels/{kernel['id']}")
+
+    def stop(self) -> None:
+        """End the server and its kernels."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(10)
+
+    def _ask(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(self.url + path, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + READY_WITHIN
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                with urllib.request.urlopen(self.url + ("/" if self.kind == "voila" else "/api"), timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        said = self.log.read_text()[-2000:]
+        self.stop()
+        raise RuntimeError(f"{self.kind} did not start:\n{said}")
+
+
+def _environment(home: Path, data_dir: Path) -> dict[str, str]:
+    """A newcomer's: nothing of this account's, no key and no address."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OXEN", "JUPYTER", "JPY", "VOILA"))
+    }
+    return kept | {
+        "HOME": str(home),
+        "OXENVIDEO_DATA_DIR": str(data_dir),
+        "IPYTHONDIR": str(home / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_NO_CONFIG": "1",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
