@@ -31,16 +31,17 @@ class ApiError(Exception):
         """Return the answer to send."""
         error = {"type": self.type, "title": TITLES[self.type]}
         if self.detail is not None:
-            error["detail"] = self.detail
+            # Which of the two envelopes an invalid parameter comes in is not documented: this is both.
+            error |= {"detail": self.detail} | ({"message": self.detail} if self.type == "invalid_params" else {})
         body = {"error": error, "status": "error", "status_message": self.type}
         return JSONResponse(body, status_code=self.status)
 
 
 class ModelError(ApiError):
-    """An answer that is an error of the model side, in the plain envelope (`error.message` alone)."""
+    """A 400 of the model side, in the plain envelope (`error.message` alone)."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(status, "unknown_error", message)
+    def __init__(self, message: str) -> None:
+        super().__init__(400, "unknown_error", message)
 
     def response(self) -> JSONResponse:
         """Return the answer to send."""

@@ -170,6 +170,7 @@ class Pool:
 
     def _job(self, generation: Generation) -> Job:
         host, port = self.address
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # names every address, leads to none
         rules = InputRules(
             own=tuple(f"{f'[{name}]' if ':' in name else name}:{port}" for name in sorted(self._settings.hosts)),
             address=(host, port),

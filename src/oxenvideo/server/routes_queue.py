@@ -32,7 +32,7 @@ async def enqueue(request: Request) -> Response:
     count = body.get("num_generations", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_GENERATIONS:
         raise invalid(f"num_generations must be an integer between 1 and {MAX_GENERATIONS}")
-    rows = _enqueue(state, request.state.user, body, count, unknown_model_status=400)
+    rows = _enqueue(state, request.state.user, body, count)
     return JSONResponse({"generations": [{"generation_id": row.id, "status": row.status} for row in rows]})
 
 
@@ -72,11 +72,11 @@ async def generate(request: Request) -> Response:
         raise invalid("response_format must be 'url' or 'b64_json'")
     model = state.models.get(str(body.get("model")))
     if model is not None and (problem := checks.prompt_problem(model, body)):
-        raise ModelError(422, problem)
-    (row,) = _enqueue(state, request.state.user, body, 1, unknown_model_status=404)
+        raise ModelError(problem)
+    (row,) = _enqueue(state, request.state.user, body, 1)
     row = await state.end_of(row)
     if row.status != "succeeded":
-        raise ModelError(422, row.error_message or "The generation was cancelled.")
+        raise ModelError(row.error_message or "The generation was cancelled.")
     if response_format == "b64_json":
         content = await asyncio.to_thread(state.settings.results_dir.joinpath(f"{row.id}.mp4").read_bytes)
         video = {"b64_json": base64.b64encode(content).decode()}
@@ -143,15 +143,13 @@ ROUTES = [
 ]
 
 
-def _enqueue(
-    state: ServerState, user: str, body: Mapping[str, Any], count: int, *, unknown_model_status: int
-) -> list[Generation]:
+def _enqueue(state: ServerState, user: str, body: Mapping[str, Any], count: int) -> list[Generation]:
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise invalid("model is required")
     model = state.models.get(name)
     if model is None:
-        raise ModelError(unknown_model_status, f"Model not found: {name}")
+        raise ModelError(f"Model not found: {name}")
     if not makes(model, "video"):
         detail = None if not makes(model, "image") else "The embedded server makes videos only."
         raise ApiError(415, "unsupported_media_type", detail)

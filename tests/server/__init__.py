@@ -1,0 +1,1 @@
+"""Tests of the embedded server, over real sockets, with real videos."""

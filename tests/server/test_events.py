@@ -1,0 +1,139 @@
+"""The event stream: who hears what, and when nothing is said."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from server.conftest import Launch
+from server.support import Api, until_true
+
+
+class Listener:
+    """Everything that came on one stream."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.ended = False
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the data of the completion events so far."""
+        blocks = [block.splitlines() for block in self.text.split("\n\n")[:-1]]
+        return [
+            json.loads(block[1].removeprefix("data: "))
+            for block in blocks
+            if block[0] == "event: media_generation_completed"
+        ]
+
+    def of(self, id_: str) -> list[dict[str, Any]]:
+        """Return those of a generation."""
+        return [event for event in self.events() if event["generation_id"] == id_]
+
+
+@contextmanager
+def listening(api: Api) -> Iterator[Listener]:
+    """Listen until the end of the block."""
+    listener = Listener()
+    with httpx.stream("GET", f"{api.url}/api/events", headers=api.http.headers, timeout=10) as stream:
+        assert stream.status_code == 200
+        assert stream.headers["content-type"].partition(";")[0] == "text/event-stream"
+        assert "no" in stream.headers["x-accel-buffering"]
+
+        def read() -> None:
+            try:
+                for text in stream.iter_text():
+                    listener.text += text
+            except (httpx.HTTPError, httpx.StreamError):
+                pass
+            listener.ended = True
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        yield listener
+
+
+def test_one_event_for_each_end(api: Api) -> None:
+    """A success and a failure are each told once, with the documented fields."""
+    with listening(api) as heard:
+        good, bad = api.enqueue()[0], api.enqueue(num_frames=500)[0]
+        until_true(lambda: heard.of(good) and heard.of(bad))
+        time.sleep(0.1)
+        (success,), (failure,) = heard.of(good), heard.of(bad)
+    assert success.pop("url").startswith(f"{api.url}/results/{good}.mp4?")
+    assert success == {
+        "generation_id": good, "status": "succeeded", "media_type": "video", "model": "wan-ai-wan2-1-t2v-1-3b-diffusers",
+    }  # fmt: skip
+    assert failure == {
+        "generation_id": bad, "status": "failed", "media_type": "video",
+        "error": "num_frames: Input should be less than or equal to 120",
+    }  # fmt: skip
+
+
+def test_the_url_of_an_event_plays(api: Api) -> None:
+    """The address in an event leads to the video at once."""
+    with listening(api) as heard:
+        (id_,) = api.enqueue()
+        until_true(lambda: heard.of(id_))
+        assert httpx.get(heard.of(id_)[0]["url"]).content[4:8] == b"ftyp"
+
+
+def test_nothing_is_said_of_a_cancelled_one(start: Launch) -> None:
+    """A cancelled generation makes no event; the next one's event comes alone."""
+    api = start("--workers", "1", "--min-seconds", "0.3")
+    with listening(api) as heard:
+        running, queued = api.enqueue(num_generations=2)
+        api.wait(running, until=("processing",))
+        for id_ in (running, queued):
+            api.http.delete(f"/api/ai/queue/{id_}")
+        (last,) = api.enqueue()
+        until_true(lambda: heard.of(last))
+        assert [event["generation_id"] for event in heard.events()] == [last]
+
+
+def test_keep_alive_when_idle(api: Api) -> None:
+    """An idle stream carries keep-alive comments at the interval the server was given."""
+    with listening(api) as heard:
+        until_true(lambda: heard.text.count(": keep-alive\n") >= 2, 3)
+
+
+def test_what_happened_before_is_lost(api: Api) -> None:
+    """The stream does not repeat what ended before it stood."""
+    before = api.make()["generation_id"]
+    with listening(api) as heard:
+        after = api.enqueue()[0]
+        until_true(lambda: heard.of(after))
+        assert heard.of(before) == []
+
+
+def test_every_stream_of_the_user_hears(api: Api) -> None:
+    """Two streams of one user are both told."""
+    with listening(api) as one, listening(api) as other:
+        (id_,) = api.enqueue()
+        until_true(lambda: one.of(id_) and other.of(id_))
+
+
+def test_streams_are_the_users_own(start: Launch) -> None:
+    """Nobody hears of another user's generation."""
+    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
+    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
+    with listening(ann) as by_ann, listening(bob) as by_bob:
+        of_ann, of_bob = ann.enqueue()[0], bob.enqueue()[0]
+        until_true(lambda: by_ann.of(of_ann) and by_bob.of(of_bob))
+        assert len(by_ann.events()) == len(by_bob.events()) == 1
+
+
+def test_a_stopping_server_ends_its_streams(start: Launch) -> None:
+    """An open stream does not hold up the end of the server, and ends with it."""
+    api = start()
+    with listening(api) as heard:
+        begun = time.monotonic()
+        api.server.stop()
+        assert time.monotonic() - begun < 2
+        assert api.server.process.returncode == 0
+        until_true(lambda: heard.ended)

@@ -1,0 +1,234 @@
+"""The queue as it is documented: enqueue, list, read, cancel."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import pytest
+
+from server.conftest import Launch
+from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, until_true
+
+NOT_FOUND = {
+    "error": {"type": "resource_not_found", "title": "The requested resource could not be found"},
+    "status": "error",
+    "status_message": "resource_not_found",
+}
+
+
+def test_enqueue_answers_ids_and_queued(api: Api) -> None:
+    """The answer holds one id and status for each generation that was asked for."""
+    answer = api.http.post("/api/ai/queue", json=TINY | {"num_generations": 3})
+    assert answer.status_code == 200
+    rows = answer.json()["generations"]
+    assert [row["status"] for row in rows] == ["queued"] * 3
+    assert len({str(uuid.UUID(row["generation_id"])) for row in rows}) == 3
+    assert all(row.keys() == {"generation_id", "status"} for row in rows)
+
+
+@pytest.mark.parametrize("count", [0, 5, -1, "2", 1.5, True, None, []])
+def test_enqueue_refuses_a_count_outside_1_to_4(api: Api, count: object) -> None:
+    """The documented message, in the typed envelope, for whatever is no integer from 1 to 4."""
+    answer = api.http.post("/api/ai/queue", json=TINY | {"num_generations": count})
+    assert answer.status_code == 400
+    body = answer.json()
+    assert body["error"]["detail"] == "num_generations must be an integer between 1 and 4"
+    assert (body["error"]["type"], body["status"], body["status_message"]) == (
+        "invalid_params", "error", "invalid_params",
+    )  # fmt: skip
+
+
+def test_enqueue_names_a_model_it_does_not_know(api: Api) -> None:
+    """An unknown model is refused at once, in the documented words."""
+    answer = api.http.post("/api/ai/queue", json={"model": "no-such-model", "prompt": "x"})
+    assert answer.status_code == 400
+    assert answer.json() == {"error": {"message": "Model not found: no-such-model"}}
+
+
+@pytest.mark.parametrize(
+    ("content", "type_"),
+    [(b"", "application/json"), (b"{", "application/json"), (b"[]", "application/json"), (b'"x"', "text/plain"),
+     (b'{"model": NaN}', "application/json"), (b"\xff\xfe", "application/json"), (b"[" * 9999, "application/json"),
+     (b'{"prompt": "no model"}', "application/json"), (b'{"model": 5}', "application/json")],
+)  # fmt: skip
+def test_enqueue_refuses_what_is_no_request(api: Api, content: bytes, type_: str) -> None:
+    """A body that is no JSON object with a model is a 400 in the envelope, never a crash."""
+    answer = api.http.post("/api/ai/queue", content=content, headers={"Content-Type": type_})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_params"
+
+
+def test_enqueue_refuses_a_text_model(start: Launch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A model that makes text only is an unsupported media type."""
+    more = tmp_path_factory.mktemp("models") / "more.json"
+    more.write_text('[{"id": "talker", "capabilities": {"input": ["text"], "output": ["text"]}}]')
+    answer = start("--models", str(more)).http.post("/api/ai/queue", json={"model": "talker", "prompt": "x"})
+    assert answer.status_code == 415
+    assert answer.json()["status_message"] == "unsupported_media_type"
+
+
+def test_a_generation_has_every_documented_field(api: Api) -> None:
+    """What is always there is there, what was sent is at the top level, times are whole unix seconds."""
+    sent = {"seed": 7, "aspect_ratio": "16:9", "style": {"free": ["form"]}, "target_directory": "a/b"}
+    before = int(time.time())
+    row = api.make(**sent, num_generations=1)
+    assert {key: row[key] for key in sent} == sent
+    assert row["model_name"] == TINY_MODEL
+    assert (row["prompt"], row["media_type"], row["status"]) == ("A red balloon", "video", "succeeded")
+    assert row["error_message"] is None
+    assert (row["target_namespace"], row["target_repo"]) == ("local", None)
+    assert "num_generations" not in row
+    times = [row["enqueued_at"], row["started_at"], row["completed_at"]]
+    assert all(type(time_) is int for time_ in times)
+    assert before <= times[0] <= times[1] <= times[2] <= time.time()
+
+
+def test_a_failure_has_a_message_and_no_video(api: Api) -> None:
+    """A generation that fails when it runs says why, and has no result."""
+    row = api.make(num_frames=5000)
+    assert row["status"] == "failed"
+    assert row["result_url"] is None
+    assert row["error_message"] == "num_frames: Input should be less than or equal to 120"
+
+
+def test_what_the_schema_does_not_know_is_ignored(api: Api) -> None:
+    """Unknown parameters are kept and do no harm."""
+    row = api.make(no_such_parameter=[1, 2])
+    assert (row["status"], row["no_such_parameter"]) == ("succeeded", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"prompt": "a", "multi_prompt": [{"prompt": "b"}]},
+         "Getting model response error: 422 - Value error, Cannot provide both 'prompt' and 'multi_prompt'."),
+        ({"prompt": None},
+         "Getting model response error: 422 - Value error, Either 'prompt' or 'multi_prompt' must be provided."),
+    ],
+)  # fmt: skip
+def test_prompts_are_checked_when_the_generation_runs(api: Api, body: dict[str, object], message: str) -> None:
+    """The queue takes a request with both prompts or neither, and fails it later."""
+    row = api.make(**{"model": OMNI, **body})
+    assert (row["status"], row["error_message"]) == ("failed", message)
+
+
+def test_list_shows_active_ones_only_unless_asked(start: Launch) -> None:
+    """The bare list holds what is queued or running; a status asks for others."""
+    api = start("--workers", "1", "--min-seconds", "20")
+    running, queued = api.enqueue(num_generations=2)
+    api.wait(running, until=("processing",))
+    (gone,) = api.enqueue()
+    api.http.delete(f"/api/ai/queue/{gone}")
+
+    def ids(**query: str) -> list[str]:
+        body = api.http.get("/api/ai/queue", params=query).json()
+        assert body["count"] == len(body["generations"])
+        return [row["generation_id"] for row in body["generations"]]
+
+    assert ids() == [running, queued]
+    assert ids(status="queued") == [queued]
+    assert ids(status="processing") == [running]
+    assert ids(status="cancelled") == [gone]
+    assert ids(status="succeeded") == ids(status="failed") == []
+
+
+def test_list_filters(start: Launch) -> None:
+    """Model, namespace, media type, repository and folder each narrow the list."""
+    api = start("--delay", "60")
+    (plain,) = api.enqueue()
+    (stored,) = api.enqueue(target_namespace="studio", target_repo="films", target_directory="day/1")
+    (kling,) = api.enqueue(model=KLING)
+    for query, wanted in [
+        ({"model": KLING}, [kling]),
+        ({"model": "other"}, []),
+        ({"namespace": "studio"}, [stored]),
+        ({"namespace": "local"}, [plain, kling]),
+        ({"repo": "films"}, [stored]),
+        ({"folder": "day/1"}, [stored]),
+        ({"folder": "day"}, []),
+        ({"media_type": "video"}, [plain, stored, kling]),
+        ({"media_type": "image"}, []),
+        ({"model": TINY_MODEL, "repo": "films"}, [stored]),
+    ]:
+        listed = api.http.get("/api/ai/queue", params=query).json()["generations"]
+        assert [row["generation_id"] for row in listed] == wanted, query
+
+
+@pytest.mark.parametrize("query", [{"status": "done"}, {"media_type": "sound"}])
+def test_list_refuses_filters_that_do_not_exist(api: Api, query: dict[str, str]) -> None:
+    """A status or media type that does not exist is told, not answered with an empty list."""
+    answer = api.http.get("/api/ai/queue", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_params"
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+@pytest.mark.parametrize("id_", [str(uuid.uuid4()), "nonsense", "..%2f..%2fqueue"])
+def test_unknown_ids_are_the_documented_404(api: Api, method: str, id_: str) -> None:
+    """An id nobody knows gets exactly the documented body."""
+    answer = api.http.request(method, f"/api/ai/queue/{id_}")
+    assert answer.status_code == 404
+    assert answer.json() == NOT_FOUND
+
+
+def test_cancel_of_a_queued_one(start: Launch) -> None:
+    """A queued generation is cancelled at once and its row stays."""
+    api = start("--delay", "60")
+    (id_,) = api.enqueue()
+    answer = api.http.delete(f"/api/ai/queue/{id_}")
+    assert (answer.status_code, answer.json()) == (200, {"status": "success", "generation_id": id_})
+    row = api.get(id_)
+    assert (row["status"], row["result_url"], row["started_at"]) == ("cancelled", None, None)
+    assert row["completed_at"] is not None
+
+
+def test_cancel_stops_the_rendering(start: Launch) -> None:
+    """Cancelling a long render frees its worker: the next video is there long before the first would have been."""
+    api = start("--workers", "1")
+    (long,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
+    api.wait(long, until=("processing",))
+    time.sleep(0.5)
+    begun = time.monotonic()
+    assert api.http.delete(f"/api/ai/queue/{long}").status_code == 200
+    assert api.get(long)["status"] == "cancelled"
+    assert api.make()["status"] == "succeeded"
+    assert time.monotonic() - begun < 3
+    assert api.get(long)["status"] == "cancelled"
+
+
+def test_cancel_of_an_ended_one_changes_nothing(api: Api) -> None:
+    """A finished generation cannot be cancelled any more, and saying so is still a success."""
+    row = api.make()
+    answer = api.http.delete(f"/api/ai/queue/{row['generation_id']}")
+    assert answer.json() == {"status": "success", "generation_id": row["generation_id"]}
+    after = api.get(row["generation_id"])
+    assert (after["status"], after["completed_at"]) == ("succeeded", row["completed_at"])
+
+
+def test_users_do_not_see_each_other(start: Launch) -> None:
+    """A job is there for its own user only: not to read, list, cancel or find in the history."""
+    one = start("--api-key", "ann=key-of-ann", "--api-key", "key-of-bob")
+    ann, bob = Api(one.server, "key-of-ann"), Api(one.server, "key-of-bob")
+    row = ann.make()
+    id_ = row["generation_id"]
+    assert row["target_namespace"] == "ann"
+    for method, path in [("GET", f"/api/ai/queue/{id_}"), ("DELETE", f"/api/ai/queue/{id_}"),
+                         ("GET", f"/api/ai/generations/{id_}")]:  # fmt: skip
+        assert bob.http.request(method, path).json() == NOT_FOUND
+    assert bob.http.get("/api/ai/queue?status=succeeded").json()["count"] == 0
+    assert bob.http.get("/api/ai/generations").json()["total_entries"] == 0
+    assert bob.http.get("/api/authorize").json()["user"]["name"] == "local-2"
+    assert ann.http.get("/api/authorize").json()["user"]["name"] == "ann"
+
+
+def test_minimum_time_is_kept(start: Launch) -> None:
+    """A server that is told to take its time does, and a cancel is not held up by it."""
+    api = start("--min-seconds", "0.6")
+    begun = time.monotonic()
+    api.make()
+    assert time.monotonic() - begun >= 0.6
+    (id_,) = api.enqueue()
+    api.wait(id_, until=("processing",))
+    api.http.delete(f"/api/ai/queue/{id_}")
+    assert until_true(lambda: api.get(id_)["status"] == "cancelled", 0.3)

@@ -1,0 +1,110 @@
+"""The queue's table: claims that never meet, order, recovery."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from oxenvideo.server.liveness import Presence
+from oxenvideo.server.queue import Filter, Queue
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    """Return an empty queue."""
+    return Queue(tmp_path / "queue.sqlite3", "me")
+
+
+def _claim_all(path: Path, begin: float) -> list[str]:
+    queue = Queue(path, "me")
+    time.sleep(max(0.0, begin - time.time()))
+    claimed = []
+    while (generation := queue.claim()) is not None:
+        claimed.append(generation.id)
+    return claimed
+
+
+def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
+    """Four processes that claim at once take every generation, and none of them twice."""
+    wanted = [g.id for _ in range(100) for g in queue.enqueue("ann", "m", {}, count=4, namespace="ann")]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        begin = time.time() + 0.5
+        shares = pool.starmap(_claim_all, [(tmp_path / "queue.sqlite3", begin)] * 4)
+    claimed = [id_ for share in shares for id_ in share]
+    assert len(claimed) == len(wanted)
+    assert set(claimed) == set(wanted)
+    assert sum(1 for share in shares if share) > 1
+
+
+def test_claims_are_first_in_first_out(queue: Queue) -> None:
+    """What came first runs first."""
+    ids = [queue.enqueue("ann", "m", {"n": n}, namespace="ann")[0].id for n in range(5)]
+    assert [generation.id for _ in ids if (generation := queue.claim())] == ids
+    assert queue.claim() is None
+
+
+def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
+    """A delay holds a generation back, and the queue says until when."""
+    queue.enqueue("ann", "m", {}, namespace="ann", delay=60)
+    assert queue.claim() is None
+    due = queue.next_due()
+    assert due is not None
+    assert 55 < due - time.time() <= 60
+
+
+def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
+    """What was cancelled while it ran stays cancelled, whatever its worker says afterwards."""
+    (row,) = queue.enqueue("ann", "m", {}, namespace="ann")
+    queue.claim()
+    assert queue.cancel(row.id, "bob") is None
+    cancelled = queue.cancel(row.id, "ann")
+    assert cancelled is not None
+    assert queue.succeed(row.id, "0.10") is None
+    assert queue.fail(row.id, "late") is None
+    queue.release(row.id)
+    assert queue.get(row.id) == cancelled
+    assert cancelled.status == "cancelled"
+
+
+def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
+    """Where the disk refuses in the middle of a request, none of its generations is there."""
+    other = sqlite3.connect(tmp_path / "queue.sqlite3")
+    other.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON generations WHEN NEW.variation = 2"
+        " BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+    )
+    other.commit()
+    with pytest.raises(sqlite3.IntegrityError, match="disk full"):
+        queue.enqueue("ann", "m", {}, count=4, namespace="ann")
+    assert queue.select("ann", Filter()) == []
+    other.execute("DROP TRIGGER full")
+    other.commit()
+    assert len(queue.enqueue("ann", "m", {}, count=4, namespace="ann")) == 4
+
+
+def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None:
+    """Only what a dead server left comes back to the queue; ended rows stay as they are."""
+    living, dead = Presence(tmp_path), Presence(tmp_path)
+    of_living, of_dead = (Queue(tmp_path / "queue.sqlite3", presence.id) for presence in (living, dead))
+    (kept,) = of_living.enqueue("ann", "m", {}, namespace="ann")
+    of_living.claim()
+    (ended,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    of_dead.claim()
+    of_dead.succeed(ended.id, "0.00")
+    (lost,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    of_dead.claim()
+    me = Presence(tmp_path)
+    dead._file.close()  # as the system does for a process that ended
+    assert queue.take_over({owner for owner in queue.owners() if not me.is_alive(owner)}) == 1
+    assert [(row.id, row.status) for row in queue.select("ann", Filter())] == [
+        (kept.id, "processing"),
+        (ended.id, "succeeded"),
+        (lost.id, "queued"),
+    ]
+    claimed = queue.claim()
+    assert claimed is not None
+    assert (claimed.id, claimed.attempts) == (lost.id, 2)
