@@ -120,17 +120,17 @@ class Catalog(Mapping[str, Model]):
         raise UnknownModel(f"Unknown model {key!r}.{_did_you_mean(self.nearest(key))} See %oxenvideo models.")
 
     def nearest(self, key: str, limit: int = 3) -> list[str]:
-        """The ids most like ``key``, best first: those spelt alike, else those that hold all of its words."""
+        """The ids most like ``key``, best first: those that hold all of its words, else those spelt alike."""
         by_folded = {model_id.lower(): model_id for model_id in self._models}
         wanted = str(key).lower()
-        alike = difflib.get_close_matches(wanted, by_folded, n=limit, cutoff=0.6)
-        if not alike:
-            # "kling 2.6" and "veo3" are how people name models: look for the words, then for the letters.
-            words = re.findall(r"[a-z0-9]+", wanted)
-            alike = [folded for folded in by_folded if words and all(word in folded for word in words)][:limit]
-            letters = "".join(words)
-            alike = alike or [folded for folded in by_folded if letters and letters in folded.replace("-", "")][:limit]
-        return [by_folded[folded] for folded in alike]
+        # "kling 2.6" and "veo3" are how people name models: look for the words, then for the letters.
+        words = re.findall(r"[a-z0-9]+", wanted)
+        letters = "".join(words)
+        holding = [folded for folded in by_folded if words and all(word in folded for word in words)]
+        holding = holding or [folded for folded in by_folded if letters and letters in folded.replace("-", "")]
+        holding.sort(key=lambda folded: -difflib.SequenceMatcher(None, wanted, folded).ratio())
+        alike = holding or difflib.get_close_matches(wanted, by_folded, n=limit, cutoff=0.6)
+        return [by_folded[folded] for folded in alike[:limit]]
 
     def search(
         self, words: str | Sequence[str] = "", input: str | None = None, output: str | None = "video"

@@ -73,11 +73,14 @@ class OxenVideo(Magics):
     def oxenvideo(self, line: str, cell: str | None = None) -> Any:
         """Make a video of the prompt in the cell: ``%%oxenvideo --help``; or manage videos: ``%oxenvideo list``."""
         try:
-            if cell is None:
-                from oxenvideo.notebook import verbs
+            if cell is not None:
+                return self.page.run_cell(line, cell)
+            from oxenvideo.notebook import verbs
 
-                return verbs.run(self.page, line)
-            return self.page.run_cell(line, cell)
+            # IPython refuses a cell without a body, and some models take no prompt: their order fits on a line.
+            if verbs.is_order(line):
+                return self.page.run_cell(line, "")
+            return verbs.run(self.page, line)
         except OxenVideoError as error:
             raise UsageError(str(error)) from None
         except KeyboardInterrupt as stopped:

@@ -81,7 +81,8 @@ def _arguments(
     if elements := line.lists.get("element"):
         given["elements"] = [[_medium(text, names) for text in group] for group in elements]
     prompt = shots.parse(fill(body.strip("\n"), names)) if body.strip() else None
-    given["shots" if isinstance(prompt, list) else "prompt"] = prompt
+    if prompt is not None:
+        given["shots" if isinstance(prompt, list) else "prompt"] = prompt
     _check_options(model, line, check)
     return {
         **given,

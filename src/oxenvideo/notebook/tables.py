@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from html import escape
 
 _CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
@@ -33,10 +32,7 @@ class Table:
     def __repr__(self) -> str:
         shown = [[_cut(c, _WIDEST) for c in row] for row in self.rows]
         widths = [max(len(r[i]) for r in [self.heads, *shown]) for i in range(len(self.heads))]
-        limit = shutil.get_terminal_size((160, 24)).columns
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()[:limit] for r in [self.heads, *shown]
-        ]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [self.heads, *shown]]
         return "\n".join([*([self.title] if self.title else []), *lines])
 
 

@@ -20,13 +20,19 @@ _USAGE = "%oxenvideo list | wait [NAME|ID ...] [--timeout SECONDS] | cancel NAME
 _USAGE += " | history [--page N] | models [WORDS|ID] [--input KIND] [--refresh] | panel"
 
 
+def is_order(line: str) -> bool:
+    """Whether a line is no verb but an order for a video, such as an upscale, which needs no prompt."""
+    first = line.split(maxsplit=1)[0] if line.strip() else ""
+    return first not in _VERBS and first not in _HELP and "--" in line
+
+
 def run(page: Page, line: str) -> Any:
     """Do what the line says. Raises InvalidRequest for a verb or argument that does not exist."""
     try:
         words = shlex.split(line)
     except ValueError as error:
         raise InvalidRequest(f"The line cannot be read: {str(error).lower()}.") from None
-    if not words or words[0] in ("--help", "-h", "help"):
+    if not words or words[0] in _HELP:
         print(_USAGE)
         return None
     verb = _VERBS.get(words[0])
@@ -201,6 +207,7 @@ _VERBS: Mapping[str, Callable[[Page, Sequence[str]], Any]] = {
     "panel": _panel,
 }
 VERBS = tuple(_VERBS)
+_HELP = ("--help", "-h", "help")
 
 
 def _options(words: Sequence[str], known: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:

@@ -1,0 +1,197 @@
+"""The magics in a real IPython, on the embedded server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from IPython.core.completer import provisionalcompleter
+
+from oxenvideo import Batch, Generation, GenerationFailed
+
+if TYPE_CHECKING:
+    from conftest import Notebook
+
+pytest.importorskip("av", reason="the embedded server needs the local extra")
+
+
+def test_a_cell_makes_a_video(notebook: Notebook) -> None:
+    """The cell returns with a Generation under the name, which becomes a file."""
+    cell = notebook.run("%%oxenvideo clip --duration 5\nA red balloon")
+    assert cell.error is None
+    clip = notebook["clip"]
+    assert isinstance(clip, Generation)
+    assert clip.wait(60).path.read_bytes()[4:8] == b"ftyp"
+    assert "No API key" in cell.text
+    assert "No API key" not in notebook.run("%%oxenvideo\nAgain").text, "it is said once"
+
+
+def test_wait_ends_with_the_file(notebook: Notebook) -> None:
+    """--wait returns when the video is here, and says where."""
+    cell = notebook.run("%%oxenvideo clip --wait\nA red balloon")
+    assert notebook["clip"].done
+    assert str(notebook["clip"].path.name) in cell.text
+
+
+def test_sync_uses_the_other_endpoint(notebook: Notebook) -> None:
+    """--sync makes the video by the synchronous endpoint, as URL and as base64."""
+    for option in ("", " --response-format b64_json"):
+        assert notebook.run(f"%%oxenvideo clip --sync{option}\nA red balloon").error is None
+        assert notebook["clip"].path.exists()
+        assert notebook["clip"].id is None
+
+
+def test_dry_run_sends_nothing(notebook: Notebook) -> None:
+    """--dry-run shows the request and the price, and leaves no variable."""
+    cell = notebook.run('%%oxenvideo clip --dry-run -n 6 --cfg-scale 0.7\nA "red" balloon')
+    assert '"num_generations": 4' in cell.text
+    assert '"num_generations": 2' in cell.text
+    assert '"prompt": "A \\"red\\" balloon"' in cell.text
+    assert "$2.10" in cell.text
+    assert "clip" not in notebook.shell.user_ns
+    assert notebook.run("%oxenvideo list").captured.stdout.startswith("No videos")
+
+
+def test_several_videos_are_a_batch(notebook: Notebook) -> None:
+    """-n gives a Batch of as many, in requests of at most four."""
+    notebook.run("%%oxenvideo many -n 5 --wait\nA red balloon")
+    many = notebook["many"]
+    assert isinstance(many, Batch)
+    assert len(many) == 5
+    assert {g.path.exists() for g in many} == {True}
+    assert len({g.path for g in many}) == 5
+
+
+def test_a_failure_is_the_services_own_message(notebook: Notebook) -> None:
+    """A job that fails at the service fails the waiting cell with its message, and wait() raises it."""
+    cell = notebook.run("%%oxenvideo clip --no-check --duration 2 --wait\nA red balloon")
+    assert "duration value '2' is invalid" in cell.message
+    with pytest.raises(GenerationFailed, match="duration value '2' is invalid"):
+        notebook["clip"].wait()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("%%oxenvideo --duraton 5\nA", "Did you mean --duration?"),
+        ("%%oxenvideo 1st\nA", "no name for a variable"),
+        ("%%oxenvideo\n \n", "prompt"),
+        ("%%oxenvideo\nA {nobody}", "'nobody'"),
+        ("%%oxenvideo --embed somehow\nA", "--embed 'somehow'"),
+        ("%%oxenvideo --save ../{x}\nA", "no field {x}"),
+        ("%%oxenvideo --max-cost lots\nA", "US dollars"),
+        ("%oxenvideo lits", "Did you mean list?"),
+        ("%oxenvideo cancel nobody", "no video 'nobody'"),
+        ("%oxenvideo attach", "attach ID"),
+        ("%oxenvideo attach 00000000-0000-0000-0000-000000000000", "knows no generation"),
+        ("%oxenvideo models --input smell", "text, image, video or audio"),
+    ],
+)
+def test_a_mistake_is_one_line_and_sends_nothing(notebook: Notebook, cell: str, said: str) -> None:
+    """A person's mistake is a UsageError of one line, without a traceback."""
+    ran = notebook.run(cell)
+    assert type(ran.error).__name__ == "UsageError"
+    assert said in ran.message
+    assert "Traceback" not in ran.text
+    assert notebook.run("%oxenvideo list").captured.stdout.startswith("No videos")
+
+
+def test_a_key_file_that_does_not_parse_is_named(notebook: Notebook, tmp_path: object) -> None:
+    """A broken credentials file is one line that names it and shows none of its text."""
+    from pathlib import Path
+
+    file = Path(str(tmp_path)) / ".config" / "oxen" / "auth_config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text('[[host_configs]]\nauth_token = "secret-key\n')
+    ran = notebook.run("%%oxenvideo\nA")
+    assert str(file) in ran.message
+    assert "secret-key" not in ran.text + ran.message
+
+
+def test_line_verbs(notebook: Notebook) -> None:
+    """list, wait, cancel, attach, history and models do what they say."""
+    notebook.run("%%oxenvideo clip\nA red balloon")
+    assert notebook.run("%oxenvideo wait clip").error is None
+    assert "succeeded" in notebook.run("_ = print(get_ipython().run_line_magic('oxenvideo', 'list'))").text
+    assert "already ended" in notebook.run("%oxenvideo cancel clip").text
+    notebook.run(f"%oxenvideo attach {notebook['clip'].id} same")
+    assert notebook["same"] is notebook["clip"]
+    assert notebook["clip"].id in notebook.run("_ = print(get_ipython().run_line_magic('oxenvideo', 'history'))").text
+    assert (
+        "cfg-scale"
+        in notebook.run(
+            "_ = print(get_ipython().run_line_magic('oxenvideo', 'models kling-video-v2-6-pro-text-to-video'))"
+        ).text
+    )
+
+
+def test_cancel_says_what_became_of_it(notebook: Notebook) -> None:
+    """Cancelling a running job ends it, and the answer says that the service agreed."""
+    notebook.run("%%oxenvideo first --duration 10 -p width=1920\nA red balloon")
+    notebook.run("%%oxenvideo clip --duration 10\nA red balloon")
+    said = notebook.run("%oxenvideo cancel clip").text
+    assert "ancelled" in said
+    assert notebook["clip"].status == "cancelled"
+
+
+def test_an_order_without_prompt_fits_on_a_line(notebook: Notebook) -> None:
+    """An upscaler takes no prompt, and IPython no empty cell: the line magic takes the order."""
+    notebook.run("%%oxenvideo clip --wait\nA red balloon")
+    ran = notebook.run(
+        "%oxenvideo big --model topazlabs-upscale-starlight-2-5-video --video clip --resolution 1080p --wait"
+    )
+    assert ran.error is None
+    assert notebook["big"].frame(0).size == (1920, 1080)
+
+
+def test_config_changes_the_defaults(notebook: Notebook) -> None:
+    """%config OxenVideo sets what a cell uses where it says nothing."""
+    notebook.run("%config OxenVideo.aspect_ratio = '1:1'")
+    notebook.run("%config OxenVideo.download_dir = 'elsewhere'")
+    notebook.run("%%oxenvideo clip --wait\nA red balloon")
+    assert notebook["clip"].request.parameters["aspect_ratio"] == "1:1"
+    assert notebook["clip"].path.parent.name == "elsewhere"
+
+
+def test_running_a_cell_again_keeps_the_old_job(notebook: Notebook) -> None:
+    """The job of a cell that is run again goes on, and the new card says so."""
+    notebook.run("%%oxenvideo clip --duration 10\nA red balloon")
+    first = notebook["clip"]
+    ran = notebook.run("%%oxenvideo clip\nA red balloon")
+    assert "The earlier clip is still" in ran.text
+    assert notebook["clip"] is not first
+    assert first.wait(60).path.exists()
+
+
+def test_loading_twice_and_unloading_leaves_nothing(notebook: Notebook) -> None:
+    """%load_ext may be repeated; %unload_ext takes back magics, completion and formatters."""
+    shell = notebook.shell
+    matchers = len(shell.Completer.custom_matchers)
+    notebook.run("%reload_ext oxenvideo")
+    assert len(shell.Completer.custom_matchers) == matchers
+    notebook.run("%unload_ext oxenvideo")
+    assert len(shell.Completer.custom_matchers) == matchers - 1
+    assert shell.find_cell_magic("oxenvideo") is None
+    assert shell.find_line_magic("oxenvideo") is None
+    assert not [c for c in shell.configurables if type(c).__name__ == "OxenVideo"]
+    assert notebook.run("%load_ext oxenvideo").error is None
+
+
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        ("%%oxenvideo --mod", "--model"),
+        ("%%oxenvideo --model kling-video-v2-6", "kling-video-v2-6-pro-text-to-video"),
+        ("%%oxenvideo --cfg", "--cfg-scale"),
+        ("%%oxenvideo --duration ", "10"),
+        ("%%oxenvideo --aspect-ratio 9", "9:16"),
+        ("%oxenvideo his", "history"),
+    ],
+)
+def test_completion(notebook: Notebook, text: str, offered: str) -> None:
+    """Options, models, values and verbs are completed."""
+    with provisionalcompleter():
+        completions = list(notebook.shell.Completer.completions(text, len(text)))
+    results = [text[: c.start] + c.text + text[c.end :] for c in completions]
+    head = text[: len(text) - len(text.split(" ")[-1])]
+    assert head + offered in results
