@@ -11,7 +11,10 @@ from pathlib import Path
 
 async def serve(path: Path, size: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), path.open("rb") as file:
+    with (
+        contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError),
+        path.open("rb") as file,
+    ):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             asked = re.search(rb"\r\nrange: bytes=(\d+)-\r\n", head.lower())
