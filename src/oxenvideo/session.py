@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -96,6 +96,7 @@ class Session:
         )
         self._target: Target | None = None
         self._live_catalog: LiveCatalog | None = None
+        self._observers: list[Callable[[Sequence[Generation]], object]] = []
 
     def __enter__(self) -> Session:
         return self
@@ -119,6 +120,22 @@ class Session:
     def generations(self) -> list[Generation]:
         """The generations of this session that are still referred to, oldest first."""
         return sorted(self.engine.known.values(), key=lambda g: (g.state.submitted_at or 0.0, g.index or 0))
+
+    def on_submit(self, observer: Callable[[Sequence[Generation]], object]) -> Callable[[], None]:
+        """Call ``observer(generations)`` whenever some enter this session: submitted, attached or resumed.
+
+        It is called on the thread that brought them, and must be quick and not raise. The answer takes it back.
+        """
+        self._observers = [*self._observers, observer]
+
+        def forget() -> None:
+            self._observers = [other for other in self._observers if other is not observer]
+
+        return forget
+
+    def _entered(self, generations: Sequence[Generation]) -> None:
+        for observer in self._observers:
+            observer(generations)
 
     # Making videos
 
@@ -185,6 +202,7 @@ class Session:
         for generation in everything:
             generation.put(State(submitted_at=now, fetching=self.settings.download))
         self.engine.submit(target, submissions)
+        self._entered(everything)
         return Batch(everything, name=name, again=self.submit_batch)
 
     def generate(self, prompt: str | VideoRequest | None = None, *, wait: bool = True, **options: Any) -> Generation:
@@ -245,7 +263,9 @@ class Session:
 
     def attach(self, generation_id: str, *, name: str | None = None) -> Generation:
         """The Generation of an id, whoever submitted it; NotFound where the service does not know it."""
-        return earlier.attach(self.engine, self.target, generation_id, name)
+        generation = earlier.attach(self.engine, self.target, generation_id, name)
+        self._entered([generation])
+        return generation
 
     def resume(self, *, everything: bool = False) -> list[Generation]:
         """Bring back what is unfinished or undelivered: of this notebook, or ``everything`` of this user.
@@ -253,7 +273,9 @@ class Session:
         What was never sent is sent now; what may have been sent is looked for, not sent again. Work of other living
         kernels is left to them.
         """
-        return earlier.resume(self.engine, self.settings, None if everything else self.journal.notebook)
+        generations = earlier.resume(self.engine, self.settings, None if everything else self.journal.notebook)
+        self._entered(generations)
+        return generations
 
     def unfinished(self) -> int:
         """How many generations of this notebook ``resume`` would bring back."""
