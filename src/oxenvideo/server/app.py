@@ -59,5 +59,6 @@ def build(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # an address with a slash more is another one, and not found
     app.state.hub = hub
     return app

@@ -36,14 +36,14 @@ class Signer:
 
     def sign(self, path: str) -> str:
         """Return the path with its expiry and signature as query."""
-        expires = int(time.time() + self._ttl)
-        return f"{path}?expires={expires}&signature={self._signature(path, str(expires))}"
+        expires = f"{time.time() + self._ttl:.3f}"
+        return f"{path}?expires={expires}&signature={self._signature(path, expires)}"
 
     def refusal(self, path: str, expires: str, signature: str) -> str | None:
         """Say why the address is refused, or None where it is good."""
         if not hmac.compare_digest(signature.encode(), self._signature(path, expires).encode()):
             return "The signature does not match the address."
-        if time.time() >= int(expires):
+        if time.time() >= float(expires):
             return "The address has expired: read the generation again for a new one."
         return None
 

@@ -1,0 +1,120 @@
+"""Repositories: made, written, read, and no way out of them."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.conftest import Launch
+from server.support import Api, frames
+
+FORM = {"message": "Add it", "name": "Ann", "email": "ann@example.com"}
+
+
+@pytest.fixture
+def repo(api: Api) -> str:
+    """Return the path of a new repository's files."""
+    name = f"r{uuid.uuid4().hex}"
+    answer = api.http.post("/api/repos", json={"namespace": "local", "name": name})
+    assert answer.status_code == 201
+    return f"/api/repos/local/{name}/file/main"
+
+
+def test_a_file_goes_in_and_comes_out(api: Api, repo: str) -> None:
+    """What was put can be read again, replaced, and in part."""
+    for content in (b"first", b"second" * 100_000):
+        answer = api.http.put(f"{repo}/in/a%20b.png", files={"file": content}, data=FORM)
+        assert answer.status_code == 200
+        assert answer.json()["commit"] == {"message": "Add it", "author": "Ann", "email": "ann@example.com"}
+        read = api.http.get(f"{repo}/in/a b.png")
+        assert (read.content, read.headers["content-type"]) == (content, "image/png")
+    assert api.http.get(f"{repo}/in/a b.png", headers={"Range": "bytes=0-5"}).content == b"second"
+
+
+def test_a_repository_is_made_once(api: Api, repo: str) -> None:
+    """Making it again is a 409."""
+    answer = api.http.post("/api/repos", json={"namespace": "local", "name": repo.split("/")[4]})
+    assert (answer.status_code, answer.json()["status"]) == (409, "error")
+
+
+def test_a_file_needs_a_repository(api: Api) -> None:
+    """Neither put nor get works where there is no repository."""
+    path = f"/api/repos/local/{uuid.uuid4().hex}/file/main/x.txt"
+    assert api.http.put(path, files={"file": b"x"}, data=FORM).status_code == 404
+    assert api.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("content", [{"content": b"raw"}, {"data": {"file": "text"}}, {"files": {"other": b"x"}}])
+def test_a_put_needs_the_part_file(api: Api, repo: str, content: dict[str, object]) -> None:
+    """A put without the multipart file is refused with the reason."""
+    answer = api.http.put(f"{repo}/x.txt", **content)
+    assert answer.status_code == 400
+    assert "'file'" in answer.json()["error"]["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../x", "a/../../x", "..%2fx", "a/%2e%2e/%2e%2e/x", "%2e%2e%2f%2e%2e%2fsigning.key", "a%00b", "a%5c..%5cb", ".git/config",
+     "C:%5cx", "/etc/passwd", "%2fetc%2fpasswd"],
+)  # fmt: skip
+def test_no_path_leaves_the_repository(start: Launch, tmp_path: Path, path: str) -> None:
+    """Whatever a path says, nothing outside the repository is written or read."""
+    api = start(data_dir=tmp_path)
+    api.http.post("/api/repos", json={"namespace": "local", "name": "r"})
+
+    def outside() -> set[Path]:
+        inside = tmp_path / "repos" / "local" / "local" / "r" / "main"
+        files = {file for file in tmp_path.rglob("*") if file.is_file() and inside not in file.parents}
+        return {file for file in files if not file.name.startswith("queue.sqlite3")}
+
+    before = outside()
+    # Sent as it stands: the client would tidy the path.
+    request = api.http.build_request("PUT", "/", files={"file": b"escaped"}, data=FORM)
+    request.url = request.url.copy_with(raw_path=f"/api/repos/local/r/file/main/{path}".encode())
+    put = api.http.send(request)
+    get = api.http.send(httpx.Request("GET", request.url, headers=api.http.headers))
+    assert outside() == before
+    assert (put.status_code, get.content) == (200, b"escaped") or get.status_code in (400, 404)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\\b", ".hidden", "x" * 200, 5, None, "ü"])
+def test_names_are_names(api: Api, name: object) -> None:
+    """A repository's name is a name and no path."""
+    assert api.http.post("/api/repos", json={"namespace": "local", "name": name}).status_code == 400
+    if name:
+        assert api.http.post("/api/repos", json={"namespace": name, "name": "ok"}).status_code == 400
+
+
+def test_results_are_stored_where_they_were_wanted(api: Api) -> None:
+    """A result goes to the repository and directory that the request named, and can be read there."""
+    target = {"target_namespace": "studio", "target_repo": f"films-{uuid.uuid4()}", "target_directory": "day/1"}
+    row = api.make(**target)
+    path = f"/api/repos/studio/{target['target_repo']}/file/main/day/1/{row['generation_id']}.mp4"
+    stored = api.http.get(path)
+    assert stored.headers["content-type"] == "video/mp4"
+    assert len(frames(stored.content)) == 8
+    assert {key: row[key] for key in target} == target
+
+
+@pytest.mark.parametrize(
+    "target", [{"target_repo": ".."}, {"target_namespace": "../x"}, {"target_repo": "r", "target_directory": "../x"}]
+)
+def test_results_stay_in_their_repository(api: Api, target: dict[str, str]) -> None:
+    """A target that is no name or leads out is refused when it is enqueued."""
+    answer = api.http.post("/api/ai/queue", json={"model": "wan-ai-wan2-1-t2v-1-3b-diffusers", "prompt": "x"} | target)
+    assert answer.status_code == 400
+
+
+def test_files_are_the_users_own(start: Launch) -> None:
+    """Another user's repository of the same name is another one."""
+    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
+    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
+    ann.http.post("/api/repos", json={"namespace": "studio", "name": "r"})
+    path = "/api/repos/studio/r/file/main/x.txt"
+    assert ann.http.put(path, files={"file": b"hers"}, data=FORM).status_code == 200
+    assert bob.http.get(path).status_code == 404
+    assert bob.http.put(path, files={"file": b"his"}, data=FORM).status_code == 404
+    assert ann.http.get(path).content == b"hers"
