@@ -11,7 +11,7 @@ from pathlib import Path
 from .rows import Row, ratios_first, tables, write
 
 # Modules of this package whose rows() yields rows. Each runs alone: what one measures, another would disturb.
-PARTS = ("knowing", "transfer", "startup", "kernel")
+PARTS = ("knowing", "transfer", "startup", "kernel", "rendering")
 
 
 def main() -> int:
