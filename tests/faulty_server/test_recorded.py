@@ -33,16 +33,25 @@ def test_answers_have_the_recorded_shape(name: str, service: FaultyService, http
     assert wire.differences(recorded.body, answer.json()) == []
 
 
+def end(service: FaultyService, status: str, job_id: str) -> None:
+    """Bring a job into this state."""
+    match status:
+        case "processing":
+            service.start(job_id)
+        case "succeeded":
+            service.finish(job_id)
+        case "failed":
+            service.fail(job_id, "no")
+        case "cancelled":
+            service.cancel(job_id)
+
+
 @pytest.mark.parametrize("status", ["queued", "processing", "succeeded", "failed", "cancelled"])
 def test_generations_have_the_recorded_shape(status: str, service: FaultyService, http: httpx.Client) -> None:
     """In every state a generation shows what the documentation says, null where it says null."""
     recorded = wire.load(f"queue_get_{status}")
     job_id = submit(http, aspect_ratio="16:9", seed=7, negative_prompt="blur")
-    if status != "queued":
-        service.start(job_id)
-    {"succeeded": service.finish, "cancelled": service.cancel}.get(status, lambda job_id: None)(job_id)
-    if status == "failed":
-        service.fail(job_id, "no")
+    end(service, status, job_id)
     row = http.get(f"/api/ai/queue/{job_id}").json()
     assert wire.differences(recorded.body, row) == []
     assert row["status"] == status
@@ -52,11 +61,10 @@ def test_generations_have_the_recorded_shape(status: str, service: FaultyService
 
 def test_events_have_the_recorded_form(service: FaultyService, http: httpx.Client) -> None:
     """Success and failure stand on the stream field by field as recorded."""
-    ends = {"events_succeeded": service.finish, "events_failed": lambda job_id: service.fail(job_id, "no")}
-    for name, end in ends.items():
-        recorded = re.findall(rb"^event: (\w+)\ndata: (.*)\n\n", wire.stream(name), re.M)
+    for status in ("succeeded", "failed"):
+        recorded = re.findall(rb"^event: (\w+)\ndata: (.*)\n\n", wire.stream(f"events_{status}"), re.M)
         with listening(service) as stream:
-            end(submit(http))
+            end(service, status, submit(http))
             stream.until(ended(b"}\n\n"))
             told_now = re.findall(rb"^event: (\w+)\ndata: (.*)\n\n", stream.body, re.M)
         assert told_now[0][0] == recorded[0][0]
