@@ -10,7 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from oxenvideo import Batch, Generation, GenerationFailed
 
 if TYPE_CHECKING:
-    from conftest import Notebook
+    from shell import Notebook
 
 pytest.importorskip("av", reason="the embedded server needs the local extra")
 
