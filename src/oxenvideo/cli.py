@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from oxenvideo.server import models, renderers
 from oxenvideo.server.background import REQUIRED, LocalExtraMissingError
 from oxenvideo.server.settings import DEFAULT_PORT, DEFAULT_RENDERER, LOOPBACK_NAMES, Settings
 
@@ -72,7 +73,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         if error.name not in REQUIRED:
             raise
         return _refuse(str(LocalExtraMissingError("The embedded server needs: pip install 'oxenvideo[local]'")))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return _refuse(str(error))
     if settings.host not in LOOPBACK_NAMES:
         print(f"Warning: {settings.host} can be reached from other machines; the key is all that protects it.",
@@ -85,6 +86,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             print(_usage(base_url, settings), flush=True)
 
     try:
+        settings.make_directories()
+    except OSError as error:
+        return _refuse(f"Cannot write to {error.filename}: {error.strerror}. Choose another --data-dir.")
+    try:
         server = serve.Server(settings, announce)
     except OSError as error:
         return _refuse(f"Cannot listen at {settings.host} port {settings.port}: {error.strerror}. Try --port 0.")
@@ -96,6 +101,9 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.workers is not None and arguments.workers < 1:
         raise ValueError(f"--workers {arguments.workers} is not possible: use 1 or more.")
+    renderers.check(arguments.renderer)
+    if arguments.models is not None:
+        models.load(arguments.models)
     return Settings(
         data_dir=(arguments.data_dir or _default_data_dir()).resolve(),
         users=_users(arguments.api_key),

@@ -25,8 +25,7 @@ def build(settings: Settings) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        for directory in (settings.data_dir, settings.results_dir, settings.scratch_dir, settings.repos_dir):
-            directory.mkdir(parents=True, exist_ok=True)
+        settings.make_directories()
         presence = Presence(settings.data_dir)
         queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
         queue.take_over({owner for owner in queue.owners() if not presence.is_alive(owner)})

@@ -38,6 +38,8 @@ def fetch(uri: str, rules: InputRules) -> bytes:
 
 def shown(uri: str) -> str:
     """Shorten a URI for a message, without its query, which may hold a signature."""
+    if uri[:5].lower() == "data:":
+        return f"{uri[:40].partition(',')[0]},…"
     head = uri.partition("?")[0]
     return repr(head if len(head) <= 100 else f"{head[:60]}…")
 

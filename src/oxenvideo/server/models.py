@@ -64,7 +64,10 @@ def load(extra: Path | None = None) -> Models:
     bundled = resources.files("oxenvideo").joinpath("data", "video_models.json").read_text("utf-8")
     models: list[Model] = json.loads(bundled)
     if extra is not None:
-        models += json.loads(extra.read_text("utf-8"))
+        more = json.loads(extra.read_text("utf-8"))
+        if not isinstance(more, list) or not all(isinstance(model, dict) and "id" in model for model in more):
+            raise ValueError(f"{extra} is not a JSON array of models, each an object with an id.")
+        models += more
     return Models(models)
 
 

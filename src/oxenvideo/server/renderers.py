@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,6 +83,17 @@ class LocalPreview:
     def render(self, job: Job, path: Path) -> Rendered:
         """Write the preview of this job."""
         return self._film.render(job, path)
+
+
+def check(spec: str) -> None:
+    """Raise ValueError where `module:factory` names no module there is; nothing is loaded."""
+    module, _, factory = spec.partition(":")
+    try:
+        found = importlib.util.find_spec(module) if module and factory else None
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ValueError(f"--renderer {spec} is not module:factory of a module that can be imported.")
 
 
 def load(spec: str) -> Renderer:

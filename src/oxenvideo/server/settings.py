@@ -43,6 +43,11 @@ class Settings:
                 found = name
         return found
 
+    def make_directories(self) -> None:
+        """Make the directories that are missing; OSError where that is not allowed."""
+        for directory in (self.data_dir, self.results_dir, self.scratch_dir, self.repos_dir):
+            directory.mkdir(parents=True, exist_ok=True)
+
     @property
     def hosts(self) -> frozenset[str]:
         """Names a request may give in its Host header."""

@@ -1,0 +1,147 @@
+"""The `oxenvideo serve` command as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from oxenvideo import cli
+
+COMMAND = [sys.executable, "-m", "oxenvideo"]
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=20, check=False)
+
+
+@contextmanager
+def _serving(*arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command until it has printed its usage; yield it and what it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0", *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={k: v for k, v in os.environ.items() if k != "OXEN_API_KEY"} | (env or {}),
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        text = ""
+        while "OXEN_API_KEY=" not in text:
+            line = process.stdout.readline()
+            assert line, text
+            text += line
+        yield process, text
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _exports(text: str) -> dict[str, str]:
+    lines = [line.removeprefix("export ") for line in text.splitlines() if line.startswith("export ")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_it_prints_how_it_is_used(tmp_path: Path) -> None:
+    """The two printed lines are all one needs to speak to the server."""
+    with _serving("--data-dir", str(tmp_path)) as (_, text):
+        exports = _exports(text)
+        headers = {"Authorization": f"Bearer {exports['OXEN_API_KEY']}"}
+        answer = httpx.get(f"{exports['OXEN_BASE_URL']}/api/authorize", headers=headers)
+    assert answer.json()["user"]["name"] == "local"
+    assert str(tmp_path / "videos") in text
+
+
+def test_the_key_of_the_environment(tmp_path: Path) -> None:
+    """Without --api-key the key of the environment is taken."""
+    with _serving("--data-dir", str(tmp_path), env={"OXEN_API_KEY": "from-the-environment"}) as (_, text):
+        assert _exports(text)["OXEN_API_KEY"] == "from-the-environment"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_it(tmp_path: Path, sign: signal.Signals) -> None:
+    """Ctrl+C and SIGTERM end it soon, quietly and well, with an open stream too."""
+    with _serving("--data-dir", str(tmp_path), "--api-key", "k") as (process, text):
+        url = _exports(text)["OXEN_BASE_URL"]
+        with httpx.stream("GET", f"{url}/api/events", headers={"Authorization": "Bearer k"}) as stream:
+            assert stream.status_code == 200
+            begun = time.monotonic()
+            process.send_signal(sign)
+            assert process.wait(5) == 0
+            assert time.monotonic() - begun < 2
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+
+
+def test_other_addresses_are_warned_of(tmp_path: Path) -> None:
+    """Listening for other machines takes the explicit option and says what it means; their names are still checked."""
+    with _serving("--data-dir", str(tmp_path), "--api-key", "k", "--host", "0.0.0.0") as (_, text):
+        port = _exports(text)["OXEN_BASE_URL"].rpartition(":")[2]
+        headers = {"Authorization": "Bearer k"}
+        assert httpx.get(f"http://127.0.0.1:{port}/api/authorize", headers=headers).status_code == 200
+        foreign = headers | {"Host": "evil.example"}
+        assert httpx.get(f"http://127.0.0.1:{port}/api/authorize", headers=foreign).status_code == 403
+    assert "Warning: 0.0.0.0 can be reached from other machines" in text
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    """Where the port is taken the command says so in one line."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        run = _run("serve", "--port", str(taken.getsockname()[1]), "--data-dir", str(tmp_path))
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "Try --port 0" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "0"], "--workers 0"),
+        (["--api-key", "a=same", "--api-key", "b=same"], "a key of their own"),
+        (["--api-key", "a=x", "--api-key", "a=y"], "a key of their own"),
+        (["--models", "/no/such/file"], "/no/such/file"),
+        (["--models", __file__], "Expecting value"),
+        (["--renderer", "nothing"], "--renderer nothing"),
+        (["--renderer", "no.such:thing"], "--renderer no.such:thing"),
+        (["--data-dir", "/proc/nowhere"], "Choose another --data-dir"),
+    ],
+)
+def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    """A value that cannot be is told in one line, before anything is served."""
+    run = _run("serve", "--port", "0", "--data-dir", str(tmp_path), *arguments)
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_help_and_version() -> None:
+    """The command explains itself."""
+    assert "serve" in _run("--help").stdout
+    assert "--data-dir" in _run("serve", "--help").stdout
+    assert _run("--version").stdout.startswith("oxenvideo 0.")
+    assert "serve" in _run().stdout
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the packages of the extra the command names what to install."""
+    monkeypatch.setitem(sys.modules, "oxenvideo.server.serve", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    monkeypatch.delitem(sys.modules, "oxenvideo.server.serve")
+    import oxenvideo.server
+
+    monkeypatch.delattr(oxenvideo.server, "serve", raising=False)
+    assert cli.main(["serve", "--port", "0"]) == 2
+    assert "pip install 'oxenvideo[local]'" in capsys.readouterr().err

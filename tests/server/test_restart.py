@@ -1,0 +1,87 @@
+"""Jobs outlive servers: stopped, killed, or with a worker that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from server.conftest import Launch
+from server.support import frames, until_true
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed the POSIX way")
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_jobs_survive_a_restart(start: Launch, how: str) -> None:
+    """What was running and what was waiting when the server ended is made by the next one, under another key."""
+    first = start("--workers", "1", "--min-seconds", "60")
+    ids = first.enqueue(num_generations=3)
+    first.wait(ids[0], until=("processing",))
+    if how == "killed":
+        os.kill(first.server.process.pid, signal.SIGKILL)
+        first.server.process.wait()
+    else:
+        first.server.stop()
+    second = start("--workers", "1")
+    assert second.key != first.key
+    rows = [second.wait(id_) for id_ in ids]
+    assert [row["status"] for row in rows] == ["succeeded"] * 3
+    assert sorted(row["completed_at"] for row in rows) == [row["completed_at"] for row in rows]
+
+
+def test_what_ended_stays_ended(start: Launch) -> None:
+    """Finished, failed and cancelled rows are the same after a restart, and the video can still be had."""
+    first = start()
+    (cancelled,) = first.enqueue(model="google-veo-3-1", num_frames=None)
+    first.http.delete(f"/api/ai/queue/{cancelled}")
+    ids = [first.make()["generation_id"], first.make(num_frames=500)["generation_id"], cancelled]
+
+    def told(api: object) -> list[dict[str, object]]:
+        return [{k: v for k, v in api.get(id_).items() if k != "result_url"} for id_ in ids]  # type: ignore[attr-defined]
+
+    before = told(first)
+    first.server.stop()
+    second = start()
+    assert told(second) == before
+    assert second.get(ids[0])["result_url"].startswith(second.url)
+
+
+def test_two_servers_share_a_directory(start: Launch, tmp_path: Path) -> None:
+    """A second server leaves the first one's jobs to it, shows them to the user, and can cancel them."""
+    first = start("--workers", "1", "--min-seconds", "60")
+    running, queued = first.enqueue(num_generations=2)
+    first.wait(running, until=("processing",))
+    second = start("--workers", "1")
+    time.sleep(0.3)
+    assert second.get(running)["status"] == "processing"
+    assert second.get(queued)["status"] == "queued"
+    second.http.delete(f"/api/ai/queue/{running}")
+    until_true(lambda: first.get(queued)["status"] == "processing", 4)
+    assert first.get(running)["status"] == "cancelled"
+
+
+def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:
+    """A job whose worker dies is rendered again; one that kills every worker fails and says so."""
+    api = start("--workers", "1", data_dir=tmp_path)
+    (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
+    for _ in range(2):
+        api.wait(id_, until=("processing",))
+        until_true(lambda: list((tmp_path / "tmp").iterdir()))
+        before = _workers(api.server.process.pid)
+        for worker in before:
+            os.kill(worker, signal.SIGKILL)
+        until_true(lambda before=before: not set(before) & set(_workers(api.server.process.pid)))
+    row = api.wait(id_)
+    assert (row["status"], row["error_message"]) == ("failed", "The rendering process ended unexpectedly, 2 times.")
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert len(frames(api.video())) == 8
+
+
+def _workers(pid: int) -> list[int]:
+    run = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in run.stdout.split()]
