@@ -55,6 +55,7 @@ class View:
     expected: float | None = None
     estimate: Decimal | None = None
     cost: Decimal | None = None
+    free: bool = False
     notice: str | None = None
     error: str | None = None
     received: int = 0
@@ -72,6 +73,7 @@ def view_of(
     *,
     expected: float | None = None,
     estimate: Decimal | None = None,
+    free: bool = False,
     embedded: Embedded | None = None,
     path: str | None = None,
     remarks: tuple[str, ...] = (),
@@ -91,6 +93,7 @@ def view_of(
         expected=expected if running else None,
         estimate=estimate,
         cost=state.cost,
+        free=free,
         notice=state.notice,
         error=generation.error_message if status in (Status.FAILED, Status.UNCONFIRMED) or state.error else None,
         received=state.received,
@@ -173,6 +176,8 @@ def duration_text(seconds: float) -> str:
 
 
 def _money(view: View) -> str:
+    if view.free:
+        return "free preview"
     if view.cost is not None:
         return f"cost {dollars(view.cost)}"
     if view.estimate is not None and view.status not in (Status.FAILED, Status.CANCELLED):
@@ -221,14 +226,18 @@ def _foot(view: View) -> str:
     return foot
 
 
-def metadata(generation: Generation, embedded: Embedded | None) -> dict[str, Any]:
-    """What the output's metadata holds: enough to see how the video was made, and to make it again."""
-    cost = generation.cost
-    told: dict[str, Any] = {
+def cost_html(cost: Decimal) -> str:
+    """The line below a card whose cost became known after its video was shown."""
+    return f'<div style="opacity:.7;font-size:12px;padding:0 14px">cost {escape(dollars(cost))}</div>'
+
+
+def metadata(generation: Generation, *, sha256: str | None, free: bool = False) -> dict[str, Any]:
+    """What the output's metadata holds: enough to see how the video was made, and to make it again. US dollars as text."""
+    cost = Decimal(0) if free else generation.cost
+    return {
         "generation_id": generation.id,
         "status": str(generation.status),
         "request": generation.request.preview(count=1),
         "cost": str(cost) if cost is not None else None,
-        "sha256": embedded.sha256 if embedded else None,
+        "sha256": sha256,
     }
-    return {"oxenvideo": told}

@@ -10,16 +10,16 @@ import logging
 import os
 import threading
 import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from oxenvideo.batch import Batch
 from oxenvideo.generation import Generation
 from oxenvideo.notebook import card, embed, grid
 from oxenvideo.notebook.embed import Embedded, How
+from oxenvideo.notebook.places import Place
 from oxenvideo.price import dollars
 
 log = logging.getLogger("oxenvideo")
@@ -30,40 +30,25 @@ _TICK = 1.0  # seconds after which a running card's elapsed time is drawn anew
 _IDLE = 5.0  # seconds without anything to draw, after which the thread ends
 
 
-class Publisher(Protocol):
-    """IPython's display publisher, as far as it is used here."""
-
-    def publish(
-        self, data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False
-    ) -> None:
-        """Send a display message."""
-
-
-class Place(Protocol):
-    """Where one item is shown."""
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Show it, or show it anew."""
-
-    def settle(self) -> None:
-        """Nothing will change any more: take away what only made sense until now."""
-
-
 @dataclass(eq=False)
 class Shown:
-    """One item on the page. ``expected`` is seconds, ``price`` US dollars in words."""
+    """One item on the page. ``expected`` is seconds, ``estimate`` US dollars; ``free`` is what costs nothing."""
 
     item: Generation | Batch
     place: Place
     how: How
     base: Path
     expected: float | None = None
-    estimate: Any = None
+    estimate: Decimal | None = None
+    free: bool = False
     remarks: tuple[str, ...] = ()
     dirty: bool = True
     settled: bool = False
     drawn_at: float = 0.0
     embedded: dict[str, Embedded] = field(default_factory=dict)
+    _drawn: tuple[object, ...] = ()
+    _told: Decimal | None = None
+    _sha256: dict[str, str] = field(default_factory=dict)
 
     @property
     def generations(self) -> tuple[Generation, ...]:
@@ -75,22 +60,35 @@ class Shown:
         """Whether everything in it has ended or waits for a person."""
         return all(g.state.is_settled for g in self.generations)
 
+    @property
+    def ticks(self) -> bool:
+        """Whether it changes with time alone: a running card tells the seconds, a grid does not."""
+        return isinstance(self.item, Generation) and not self.settled
+
     def draw(self, *, first: bool = False) -> None:
-        """Render and show it as it stands."""
+        """Render and show what is new. A video that plays is left alone by a cost that becomes known later."""
         self.dirty = False
-        over = self.over
         self.drawn_at = time.monotonic()
+        over, cost = self.over, self.item.cost
+        stand = tuple((g.status, g.path, g.error_message, g.state.notice) for g in self.generations)
+        if first or self.ticks or (over and not self.settled) or stand != self._drawn:
+            html, text = self._render()
+            self.place.draw(html, text, self._metadata(), first=first)
+            self._drawn, self._told = stand, cost
+        if over and not self.settled:
+            self.place.settle()
+            self.embedded.clear()  # megabytes of text that nothing will ask for again
+        if over and cost is not None and cost != self._told and not self.free:
+            self.place.tell(card.cost_html(cost), "", self._metadata())
+            self._told = cost
+        self.settled = over
+
+    def _render(self) -> tuple[str, str]:
         if isinstance(self.item, Batch):
             html = grid.html(self.item, self._tile_file, remarks=self.remarks, price=self._price())
-            self.place.draw(html, grid.text(self.item), self._batch_metadata(), first=first)
-        else:
-            view = self._view(self.item)
-            self.place.draw(card.html(view), card.text(view), card.metadata(self.item, view.embedded), first=first)
-        if over and not self.settled:
-            self.settled = True
-            self.place.settle()
-        elif not over:
-            self.settled = False
+            return html, grid.text(self.item)
+        view = self._view(self.item)
+        return card.html(view), card.text(view)
 
     def _view(self, generation: Generation) -> card.View:
         embedded = self._file(generation, self.how, embed.INLINE_LIMIT)
@@ -100,11 +98,14 @@ class Shown:
             expected=self.expected,
             estimate=self.estimate,
             embedded=embedded,
+            free=self.free,
             path=_shown_path(generation.path, self.base),
             remarks=self.remarks,
         )
 
     def _price(self) -> str:
+        if self.free:
+            return "free preview"
         return f"about {dollars(self.estimate)}" if self.estimate is not None else ""
 
     def _tile_file(self, generation: Generation) -> Embedded | None:
@@ -124,17 +125,20 @@ class Shown:
             return None
         if generation.key not in self.embedded:
             try:
-                self.embedded[generation.key] = embed.embed(
-                    path, how, url=generation.result_url, base=self.base, limit=limit
-                )
+                made = embed.embed(path, how, url=generation.result_url, base=self.base, limit=limit)
+                self.embedded[generation.key] = made
+                self._sha256[generation.key] = made.sha256
             except OSError as error:
                 log.info("cannot show %s: %s", path, error)
                 return None
         return self.embedded[generation.key]
 
-    def _batch_metadata(self) -> dict[str, Any]:
-        rows = [card.metadata(g, self.embedded.get(g.key))["oxenvideo"] for g in self.generations]
-        return {"oxenvideo": {"batch": rows}} if self.over else {}
+    def _metadata(self) -> dict[str, Any]:
+        rows = [card.metadata(g, sha256=self._sha256.get(g.key), free=self.free) for g in self.generations]
+        about = {"estimate": str(self.estimate) if self.estimate is not None else None}
+        if isinstance(self.item, Generation):
+            return {"oxenvideo": rows[0] | about}
+        return {"oxenvideo": {"batch": rows} | about} if self.over else {}
 
 
 def _shown_path(path: Path | None, base: Path) -> str | None:
@@ -164,7 +168,11 @@ class Live:
             self._shown.append(shown)
 
         def changed(_: Generation) -> None:
+            # Also after the end: the cost becomes known some seconds later, and a file can be fetched again.
             shown.dirty = True
+            with self._lock:
+                if shown not in self._shown:
+                    self._shown.append(shown)
             self._stir()
 
         for generation in shown.generations:
@@ -177,8 +185,7 @@ class Live:
         with self._lock:
             waiting = [s for s in self._shown if item is None or s.item is item or item in s.generations]
         for shown in waiting:
-            if shown.dirty or (shown.over and not shown.settled):
-                self._draw(shown)
+            self._draw(shown)
 
     def close(self) -> None:
         """Draw nothing more."""
@@ -227,6 +234,8 @@ class Live:
         due: list[tuple[float, Shown]] = []
         soonest: float | None = None
         for shown in waiting:
+            if not shown.dirty and not shown.ticks:
+                continue
             turn = shown.drawn_at + (_SAME if shown.dirty else _TICK)
             if turn <= now:
                 due.append((turn, shown))
@@ -237,71 +246,13 @@ class Live:
 
     def _draw(self, shown: Shown) -> None:
         with self._draw_lock:
-            try:
-                shown.draw()
-            except Exception:
-                log.exception("A card could not be drawn; the generation itself is not affected.")
-                shown.drawn_at = time.monotonic()
-        # The cost comes after the end, once: such a card stays until then, but is not redrawn for the clock.
-        if shown.settled and all(g.done for g in shown.generations):
+            # A waiting cell and the thread may both have seen the end; whoever comes second finds it drawn.
+            if shown.dirty or not shown.settled:
+                try:
+                    shown.draw()
+                except Exception:
+                    log.exception("A card could not be drawn; the generation itself is not affected.")
+                    shown.drawn_at = time.monotonic()
             with self._lock:
-                if shown in self._shown:
+                if shown.settled and not shown.dirty and shown in self._shown:
                     self._shown.remove(shown)
-
-
-class OutputPlace:
-    """An output of plain HTML with a display id, which saves and exports as it is."""
-
-    def __init__(self, publisher: Publisher, control: Callable[[], Any] | None = None) -> None:
-        self._publisher = publisher
-        self._display_id = uuid.uuid4().hex
-        self._control_id = uuid.uuid4().hex
-        self._make_control = control
-        self._control: Any = None
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Show or update the output; a control, such as a Cancel button, comes below it."""
-        self._send({"text/html": html, "text/plain": text}, metadata, self._display_id, first)
-        if first and self._make_control is not None:
-            self._control = self._make_control()
-            if self._control is not None:
-                bundle = self._control._repr_mimebundle_()
-                data = bundle[0] if isinstance(bundle, tuple) else bundle
-                self._send({**data, "text/plain": ""}, {}, self._control_id, True)
-
-    def settle(self) -> None:
-        """Replace the control by nothing, so that no dead widget is saved."""
-        if self._control is not None:
-            self._send({"text/html": "", "text/plain": ""}, {}, self._control_id, False)
-            self._control.close()
-            self._control = None
-
-    def _send(self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, first: bool) -> None:
-        self._publisher.publish(data, metadata, transient={"display_id": display_id}, update=not first)
-
-
-class WidgetPlace:
-    """A widget that shows everything itself, for front ends that ignore display updates."""
-
-    def __init__(self, publisher: Publisher, control: Callable[[], Any] | None = None) -> None:
-        import ipywidgets
-
-        self._publisher = publisher
-        self._html = ipywidgets.HTML()
-        self._control = control() if control is not None else None
-        self._box = ipywidgets.VBox([self._html, *([self._control] if self._control is not None else [])])
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Set the widget's HTML; the first time, display it."""
-        self._html.value = html
-        if first:
-            bundle = self._box._repr_mimebundle_()
-            data = bundle[0] if isinstance(bundle, tuple) else bundle
-            self._publisher.publish({**data, "text/plain": text}, metadata)
-
-    def settle(self) -> None:
-        """Take the control away."""
-        if self._control is not None:
-            self._box.children = (self._html,)
-            self._control.close()
-            self._control = None

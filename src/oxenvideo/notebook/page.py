@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 from oxenvideo import api, files, price
 from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest, OxenVideoError
-from oxenvideo.generation import TICK, Generation
-from oxenvideo.notebook import card, embed, grid, options, order
-from oxenvideo.notebook.live import Live, OutputPlace, Place, Shown, WidgetPlace
+from oxenvideo.generation import Generation
+from oxenvideo.notebook import embed, options, order, waiting
+from oxenvideo.notebook.live import Live, Shown
 from oxenvideo.notebook.options import Line
+from oxenvideo.notebook.places import OutputPlace, Place, WidgetPlace
+from oxenvideo.notebook.waiting import Item
 from oxenvideo.request import VideoRequest
 from oxenvideo.session import Session
 
 if TYPE_CHECKING:
     from oxenvideo.notebook.magics import OxenVideo
-
-Item = Generation | Batch
 
 
 class Page:
@@ -32,10 +30,9 @@ class Page:
     def __init__(self, magics: OxenVideo) -> None:
         self._magics = magics
         self._shell = magics.ipython
-        self._publisher = self._shell.display_pub
         self._noted = False
         self.live = Live()
-        self._formatters(self._shell.display_formatter.formatters, add=True)
+        self._format(add=True)
 
     @property
     def session(self) -> Session:
@@ -52,9 +49,9 @@ class Page:
         api.configure(**{name: value for name, value in settings.items() if name != "model" or value is not None})
 
     def close(self) -> None:
-        """Stop drawing, and take the formatters back."""
+        """Stop drawing, and take the formatter back."""
         self.live.close()
-        self._formatters(self._shell.display_formatter.formatters, add=False)
+        self._format(add=False)
 
     @property
     def variables(self) -> Mapping[str, Any]:
@@ -93,9 +90,15 @@ class Page:
         item = self._submit(session, wanted.requests, line, save_as, limit)
         if line.name is not None:
             self.push(line.name, item)
-        self.show(item, how=how, remarks=remarks, estimate=_total(session, wanted.requests))
-        if line.flags & {"wait", "sync"}:
+        waits = bool(line.flags & {"wait", "sync"})
+        if waits and _is_captured(self._shell):
             self.wait([item])
+            self.show(item, how=how, remarks=remarks, estimate=_total(session, wanted.requests))
+        else:
+            self.show(item, how=how, remarks=remarks, estimate=_total(session, wanted.requests))
+            if waits:
+                self.wait([item])
+        if waits:
             self.raise_failure(item)
 
     def _submit(
@@ -153,28 +156,33 @@ class Page:
         if self.in_terminal:
             self._show_in_terminal(item, remarks)
             return
-        first = item if isinstance(item, Generation) else item[0] if len(item) else None
-        expected = None
-        if isinstance(item, Generation) and first is not None:
-            expected = self.session.journal.typical_seconds(first.request.model, self.session.target.base_url)
-        self.live.show(
-            Shown(
-                item,
-                self._place(item),
-                how or embed.check(self._magics.embed),
-                self._magics.directory,
-                expected=expected,
-                estimate=estimate,
-                remarks=tuple(remarks),
-            )
+        captured = _is_captured(self._shell)
+        shown = Shown(
+            item,
+            OutputPlace(self._shell.display_pub) if captured else self._place(item),
+            how or embed.check(self._magics.embed),
+            self._magics.directory,
+            expected=self._expected(item),
+            estimate=estimate,
+            free=self.session.target.is_local,
+            remarks=tuple(remarks),
         )
+        if captured:
+            shown.draw(first=True)  # once: whoever captured it gets one output, not a hundred
+        else:
+            self.live.show(shown)
+
+    def _expected(self, item: Item) -> float | None:
+        if isinstance(item, Batch):
+            return None
+        return self.session.journal.typical_seconds(item.request.model, self.session.target.base_url)
 
     def _place(self, item: Item) -> Place:
-        done = item.done
-        control = None if done else self._control(item)
+        publisher = self._shell.display_pub
+        control = None if item.done else self._control(item)
         if _is_voila() and _has_widgets():
-            return WidgetPlace(self._publisher, control)
-        return OutputPlace(self._shell.display_pub, control)
+            return WidgetPlace(publisher, control)
+        return OutputPlace(publisher, control)
 
     def _control(self, item: Item) -> Callable[[], Any] | None:
         if not _has_widgets():
@@ -204,7 +212,7 @@ class Page:
     def _show_in_terminal(self, item: Item, remarks: Sequence[str]) -> None:
         for remark in remarks:
             print(remark)
-        print(_one_line(item))
+        print(waiting.one_line(item))
         if not item.done:
             name = f" {item.name}" if item.name else ""
             print(
@@ -216,38 +224,15 @@ class Page:
     def wait(self, items: Sequence[Item], timeout: float | None = None) -> bool:
         """Wait until all have settled and are drawn; False when ``timeout`` (seconds) came first."""
         if self._magics.nested_loops and not self.in_terminal:
-            return _run_nested(lambda: self._settle(items, timeout))
-        end = None if timeout is None else time.monotonic() + timeout
-        status = _StatusLine(enabled=self.in_terminal)
-        try:
-            while not all(_settled(item) for item in items):
-                if end is not None and time.monotonic() >= end:
-                    return False
-                status.show("; ".join(_one_line(item) for item in items if not _settled(item)))
-                time.sleep(TICK / 2)
-        except KeyboardInterrupt:
-            names = ", ".join(item.name or "the video" for item in items if not _settled(item))
-            raise KeyboardInterrupt(
-                f"Stopped waiting. {names} goes on at the service; cancel with %oxenvideo cancel NAME."
-            ) from None
-        finally:
-            status.end()
-        for item in items:
-            self.live.flush(item)
-            if self.in_terminal:
-                print(_one_line(item))
-        return True
-
-    async def _settle(self, items: Sequence[Item], timeout: float | None) -> bool:
-        for item in items:
-            try:
-                await item.wait_async(timeout)
-            except OxenVideoError:
-                if not _settled(item):
-                    return False
-        for item in items:
-            self.live.flush(item)
-        return True
+            settled = waiting.until_settled_nested(items, timeout)
+        else:
+            settled = waiting.until_settled(items, timeout, in_terminal=self.in_terminal)
+        if settled:
+            for item in items:
+                self.live.flush(item)
+                if self.in_terminal:
+                    print(waiting.one_line(item))
+        return settled
 
     def raise_failure(self, item: Item) -> None:
         """Let the cell fail where its video did, so that a headless run does not pass over it."""
@@ -258,68 +243,15 @@ class Page:
             first = item.failed[0]
             raise OxenVideoError(f"{len(item.failed)} of {len(item)} videos failed; the first: {first.error_message}")
 
-    # Formatters: what a Generation shows as the last expression of a cell
+    # A Generation or Batch as the last expression of a cell is shown as a card, live as any other.
 
-    def _formatters(self, formatters: Any, *, add: bool) -> None:
-        for kind, render in (("text/html", self._html_of),):
-            for type_ in (Generation, Batch):
-                if add:
-                    formatters[kind].for_type(type_, render)
-                else:
-                    formatters[kind].pop(type_, None)
-
-    def _html_of(self, item: Item) -> str:
-        shown = Shown(item, _Nowhere(), embed.check(self._magics.embed), self._magics.directory)
-        shown.draw()
-        assert isinstance(shown.place, _Nowhere)  # noqa: S101 - made three lines above
-        return shown.place.html
-
-
-class _Nowhere:
-    """A place that keeps the HTML for whoever asked for it."""
-
-    html = ""
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        self.html = html
-
-    def settle(self) -> None:
-        pass
-
-
-class _StatusLine:
-    """One line in a terminal, written over itself."""
-
-    def __init__(self, *, enabled: bool) -> None:
-        self._enabled = enabled and sys.stdout.isatty()
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        if self._enabled and text != self._shown:
-            width = os.get_terminal_size().columns - 1
-            sys.stdout.write("\r" + text[:width].ljust(min(len(self._shown), width)))
-            sys.stdout.flush()
-            self._shown = text[:width]
-
-    def end(self) -> None:
-        if self._enabled and self._shown:
-            sys.stdout.write("\r" + " " * len(self._shown) + "\r")
-            sys.stdout.flush()
-
-
-def _one_line(item: Item) -> str:
-    if isinstance(item, Batch):
-        return grid.text(item)
-    view = card.view_of(item, time.time())
-    words = card.text(view)
-    if item.path is not None:
-        return f"{words} → {os.path.relpath(item.path)}"
-    return words if item.done or view.elapsed is None else f"{words} {card.duration_text(view.elapsed)}"
-
-
-def _settled(item: Item) -> bool:
-    generations = (item,) if isinstance(item, Generation) else item
-    return all(g.state.is_settled for g in generations)
+    def _format(self, *, add: bool) -> None:
+        formatter = self._shell.display_formatter.ipython_display_formatter
+        for type_ in (Generation, Batch):
+            if add:
+                formatter.for_type(type_, self.show)
+            else:
+                formatter.pop(type_, None)
 
 
 def _total(session: Session, requests: Sequence[VideoRequest]) -> Decimal | None:
@@ -341,6 +273,13 @@ def _dollars(text: str | None) -> Decimal | None:
     return amount
 
 
+def _is_captured(shell: Any) -> bool:
+    """Whether the present cell's outputs are kept back, as by ``%%capture``."""
+    from IPython.core.displaypub import CapturingDisplayPublisher
+
+    return isinstance(shell.display_pub, CapturingDisplayPublisher)
+
+
 def _is_voila() -> bool:
     """Voilà ignores display updates and tells kernels that it is there."""
     return "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
@@ -350,14 +289,3 @@ def _has_widgets() -> bool:
     from importlib.util import find_spec
 
     return find_spec("ipywidgets") is not None
-
-
-def _run_nested(work: Callable[[], Any]) -> bool:
-    """Run a coroutine on the kernel's own running loop: what ``nested_loops`` opts in to."""
-    import asyncio
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    patch = import_module("nest_asyncio2" if find_spec("nest_asyncio2") else "nest_asyncio")
-    patch.apply()
-    return bool(asyncio.get_event_loop().run_until_complete(work()))

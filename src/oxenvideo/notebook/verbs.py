@@ -13,8 +13,9 @@ from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.generation import Generation
 from oxenvideo.notebook import card
-from oxenvideo.notebook.page import Item, Page
+from oxenvideo.notebook.page import Page
 from oxenvideo.notebook.tables import Table
+from oxenvideo.notebook.waiting import Item
 
 _USAGE = "%oxenvideo list | wait [NAME|ID ...] [--timeout SECONDS] | cancel NAME|ID|--all | attach ID [NAME] | resume [--all]"
 _USAGE += " | history [--page N] | models [WORDS|ID] [--input KIND] [--refresh] | panel"
