@@ -113,7 +113,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         (["--api-key", "a=same", "--api-key", "b=same"], "a key of their own"),
         (["--api-key", "a=x", "--api-key", "a=y"], "a key of their own"),
         (["--models", "/no/such/file"], "/no/such/file"),
-        (["--models", __file__], "Expecting value"),
+        (["--models", __file__], "test_command.py is not JSON"),
         (["--renderer", "nothing"], "--renderer nothing"),
         (["--renderer", "no.such:thing"], "--renderer no.such:thing"),
         (["--data-dir", "/proc/nowhere"], "Choose another --data-dir"),

@@ -64,7 +64,10 @@ def load(extra: Path | None = None) -> Models:
     bundled = resources.files("oxenvideo").joinpath("data", "video_models.json").read_text("utf-8")
     models: list[Model] = json.loads(bundled)
     if extra is not None:
-        more = json.loads(extra.read_text("utf-8"))
+        try:
+            more = json.loads(extra.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{extra} is not JSON: {error}") from None
         if not isinstance(more, list) or not all(isinstance(model, dict) and "id" in model for model in more):
             raise ValueError(f"{extra} is not a JSON array of models, each an object with an id.")
         models += more
