@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the rows are written")
     options = parser.parse_args()
     rows: list[Row] = []
-    begun = time.monotonic()
+    begun, load = time.monotonic(), os.getloadavg()[0]
+    if load > 0.5:
+        print(f"The machine is busy (load {load:.1f}): lateness will seem worse than it is.", file=sys.stderr)
     for part in options.only:
         print(part, file=sys.stderr, flush=True)
         try:
@@ -30,7 +33,7 @@ def main() -> int:
             rows.append(Row(part, float("nan"), must="to run", met=False, note=f"{type(error).__name__}: {last}"))
     rows = ratios_first(rows)
     print(tables(rows))
-    write(options.json, rows, seconds=round(time.monotonic() - begun, 1))
+    write(options.json, rows, seconds=round(time.monotonic() - begun, 1), load_before=round(load, 2))
     return 0 if all(row.met is not False for row in rows) else 1
 
 
