@@ -50,7 +50,9 @@ def test_enqueue_names_a_model_it_does_not_know(api: Api) -> None:
     ("content", "type_"),
     [(b"", "application/json"), (b"{", "application/json"), (b"[]", "application/json"), (b'"x"', "text/plain"),
      (b'{"model": NaN}', "application/json"), (b"\xff\xfe", "application/json"), (b"[" * 9999, "application/json"),
-     (b'{"prompt": "no model"}', "application/json"), (b'{"model": 5}', "application/json")],
+     (b'{"prompt": "no model"}', "application/json"), (b'{"model": 5}', "application/json"),
+     (b'{"model": "x", "seed": 1e999}', "application/json"), (b'{"model": "\\ud800"}', "application/json"),
+     (b'{"model": "x", "a": ' + b"[" * 500 + b"]" * 500 + b"}", "application/json")],
 )  # fmt: skip
 def test_enqueue_refuses_what_is_no_request(api: Api, content: bytes, type_: str) -> None:
     """A body that is no JSON object with a model is a 400 in the envelope, never a crash."""

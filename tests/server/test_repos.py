@@ -58,7 +58,7 @@ def test_a_put_needs_the_part_file(api: Api, repo: str, content: dict[str, objec
 @pytest.mark.parametrize(
     "path",
     ["../x", "a/../../x", "..%2fx", "a/%2e%2e/%2e%2e/x", "%2e%2e%2f%2e%2e%2fsigning.key", "a%00b", "a%5c..%5cb", ".git/config",
-     "C:%5cx", "/etc/passwd", "%2fetc%2fpasswd"],
+     "C:%5cx", "/etc/passwd", "%2fetc%2fpasswd", "x" * 300, "x/" * 400 + "y"],
 )  # fmt: skip
 def test_no_path_leaves_the_repository(start: Launch, tmp_path: Path, path: str) -> None:
     """Whatever a path says, nothing outside the repository is written or read."""

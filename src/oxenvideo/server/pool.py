@@ -128,7 +128,11 @@ class Pool:
                     await self._run(worker, generation)
                 except Exception:
                     log.exception("generation %s", generation.id)
-                    self._end(self._queue.fail(generation.id, "The server failed while it kept the video."))
+                    self._end(
+                        self._queue.fail(
+                            generation.id, "The server could not render or keep the video; its log says why."
+                        )
+                    )
         finally:
             await worker.stop()
 

@@ -13,6 +13,9 @@ from oxenvideo.server.errors import ApiError, invalid, not_found
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 BRANCH = "main"
+_NOT_IN_NAMES = frozenset('\\\0:*?"<>|')
+_MAX_PATH = 500
+_MAX_PART = 200
 
 
 class Repos:
@@ -80,6 +83,8 @@ class Repos:
 
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.split("/") if part]
-    if not parts or any(part.startswith(".") or "\\" in part or "\0" in part or ":" in part for part in parts):
-        raise invalid(f"{path!r} is not a path inside a repository.")
+    if not parts or len(path) > _MAX_PATH or any(part.startswith(".") or set(part) & _NOT_IN_NAMES for part in parts):
+        raise invalid(f"{path[:100]!r} is not a path inside a repository.")
+    if any(len(part.encode("utf-8", "replace")) > _MAX_PART for part in parts):
+        raise invalid(f"{path[:100]!r} has a name of more than {_MAX_PART} bytes.")
     return parts

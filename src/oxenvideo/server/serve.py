@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -20,6 +21,7 @@ from oxenvideo.server.settings import Settings
 
 # How long open answers may take to end once the server is told to stop, in seconds.
 GRACE = 1
+_PARENT_CHECK = 1.0
 
 
 class Server(uvicorn.Server):
@@ -70,14 +72,28 @@ def announce_json(base_url: str) -> None:
 
 
 def end_with_parent() -> None:
-    """Stop this process when its standard input ends: the pipe ends with the parent, however that ends."""
+    """Stop this process when the one that started it ends, however that ends.
 
-    def watch() -> None:
-        while sys.stdin.buffer.read(1024):
-            pass
+    Standard input is a pipe that ends with the parent; where a fork of the parent still holds it, the change of parent
+    tells.
+    """
+    parent = os.getppid()
+
+    def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    def watch_input() -> None:
+        while os.read(0, 1024):
+            pass
+        stop()
+
+    def watch_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK)
+        stop()
+
+    for watch in (watch_input, watch_parent):
+        threading.Thread(target=watch, name=watch.__name__, daemon=True).start()
 
 
 def _listen(host: str, port: int) -> socket.socket:

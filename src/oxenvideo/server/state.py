@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from oxenvideo.server.settings import Settings
 
 # Another server on the same data directory may end a generation; this is how soon it is noticed, in seconds.
 _LOOK = 1.0
+_MAX_DEPTH = 64
 
 
 @dataclass
@@ -66,14 +68,38 @@ def state_of(request: Request) -> ServerState:
 
 async def json_body(request: Request) -> dict[str, Any]:
     """Read the body, which must be a JSON object."""
+    content = await request.body()
     try:
-        body = json.loads(await request.body(), parse_constant=_refuse_constant)
+        body = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
+        if b"\\ud" in content.lower():  # half a character can be written so, and never be sent again
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise invalid(f"The body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid("The body must be a JSON object.")
+    if _is_deep(body):
+        raise invalid(f"The body is nested more than {_MAX_DEPTH} deep.")
     return body
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large")
+    return number
+
+
+def _is_deep(body: object) -> bool:
+    level: list[object] = [body]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(level)
