@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from oxenvideo import media
 from oxenvideo.client import Client
-from oxenvideo.errors import BadRequest, GenerationEnded, InvalidRequest, OxenVideoError
+from oxenvideo.errors import BadRequest, InvalidRequest, OxenVideoError
 from oxenvideo.generation import Generation
 from oxenvideo.media import Media
 from oxenvideo.request import VideoRequest
@@ -55,14 +55,7 @@ class Inputs:
         if not leaves:
             return request
         upstream = {id(leaf): self._upstream(leaf) for leaf in leaves if leaf.key is not None}
-        for generation in upstream.values():
-            if not generation.state.is_settled:
-                waiting(generation.name or generation.request.model)
-            try:
-                await generation.wait_async()
-            except (GenerationEnded, OxenVideoError) as error:
-                name = generation.name or "the generation it builds on"
-                raise UpstreamFailed(f"Not sent, because {name} gave no video: {error}") from None
+        await _all_end_well(list(dict.fromkeys(upstream.values())), waiting)
         texts = {id(leaf): await self._address(leaf, upstream.get(id(leaf))) for leaf in leaves}
         return request.with_(parameters=media.replace(request.parameters, lambda leaf: texts[id(leaf)]))
 
@@ -84,8 +77,8 @@ class Inputs:
             return await asyncio.to_thread(leaf.data_uri)
         if self._repository is None:
             raise InvalidRequest(
-                f"{leaf.label} is {size / 1e6:.1f} MB, more than the {self._inline_limit / 1e6:.0f} MB that are sent inline: "
-                "give a URL, or name an Oxen repository for uploads with oxenvideo.configure(media_repo='namespace/name')."
+                f"{leaf.label} is more than the {self._inline_limit / 2**20:g} MB that are sent inline: give a URL, or name "
+                "an Oxen repository for uploads with oxenvideo.configure(media_repo='namespace/name')."
             )
         return await self._upload(leaf, self._repository)
 
@@ -101,6 +94,33 @@ class Inputs:
             if error.status_code != 409:  # it exists already
                 raise
         return await client.upload(namespace, name, file, content, mime=mime, message=f"Input {leaf.label}")
+
+
+async def _all_end_well(upstream: Sequence[Generation], waiting: Callable[[str], None]) -> None:
+    """Wait until every one of them has its video; UpstreamFailed as soon as it is sure that one will have none."""
+    running = [_name(generation) for generation in upstream if not generation.state.is_settled]
+    if running:
+        waiting(" and ".join(dict.fromkeys(running)))
+    tasks = [asyncio.create_task(_ends_well(generation)) for generation in upstream]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _ends_well(generation: Generation) -> None:
+    try:
+        await generation.wait_async()
+    except OxenVideoError as error:
+        raise UpstreamFailed(f"Not sent, because {_name(generation)} gave no video: {error}") from None
+
+
+def _name(generation: Generation) -> str:
+    """A generation as the person who waits for it knows it."""
+    if generation.name is None:
+        return f"a video of {generation.request.model}"
+    return generation.name if generation.index is None else f"{generation.name}[{generation.index}]"
 
 
 def _taken_from(generation: Generation, leaf: Media) -> Media:
