@@ -86,9 +86,15 @@ class Shown:
     def _render(self) -> tuple[str, str]:
         if isinstance(self.item, Batch):
             html = grid.html(self.item, self._tile_file, remarks=self.remarks, price=self._price())
-            return html, grid.text(self.item)
+            return html, grid.text(self.item) + self._way_on()
         view = self._view(self.item)
-        return card.html(view), card.text(view)
+        return card.html(view), card.text(view) + self._way_on()
+
+    def _way_on(self) -> str:
+        """What plain text adds while it runs: where no update arrives, it stays as it is."""
+        if self.over:
+            return ""
+        return f"; it goes on in the background, %oxenvideo wait{f' {self.item.name}' if self.item.name else ''} waits for it"
 
     def _view(self, generation: Generation) -> card.View:
         embedded = self._file(generation, self.how, embed.INLINE_LIMIT)
@@ -185,6 +191,13 @@ class Live:
         with self._lock:
             waiting = [s for s in self._shown if item is None or s.item is item or item in s.generations]
         for shown in waiting:
+            self._draw(shown)
+
+    def flush_ended(self) -> None:
+        """Draw now, in the calling thread, what has ended and is not yet drawn so."""
+        with self._lock:
+            ended = [s for s in self._shown if s.over and not s.settled]
+        for shown in ended:
             self._draw(shown)
 
     def close(self) -> None:

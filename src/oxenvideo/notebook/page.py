@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from oxenvideo import api, files, price
 from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.generation import Generation
-from oxenvideo.notebook import embed, options, order, waiting
+from oxenvideo.notebook import embed, options, order, waiting, where
 from oxenvideo.notebook.live import Live, Shown
 from oxenvideo.notebook.options import Line
 from oxenvideo.notebook.places import OutputPlace, Place, WidgetPlace
@@ -33,6 +32,7 @@ class Page:
         self._noted = False
         self.live = Live()
         self._format(add=True)
+        self._shell.events.register("post_run_cell", self._after_cell)
 
     @property
     def session(self) -> Session:
@@ -49,8 +49,9 @@ class Page:
         api.configure(**{name: value for name, value in settings.items() if name != "model" or value is not None})
 
     def close(self) -> None:
-        """Stop drawing, and take the formatter back."""
+        """Stop drawing, and take the formatter and the event back."""
         self.live.close()
+        self._shell.events.unregister("post_run_cell", self._after_cell)
         self._format(add=False)
 
     @property
@@ -180,12 +181,12 @@ class Page:
     def _place(self, item: Item) -> Place:
         publisher = self._shell.display_pub
         control = None if item.done else self._control(item)
-        if _is_voila() and _has_widgets():
+        if where.in_voila() and _has_widgets():
             return WidgetPlace(publisher, control)
         return OutputPlace(publisher, control)
 
     def _control(self, item: Item) -> Callable[[], Any] | None:
-        if not _has_widgets():
+        if not (_has_widgets() and where.in_front_end()):
             return None
 
         def make() -> Any:
@@ -243,6 +244,10 @@ class Page:
             first = item.failed[0]
             raise OxenVideoError(f"{len(item.failed)} of {len(item)} videos failed; the first: {first.error_message}")
 
+    def _after_cell(self, _: Any) -> None:
+        """Show what ended meanwhile, as part of this cell: a headless run takes in no message after its last one."""
+        self.live.flush_ended()
+
     # A Generation or Batch as the last expression of a cell is shown as a card, live as any other.
 
     def _format(self, *, add: bool) -> None:
@@ -278,11 +283,6 @@ def _is_captured(shell: Any) -> bool:
     from IPython.core.displaypub import CapturingDisplayPublisher
 
     return isinstance(shell.display_pub, CapturingDisplayPublisher)
-
-
-def _is_voila() -> bool:
-    """Voilà ignores display updates and tells kernels that it is there."""
-    return "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
 
 
 def _has_widgets() -> bool:
