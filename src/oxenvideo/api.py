@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,14 @@ def attach(generation_id: str, *, name: str | None = None) -> Generation:
 
 
 def resume(*, all: bool = False) -> Batch:
-    """Bring back everything unfinished or undelivered of this notebook, or of ``all`` notebooks."""
-    return Batch(current_session().resume(everything=all))
+    """Bring back everything unfinished or undelivered of this notebook, or of ``all`` notebooks.
+
+    Warns of what cannot be brought back as things stand, such as a video that was submitted with another key.
+    """
+    resumed = current_session().resume(everything=all)
+    for note in resumed.notes:
+        warnings.warn(note, stacklevel=2)
+    return Batch(resumed)
 
 
 def history(*, page: int = 1, page_size: int = 50) -> list[HistoryRow]:

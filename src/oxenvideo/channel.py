@@ -1,94 +1,109 @@
-"""One service and everything of ours that is under way there: what is seen of it, cancelled, and brought home."""
+"""One service and everything of ours that is under way there: sent, seen, cancelled and brought home."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
+import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oxenvideo import download, files
+from oxenvideo.cancel import Canceller
 from oxenvideo.client import Client
 from oxenvideo.config import Target
 from oxenvideo.costs import Costs
-from oxenvideo.errors import (
-    ConnectionFailed,
-    DownloadFailed,
-    NotFound,
-    OutcomeUnknown,
-    OxenVideoError,
-    RateLimited,
-    ServiceError,
-    ServiceUnavailable,
-)
+from oxenvideo.deliver import Deliveries
+from oxenvideo.entry import Step
+from oxenvideo.errors import NotFound, OxenVideoError
 from oxenvideo.generation import Cancellation, Generation
 from oxenvideo.inputs import Inputs
 from oxenvideo.local import LocalService
+from oxenvideo.repeat import persist
 from oxenvideo.request import VideoRequest
-from oxenvideo.retry import Backoff
 from oxenvideo.state import Observation, State, Status, advance
-from oxenvideo.submit import Submission, Submitter
+from oxenvideo.submission import Submission, put
+from oxenvideo.submit import Submitter
 from oxenvideo.watch import Watcher
 from oxenvideo.wire import Rendered
 
 if TYPE_CHECKING:
     from oxenvideo.engine import Engine
 
-_PROGRESS_EVERY = 0.5  # seconds between two changes of state that only tell bytes
-_CANCEL_ATTEMPTS = 4
+log = logging.getLogger("oxenvideo")
+
+_ENDS = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+# Connections beside those of submits and downloads: the stream, lists, cancels, costs, synchronous requests, questions.
+_OTHER_CONNECTIONS = 48
 
 
 class Channel:
     """The engine's side of one service. Everything here runs on the engine's loop."""
 
     def __init__(self, engine: Engine, target: Target) -> None:
+        setup = engine.setup
         self.target = target
         self.base_url = target.base_url
-        self.journal = engine.journal
-        self.pace = engine.setup.local_pace if target.is_local else engine.setup.pace
+        self.ledger = engine.ledger
+        self.pace = setup.local_pace if target.is_local else setup.pace
         self._engine = engine
-        self._setup = engine.setup
+        self._setup = setup
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._local: LocalService | None = None
         self._watcher: Watcher | None = None
         self._costs: Costs | None = None
-        self._submitter = Submitter(self, engine.setup.limits.submits)
+        self._submitter = Submitter(self, setup.limits.submits)
         self._submission_of: dict[Generation, Submission] = {}
-        self._downloads = asyncio.Semaphore(engine.setup.limits.downloads)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._canceller = Canceller(self)
+        self._deliveries = Deliveries(self, setup.download_dir, at_once=setup.limits.downloads, most=setup.limits.video)
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._inputs = Inputs(
-            self.open,
-            engine.known.get,
-            self._fresh_url,
-            inline_limit=engine.setup.limits.inline,
-            repository=engine.setup.media_repo,
+            self.open, engine.find, self._fresh_url, inline_limit=setup.limits.inline, repository=setup.media_repo
         )
 
     # Opening and closing
 
     async def open(self) -> Client:
-        """The client, made at the first call; the embedded server is started for it where it is meant."""
+        """The client, made at the first call; the embedded server is started for it where it is meant and not running."""
         async with self._opening:
-            if self._client is None:
-                base_url, key = self.target.base_url, self.target.api_key
-                if self.target.is_local:
-                    self._local = self._local or LocalService(self._setup.data_dir / "local")
-                    base_url, key = await asyncio.to_thread(self._local.start)
-                self._client = Client(
-                    base_url, key, connections=self._setup.limits.submits, timeout=self._setup.client_timeout
-                )
-                self._watcher = Watcher(self._client, self.pace, self._observed, self.change, self._vanished)
-                self._costs = Costs(self._client, self._observed)
-        return self._client
+            if self.target.is_local:
+                await self._open_local()
+            elif self._client is None:
+                assert self.target.api_key is not None  # noqa: S101 - every remote target has a key
+                self._connect(self.target.base_url, self.target.api_key)
+            assert self._client is not None  # noqa: S101 - narrows the type
+            return self._client
+
+    async def _open_local(self) -> None:
+        local = self._local = self._local or LocalService(self._setup.data_dir / "local")
+        if self._client is not None and local.is_running:
+            return
+        base_url, key = await asyncio.to_thread(local.start)
+        if self._client is None:
+            self._connect(base_url, key)
+        else:
+            self._client.relocate(base_url)
+
+    def _connect(self, base_url: str, key: Any) -> None:
+        limits = self._setup.limits
+        self._client = client = Client(
+            base_url,
+            key,
+            connections=limits.submits + limits.downloads + _OTHER_CONNECTIONS,
+            timeout=self._setup.client_timeout,
+            stream_silence=self.pace.stream_silence,
+        )
+        self._watcher = Watcher(
+            client, self.pace, observed=self.observed, changed=self.change, vanished=self._vanished, revive=self.open
+        )
+        self._costs = Costs(client, self.observed)
 
     async def close(self) -> None:
         """Stop everything; what is unfinished stays in the journal."""
         self._submitter.stop()
+        self._canceller.stop()
+        self._deliveries.stop()
         for task in self._tasks:
             task.cancel()
         if self._costs is not None:
@@ -103,72 +118,98 @@ class Channel:
         if self._local is not None:
             self._local.stop()
 
-    def _opened(self) -> tuple[Watcher, Costs]:
-        assert self._watcher is not None  # noqa: S101 - ids are known only after open()
-        assert self._costs is not None  # noqa: S101
-        return self._watcher, self._costs
+    async def _watching(self) -> Watcher:
+        await self.open()
+        assert self._watcher is not None  # noqa: S101 - made with the client
+        return self._watcher
 
     # Submitting
 
     def submit(self, submission: Submission) -> None:
         """Send a submission that is in the journal."""
-        self._remember(submission)
+        self._enter(submission)
         self._submitter.submit(submission)
 
-    def adopt(self, submission: Submission, step: str) -> None:
+    def adopt(self, submission: Submission, step: Step) -> None:
         """Go on with a submission from the journal, from the step it had reached."""
-        self._remember(submission)
+        self._enter(submission)
         if step == "planned":
             self._submitter.submit(submission)
         elif step in ("sending", "unknown"):
             self._submitter.look_for(submission)
         else:
-            self._spawn(self._go_on(submission))
-
-    def bring(self, submission: Submission, seen: Observation) -> None:
-        """Follow a generation that the service was just seen to have."""
-        self._remember(submission)
-        self.accepted(submission, [seen.generation_id])
-        self._observed(submission.generations[0], seen)
+            for generation in submission.generations:
+                self.follow(generation)
 
     def fail(self, submission: Submission, error: OxenVideoError) -> None:
         """End a submission of which nothing was sent."""
         self._submitter.fail(submission, error)
 
-    def _remember(self, submission: Submission) -> None:
+    def look_again(self, generation: Generation) -> bool:
+        """Look once more for what could not be found; False where that is not the matter."""
+        submission = self._submission_of.get(generation)
+        if submission is None or generation.status is not Status.UNCONFIRMED:
+            return False
+        for one in submission.generations:
+            put(self.change, one, local=Status.SUBMITTING, error=None, notice="Looking for it at the service.")
+        self._submitter.look_for(submission)
+        return True
+
+    def _enter(self, submission: Submission) -> None:
         for generation in submission.generations:
             self._submission_of[generation] = submission
+            self._deliveries.name(generation, submission.save_as)
 
-    async def _go_on(self, submission: Submission) -> None:
-        try:
-            await self.open()
-        except OxenVideoError as error:
-            self.fail(submission, error)
-            return
-        for generation in submission.generations:
-            if generation.status is Status.DOWNLOADING:
-                self._bring_home(generation)
-            elif not generation.done:
-                self._opened()[0].add(generation)
-                self._opened()[0].look()
+    def follow(self, generation: Generation, save_as: str | None = None) -> None:
+        """Watch a generation that the service has, or bring its file home."""
+        self._deliveries.name(generation, save_as)
+        if generation.status is Status.DOWNLOADING:
+            self._deliveries.bring(generation)
+        elif not generation.done:
+            self._spawn(self._watch(generation))
+
+    async def _watch(self, generation: Generation) -> None:
+        while True:
+            try:
+                watcher = await self._watching()
+                break
+            except OxenVideoError as error:  # the embedded server does not start
+                self.change(generation, replace(generation.state, notice=str(error)))
+                await asyncio.sleep(self.pace.backoff.most)
+        if generation.state.remote not in _ENDS:
+            watcher.add(generation)
+            watcher.look()
 
     async def stream_ready(self) -> None:
         """See Watcher.ready."""
-        await self._opened()[0].ready()
+        await (await self._watching()).ready()
 
     async def prepare(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
         """See Inputs.resolve."""
         return await self._inputs.resolve(request, waiting)
 
-    def accepted(self, submission: Submission, ids: Sequence[str]) -> None:
-        """The service has named the ids: write them down before anything else happens."""
+    def stands_for(self, generation_id: str) -> bool:
+        """Whether a generation is watched here: its claim may not have reached the journal."""
+        return self._watcher is not None and generation_id in self._watcher.jobs
+
+    def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool:
+        """The service has these ids for it: write them down before anything else happens.
+
+        False where ids that were found in a list belong to another already; ``told`` ones are ours in any case.
+        """
         pairs = list(zip(submission.generations, ids, strict=False))
-        self.journal.accept(submission.key, [(g.key, i) for g, i in pairs])
-        watcher = self._opened()[0]
+        if not self.ledger.accept(submission.key, [(g.key, i) for g, i in pairs], told=told):
+            return False
+        watcher = self._watcher
+        assert watcher is not None  # noqa: S101 - ids are known only after open()
         for generation, generation_id in pairs:
             state = replace(generation.state, generation_id=generation_id, remote="queued", error=None, notice=None)
             self.change(generation, state)
             watcher.add(generation)
+            if generation in submission.unwanted:
+                self._spawn(self.cancel(generation))
+        if not told:
+            watcher.look()
         for generation in submission.generations[len(pairs) :]:
             error = OxenVideoError(f"The service made only {len(pairs)} of {len(submission.generations)} generations.")
             self._end(generation, replace(generation.state, local=Status.FAILED, error=error))
@@ -177,16 +218,18 @@ class Channel:
             notice = f"The service made more than was asked for; bring the others back with %oxenvideo attach: {more}"
             self.change(pairs[0][0], replace(pairs[0][0].state, notice=notice))
         submission.settled.set()
+        return True
 
     def rendered(self, submission: Submission, result: Rendered) -> None:
         """The synchronous endpoint has answered with the video."""
-        self.journal.step(submission.key, "accepted")
         generation = submission.generations[0]
         url = result.urls[0] if result.urls else None
+        if url is not None:
+            self.ledger.answered(submission.key, generation.key, url)
         self.change(generation, replace(generation.state, remote="succeeded", result_url=url, notice=None))
         submission.settled.set()
         if result.b64_json:
-            self._spawn(self._store(generation, result.b64_json[0]))
+            self._deliveries.store(generation, result.b64_json[0], lambda: self.ledger.step(submission.key, "accepted"))
         else:
             self._finish(generation)
 
@@ -195,63 +238,69 @@ class Channel:
     def change(self, generation: Generation, state: State) -> None:
         """See Engine.change."""
         self._engine.change(generation, state)
+        if generation.done:
+            self._submission_of.pop(generation, None)
 
-    def _observed(self, generation: Generation, seen: Observation) -> None:
+    def observed(self, generation: Generation, seen: Observation) -> None:
+        """Take in what the service said of a generation, and do what follows from it."""
         before = generation.status
         state = advance(generation.state, seen, time.time())
         if state == generation.state:
             return
-        if state.remote == Status.SUCCEEDED and state.result_url is None and state.path is None:
-            self._spawn(self._read_again(generation))  # the notice of the end came without the address
         self.change(generation, state)
-        if state.status != before and state.remote in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED):
+        if state.status != before and state.remote in _ENDS:
             self._finish(generation)
-
-    async def _read_again(self, generation: Generation) -> None:
-        with contextlib.suppress(OxenVideoError):
-            self._observed(generation, await (await self.open()).generation(generation.id or ""))
 
     def _finish(self, generation: Generation) -> None:
         """The service is done with it: watch no longer, and bring home what there is."""
-        watcher, costs = self._opened()
-        watcher.discard(generation)
-        if generation.id is not None and generation.state.cost is None:
-            costs.ask_for(generation)
+        if self._watcher is not None:
+            self._watcher.discard(generation)
+        if self._costs is not None and generation.id is not None and generation.state.cost is None:
+            self._costs.ask_for(generation)
         if generation.status is Status.DOWNLOADING:
-            self._bring_home(generation)
-        elif generation.done:
-            self._submission_of.pop(generation, None)
+            self._deliveries.bring(generation)
+        elif generation.status is Status.SUCCEEDED:  # not to be downloaded here
+            self._end(generation, generation.state)
+            if generation.result_url is None:
+                self._spawn(self._read_again(generation))
+
+    async def _read_again(self, generation: Generation) -> None:
+        client = await self.open()
+        self.observed(generation, await persist(lambda: client.generation(generation.id or "")))
 
     def _vanished(self, generation: Generation) -> None:
         error = NotFound(
             f"The service knows no generation {generation.id!r} under this key (HTTP 404).", status_code=404
         )
-        self._opened()[0].discard(generation)
+        if self._watcher is not None:
+            self._watcher.discard(generation)
         self._end(generation, replace(generation.state, remote=None, local=Status.FAILED, error=error))
 
     def _end(self, generation: Generation, state: State) -> None:
-        self._submission_of.pop(generation, None)
         self.change(generation, replace(state, notice=None, finished_at=time.time()))
 
     # Cancelling
 
     async def cancel(self, generation: Generation) -> Cancellation:
-        """Ask, then look: the service's answer to a DELETE is the same whether or not it was too late."""
-        submission = self._submission_of.get(generation)
-        if generation.id is None and submission is not None and not self._submitter.holds(submission):
-            submission.cancelled = True
-            for one in submission.generations:
-                self._end(one, replace(one.state, local=Status.CANCELLED, error=None))
-            self.journal.step(submission.key, "refused")
-            return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
-        if generation.id is None and submission is not None:
-            await submission.settled.wait()
-        if generation.id is None:
-            return Cancellation("There is nothing at the service to cancel.", cancelled=generation.done)
-        client = await self.open()
-        seen = await _persist(lambda: _delete_and_look(client, generation.id or ""))
-        self._observed(generation, seen)
-        return _verdict(seen.status)
+        """See Generation.cancel."""
+        return await self._canceller.cancel(generation)
+
+    def submission_of(self, generation: Generation) -> Submission | None:
+        """The submission of one that has not ended."""
+        return self._submission_of.get(generation)
+
+    def may_have_arrived(self, submission: Submission) -> bool:
+        """Whether the service may have it, its answer being waited or looked for."""
+        return self._submitter.holds(submission)
+
+    def withdraw(self, submission: Submission, generation: Generation) -> None:
+        """Take a generation out of a submission that was not sent."""
+        submission.drop(generation)
+        self.ledger.withdraw(generation.key)
+        if not submission.generations:
+            self.ledger.step(submission.key, "refused")
+            submission.settled.set()
+        self._end(generation, replace(generation.state, local=Status.CANCELLED, error=None))
 
     # Bringing home
 
@@ -260,117 +309,22 @@ class Channel:
         state = generation.state
         if state.remote == Status.SUCCEEDED and state.status is not Status.DOWNLOADING:
             self.change(generation, replace(state, fetching=True, error=None, path=None, finished_at=None))
-            self._bring_home(generation)
-
-    def _bring_home(self, generation: Generation) -> None:
-        if not self._setup.download:
-            self._end(generation, replace(generation.state, fetching=False))
-        elif generation.state.result_url is not None:
-            self._spawn(self._fetch(generation))
-        elif generation.id is not None:
-            self._spawn(self._fetch(generation, renew_first=True))
-
-    async def _fetch(self, generation: Generation, *, renew_first: bool = False) -> None:
-        last = 0.0
-
-        def progress(received: int, expected: int | None) -> None:
-            nonlocal last
-            if time.monotonic() - last >= _PROGRESS_EVERY:
-                last = time.monotonic()
-                self.change(generation, replace(generation.state, received=received, expected=expected))
-
-        async def renew() -> str:
-            seen = await client.generation(generation.id or "")
-            self._observed(generation, seen)
-            if seen.result_url is None:
-                raise DownloadFailed(f"The service has no result URL any more; the generation is {seen.status}.")
-            return seen.result_url
-
-        async with self._downloads:
-            try:
-                client = await self.open()
-                url = await renew() if renew_first else generation.state.result_url or ""
-                path = await download.fetch(
-                    client,
-                    url,
-                    self._destination(generation),
-                    renew=renew if generation.id else _no_renewal,
-                    progress=progress,
-                    backoff=self.pace.backoff,
-                    finish=lambda whole: files.stamp(whole, generation),
-                )
-            except OxenVideoError as error:
-                self._end(generation, replace(generation.state, fetching=False, error=_as_download_failure(error)))
-            else:
-                size = path.stat().st_size
-                arrived = replace(generation.state, fetching=False, path=path, received=size, expected=size, error=None)
-                self._end(generation, arrived)
-
-    async def _store(self, generation: Generation, encoded: str) -> None:
-        try:
-            content = await asyncio.to_thread(base64.b64decode, encoded)
-            path = await asyncio.to_thread(
-                download.store,
-                content,
-                self._destination(generation),
-                finish=lambda whole: files.stamp(whole, generation),
-            )
-        except (OxenVideoError, ValueError) as error:
-            failure = (
-                error if isinstance(error, OxenVideoError) else DownloadFailed(f"The answer holds no video: {error}.")
-            )
-            self._end(generation, replace(generation.state, fetching=False, error=failure))
-        else:
-            self._end(generation, replace(generation.state, fetching=False, path=path))
-
-    def _destination(self, generation: Generation) -> Path:
-        submission = self._submission_of.get(generation)
-        return files.destination(generation, submission.save_as if submission else None, self._setup.download_dir)
+            self._deliveries.bring(generation)
 
     async def _fresh_url(self, upstream: Generation) -> str | None:
         """A result URL that the service itself can open, for a generation of this service; else None."""
-        if self._engine.channel_of(upstream) is not self or upstream.id is None:
+        if upstream.id is None or self._engine.channel_of(upstream) is not self:
             return None
-        return (await (await self.open()).generation(upstream.id)).result_url
+        client = await self.open()
+        return (await persist(lambda: client.generation(upstream.id or ""))).result_url
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
+        return task
 
-
-async def _delete_and_look(client: Client, generation_id: str) -> Observation:
-    await client.cancel(generation_id)
-    return await client.generation(generation_id)
-
-
-async def _persist(ask: Callable[[], Awaitable[Observation]]) -> Observation:
-    """Both requests may be repeated without harm, so a failed one is."""
-    backoff = Backoff(first=0.3, most=5.0)
-    for attempt in range(1, _CANCEL_ATTEMPTS):
-        try:
-            return await ask()
-        except (ConnectionFailed, OutcomeUnknown, ServiceUnavailable, RateLimited) as error:
-            pace = error.retry_after if isinstance(error, ServiceError) else None
-            await asyncio.sleep(backoff.delay(attempt, retry_after=pace))
-    return await ask()
-
-
-def _verdict(status: str) -> Cancellation:
-    match status:
-        case Status.CANCELLED:
-            return Cancellation("The service cancelled it.", cancelled=True)
-        case Status.SUCCEEDED:
-            return Cancellation("Too late: the video was already finished, and is charged.", cancelled=False)
-        case Status.FAILED:
-            return Cancellation("Too late: it had already failed.", cancelled=False)
-        case _:
-            return Cancellation(f"The service took the request and still calls it {status}.", cancelled=False)
-
-
-def _as_download_failure(error: OxenVideoError) -> OxenVideoError:
-    return error if isinstance(error, DownloadFailed) else DownloadFailed(f"Download failed: {error}")
-
-
-async def _no_renewal() -> str:
-    raise DownloadFailed("The result URL expired, and a synchronous request has no id by which to renew it.")
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("in the background: %s", error, exc_info=None if isinstance(error, OxenVideoError) else error)

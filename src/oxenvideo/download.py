@@ -7,35 +7,43 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
 
 import httpx
 
+from oxenvideo import container
 from oxenvideo.client import Client
-from oxenvideo.errors import ConnectionFailed, DownloadFailed, OutcomeUnknown, OxenVideoError, ServiceError
+from oxenvideo.errors import DownloadFailed, OxenVideoError
+from oxenvideo.repeat import PASSING
 from oxenvideo.retry import Backoff
+from oxenvideo.transport import retry_after
 
 Renew = Callable[[], Awaitable[str]]
 Progress = Callable[[int, int | None], None]
 
-_EXPIRED = (401, 403, 404, 410)
+#: Bytes; a longer answer is no video of minutes, and no disk should be filled to find that out.
+VIDEO_LIMIT = 16 * 1024**3
+
+_EXPIRED = (400, 401, 403, 404, 410)  # as object stores answer for a link that is too old, or a token in it
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_VIDEO_LIMIT = 64 * 1024**3  # bytes; a longer answer is no video of minutes
-
-
-class _Restart(Exception):
-    """What is on disk does not belong to what the server now sends: begin anew."""
-
-
-class _Expired(Exception):
-    """The presigned URL no longer opens."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_RENEWALS = 3  # times in a row that a link is renewed without a byte coming of it
+_NOT_A_VIDEO = 3  # times in a row that something else may come in the video's place before that is believed
 
 
 class _Broken(Exception):
-    """The transfer broke off; what came is kept."""
+    """The transfer failed for the moment; what came before is kept where it can be gone on from."""
+
+
+class _Expired(_Broken):
+    """The presigned URL no longer opens."""
+
+
+class _NotAVideo(_Broken):
+    """Something else came in the video's place."""
 
 
 async def fetch(
@@ -47,121 +55,156 @@ async def fetch(
     progress: Progress = lambda received, expected: None,
     attempts: int = 8,
     backoff: Backoff = Backoff(most=15.0),  # noqa: B008 - immutable
+    most: int = VIDEO_LIMIT,
     finish: Callable[[Path], None] = lambda path: None,
 ) -> Path:
     """Download ``url`` and return where it lies: ``destination``, or beside it where that name is taken.
 
-    A broken transfer goes on where it stopped (Range, guarded by the ETag). An expired URL is replaced by ``renew()``.
-    ``finish`` works on the whole temporary file before it gets its name. ``attempts`` counts failures without progress.
-    Raises DownloadFailed; a full disk is named as such and leaves nothing half-written under the final name.
+    A broken transfer goes on where it stopped (Range, guarded by a strong validator, RFC 9110 section 13.1.5). An
+    expired URL is replaced by ``renew()``, and so is one that fails repeatedly. ``attempts`` counts failures without
+    progress, ``most`` is bytes. ``finish`` works on the whole temporary file, on a thread, before it gets its name. A
+    failure leaves no file behind: a later call, or a later process, begins anew.
+
+    Raises DownloadFailed; a full disk is named as such.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        partial, file = _open_partial(destination)
+        with _partial_file(destination) as (partial, file):
+            transfer = _Transfer(client, file, progress, most)
+            await _persist(transfer, url, renew, attempts, backoff)
+            file.flush()
+            await asyncio.to_thread(finish, partial)
+            return _put_in_place(partial, destination)
     except OSError as error:
         raise _disk_error(error, destination) from None
-    with file:
-        transfer = _Transfer(client, file, progress)
-        failures = renewals = 0
-        why = ""
-        while True:
-            before = file.tell()
-            try:
-                await transfer.run(url)
-                break
-            except _Expired as expired:
-                renewals += 1
-                why = f"the result URL expired ({expired})"
-                if renewals > 3:
-                    raise DownloadFailed(f"Download failed: {why}, and so did its renewals.") from None
-                with contextlib.suppress(ConnectionFailed, OutcomeUnknown, ServiceError):
-                    url = await renew()
-                    continue
-                failures += 1
-            except (_Restart, _Broken, ConnectionFailed, OutcomeUnknown) as error:
-                why = str(error)
-                moved = file.tell() > before
-                failures = 1 if moved else failures + 1
-            except OSError as error:
-                raise _disk_error(error, destination) from None
-            if failures >= attempts:
-                raise DownloadFailed(f"Download failed {failures} times: {why}. Try again with .download().")
-            await asyncio.sleep(backoff.delay(failures, retry_after=transfer.retry_after))
+
+
+async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, backoff: Backoff) -> None:
+    failures = renewals = strange = 0
+    while True:
+        before = transfer.received
         try:
-            file.flush()
-            finish(partial)
-            return _put_in_place(partial, destination)
-        except OSError as error:
-            raise _disk_error(error, destination) from None
+            await transfer.run(url)
+            return
+        except (_Broken, *PASSING) as error:
+            why = str(error).rstrip(".")
+            if transfer.received > before:
+                failures = renewals = strange = 0
+            failures += 1
+            renewals += isinstance(error, _Expired)
+            strange += isinstance(error, _NotAVideo)
+            if failures >= attempts or renewals > _RENEWALS or strange >= _NOT_A_VIDEO:
+                times = "" if failures == 1 else f" {failures} times"
+                raise DownloadFailed(f"Download failed{times}: {why}. Try again with .download().") from None
+            expired = isinstance(error, _Expired)
+        fresh = url
+        if expired or failures >= 2:
+            # A link that does not open may be too old, or name a server that has moved.
+            with contextlib.suppress(*PASSING, *(() if expired else (OxenVideoError,))):
+                fresh = await renew()
+        if not (expired and fresh != url):
+            await asyncio.sleep(backoff.delay(failures, retry_after=transfer.retry_after))
+        url = fresh
 
 
 class _Transfer:
     """One file being filled, over any number of requests."""
 
-    def __init__(self, client: Client, file: IO[bytes], progress: Progress) -> None:
+    def __init__(self, client: Client, file: IO[bytes], progress: Progress, most: int) -> None:
+        self.received = 0
+        self.retry_after: float | None = None
         self._client = client
         self._file = file
         self._progress = progress
-        self._etag: str | None = None
-        self.retry_after: float | None = None
+        self._most = most
+        self._validator: str | None = None  # a strong one of the file that is on disk in part
+        self._total: int | None = None
+        self._start_anew()  # a dead process may have left something under this name
 
     async def run(self, url: str) -> None:
         """Transfer what is missing; returns when the file is whole and a video."""
-        have = self._file.seek(0, os.SEEK_END)
-        if have and self._etag is None:
-            have = self._file.truncate(0)  # left by another attempt, and nothing says it is the same file
-            self._file.seek(0)
-        headers = {"Range": f"bytes={have}-", "If-Range": self._etag} if have and self._etag else {}
+        if self._validator is None:
+            self._start_anew()
+        have = self.received
+        headers = {"Range": f"bytes={have}-", "If-Range": self._validator} if have and self._validator else {}
         async with self._client.open_result(url, headers=headers) as response:
             expected = self._begin(response, have)
-            received = self._file.tell()
-            self._progress(received, expected)
+            self._progress(self.received, expected)
+            checked = self.received >= container.HEAD
             async for chunk in _chunks(response):
-                if received == 0:
-                    _check_video(chunk, response.headers.get("content-type", ""))
                 self._file.write(chunk)
-                received += len(chunk)
-                if received > (expected or _VIDEO_LIMIT):
-                    self._forget()
-                    raise _Restart("more came than was announced")
-                self._progress(received, expected)
-        if received == 0:
-            raise _Broken("the file is empty")
-        if expected is not None and received < expected:
-            raise _Broken(f"only {received} of {expected} bytes came")
+                self.received += len(chunk)
+                if self.received > (self._most if expected is None else expected):
+                    self._start_anew()
+                    raise _Broken("more came than was announced" if expected is not None else _too_large(self._most))
+                if not checked and self.received >= container.HEAD:
+                    self._check_head(response)
+                    checked = True
+                self._progress(self.received, expected)
+        self._check_whole(response, expected)
 
     def _begin(self, response: httpx.Response, have: int) -> int | None:
         """Read the status line and headers; returns the length of the whole file, where it is known."""
         status = response.status_code
         self.retry_after = None
-        if status in _EXPIRED:
-            raise _Expired(f"HTTP {status}")
-        if status == 416:
-            self._forget()
-            raise _Restart("the server refused to go on where the transfer stopped")
         if status in _BUSY:
-            value = response.headers.get("retry-after", "")
-            self.retry_after = float(value) if value.isdigit() else None
+            self.retry_after = retry_after(response)
             raise _Broken(f"HTTP {status}")
+        if status == 416:
+            self._start_anew()
+            raise _Broken("the server refused to go on where the transfer stopped")
+        if status in _EXPIRED:
+            raise _Expired(f"the result URL has expired (HTTP {status})")
         if status not in (200, 206):
             raise DownloadFailed(f"Download failed: the result URL answered HTTP {status}.")
-        length = response.headers.get("content-length")
-        size = int(length) if length and length.isdigit() else None
-        if status == 206:
-            start, total = _content_range(response.headers.get("content-range", ""))
-            if start != have:
-                self._forget()
-                raise _Restart("the server went on at another place than asked")
-            return total if total is not None else (have + size if size is not None else None)
-        if have:  # a whole file in answer to a Range: begin anew
-            self._file.seek(0)
-            self._file.truncate(0)
-        etag = response.headers.get("etag")
-        self._etag = etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")
-        return size
+        expected = self._whole_length(response, have)
+        if expected is not None and expected > self._most:
+            raise DownloadFailed(f"Download failed: {expected} bytes were announced, {_too_large(self._most)}.")
+        if status == 200:
+            if have:  # the whole file in answer to a Range
+                self._start_anew()
+            self._validator, self._total = _validator(response), expected
+        return expected
 
-    def _forget(self) -> None:
-        self._etag = None
+    def _whole_length(self, response: httpx.Response, have: int) -> int | None:
+        length = response.headers.get("content-length", "")
+        size = int(length) if length.isdecimal() else None
+        if response.status_code == 200:
+            return size
+        start, total = _content_range(response.headers.get("content-range", ""))
+        now = _validator(response)
+        other = (now is not None and now != self._validator) or (
+            None not in (total, self._total) and total != self._total
+        )
+        if start != have or not have or other:
+            self._start_anew()
+            raise _Broken("the server went on with another place or another file than was asked for")
+        return total if total is not None else (have + size if size is not None else None)
+
+    def _check_head(self, response: httpx.Response) -> None:
+        self._file.seek(0)
+        head = self._file.read(1024)
+        self._file.seek(0, os.SEEK_END)
+        if not container.is_video(head):
+            self._start_anew()
+            what = "an HTML page" if b"<html" in head.lower() or b"<!doctype" in head[:64].lower() else "no video"
+            kind = response.headers.get("content-type") or "no content type"
+            raise _NotAVideo(f"the result URL gave {what} ({kind[:80]})")
+
+    def _check_whole(self, response: httpx.Response, expected: int | None) -> None:
+        if self.received == 0:
+            raise _Broken("the file is empty")
+        if expected is not None and self.received < expected:
+            raise _Broken(f"only {self.received} of {expected} bytes came")
+        self._check_head(response)
+        if (lack := container.missing(self._file)) is not None:
+            if expected is not None:
+                self._start_anew()  # what was announced is here, and it is not a whole video
+            raise _Broken(f"the video is not whole: {lack}")
+
+    def _start_anew(self) -> None:
+        self._validator = self._total = None
+        self.received = 0
         self._file.seek(0)
         self._file.truncate(0)
 
@@ -176,41 +219,39 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
         raise _Broken(f"the connection broke ({str(error) or type(error).__name__})") from None
 
 
+def _too_large(most: int) -> str:
+    return f"more than the {most / 1e9:.3g} GB that a video may have"
+
+
+def _validator(response: httpx.Response) -> str | None:
+    """What tells this file from a later one under the same URL, where that is certain (RFC 9110, section 8.8)."""
+    etag: str | None = response.headers.get("etag")
+    if etag is not None:
+        return None if etag.startswith("W/") else etag
+    modified: str | None = response.headers.get("last-modified")
+    try:  # a date is a strong validator only where the file was not changed in the second in which it was sent
+        age = parsedate_to_datetime(response.headers["date"]) - parsedate_to_datetime(modified or "")
+    except (KeyError, TypeError, ValueError):
+        return None
+    return modified if age.total_seconds() >= 1 else None
+
+
 def _content_range(value: str) -> tuple[int | None, int | None]:
     unit, _, rest = value.partition(" ")
     span, _, total = rest.partition("/")
     start = span.partition("-")[0]
-    if unit != "bytes" or not start.isdigit():
+    if unit != "bytes" or not start.isdecimal():
         return None, None
-    return int(start), int(total) if total.isdigit() else None
-
-
-def _check_video(head: bytes, content_type: str) -> None:
-    """Raise DownloadFailed unless the first bytes are those of a video container (ISO BMFF, Matroska/WebM, AVI, OGG)."""
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"styp"):
-        return
-    if head[:4] in (b"\x1a\x45\xdf\xa3", b"RIFF", b"OggS", b"GIF8"):
-        return
-    what = "an HTML page" if b"<html" in head[:1024].lower() or b"<!doctype" in head[:64].lower() else "no video"
-    raise DownloadFailed(f"Download failed: the result URL gave {what} ({content_type or 'no content type'}).")
-
-
-def is_video(head: bytes) -> bool:
-    """Whether bytes begin like a video file."""
-    try:
-        _check_video(head, "")
-    except DownloadFailed:
-        return False
-    return True
+    return int(start), int(total) if total.isdecimal() else None
 
 
 def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] = lambda path: None) -> Path:
     """Put a video that came in an answer's body in place, with the same care as a download."""
-    _check_video(content[:1024], "b64_json")
+    if not container.is_video(content[: container.HEAD]):
+        raise DownloadFailed("The answer holds no video.")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        partial, file = _open_partial(destination)
-        with file:
+        with _partial_file(destination) as (partial, file):
             file.truncate(0)
             file.write(content)
             file.flush()
@@ -220,11 +261,24 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
         raise _disk_error(error, destination) from None
 
 
+@contextlib.contextmanager
+def _partial_file(destination: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A temporary file beside the destination, gone at the end: removed while its lock is held, so it is still ours."""
+    partial, file = _open_partial(destination)
+    with file:
+        try:
+            yield partial, file
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
 def _open_partial(destination: Path) -> tuple[Path, IO[bytes]]:
     """The temporary file beside the destination, locked: a second download of the same takes a name of its own."""
     for n in range(100):
         partial = destination.with_name(f".{destination.name}{f'.{n}' if n else ''}.part")
-        file = os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        file = os.fdopen(os.open(partial, flags, 0o644), "r+b")
         # The lock's holder may have renamed the file between our open and our lock: then it is no longer a partial one.
         if _lock(file) and partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat()):
             return partial, file
@@ -258,8 +312,6 @@ def _put_in_place(partial: Path, destination: Path) -> Path:
             if final.exists():
                 continue
             shutil.move(partial, final)  # a file system without hard links
-            return final
-        partial.unlink()
         return final
     raise OSError(errno.EEXIST, "too many files of this name")
 

@@ -6,76 +6,47 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
-import hashlib
 import logging
 import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
-from oxenvideo import media
 from oxenvideo.channel import Channel
 from oxenvideo.config import Target
+from oxenvideo.entry import Step
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.generation import TICK, Cancellation, Generation
-from oxenvideo.journal import Journal, Plan, Step
+from oxenvideo.journal import Journal, Plan
+from oxenvideo.ledger import Ledger
+from oxenvideo.setup import Setup, account_of
 from oxenvideo.state import Observation, State
-from oxenvideo.submit import Submission
-from oxenvideo.watch import Pace
+from oxenvideo.submission import Submission
+from oxenvideo.threads import DaemonThreads
 
 T = TypeVar("T")
 log = logging.getLogger("oxenvideo")
 
-_FLUSH = 0.05  # seconds for which changes are gathered before they are written to the journal together
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much happens at once, and how large things may be; ``inline`` is bytes of a media file sent as a data URI."""
-
-    submits: int = 8
-    downloads: int = 4
-    inline: int = media.DEFAULT_INLINE_LIMIT
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What the engine needs to know beforehand. ``media_repo`` (namespace/name) takes media too large to be sent inline."""
-
-    data_dir: Path
-    pace: Pace = field(default_factory=Pace)
-    local_pace: Pace = field(default_factory=lambda: Pace(poll=1.0, first_poll=0.3))
-    limits: Limits = field(default_factory=Limits)
-    download: bool = True
-    download_dir: Path = Path("videos")
-    media_repo: str | None = None
-    client_timeout: float = 30.0
-
-
-def account_of(target: Target) -> str:
-    """What tells one key's jobs from another's in the journal, without telling the key."""
-    if target.is_local or target.api_key is None:
-        return "local"
-    return hashlib.sha256(target.api_key.reveal().encode()).hexdigest()[:16]
-
 
 class Engine:
-    """Runs generations in the background. Public methods are for other threads; they return at once or wait in ticks."""
+    """Runs generations in the background. Public methods are for other threads; they return at once or wait in ticks.
 
-    def __init__(self, journal: Journal, setup: Setup) -> None:
+    ``recall`` makes a Generation of one that is only in the journal any more, by its key.
+    """
+
+    def __init__(self, journal: Journal, setup: Setup, recall: Callable[[Engine, str], Generation | None]) -> None:
         self.journal = journal
+        self.ledger = Ledger(journal)
         self.setup = setup
         self.known: weakref.WeakValueDictionary[str, Generation] = weakref.WeakValueDictionary()
+        self._recall = recall
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
         self._channels: dict[Target, Channel] = {}
         self._channel_of: weakref.WeakKeyDictionary[Generation, Channel] = weakref.WeakKeyDictionary()
-        self._unwritten: dict[str, State] = {}
         self._callbacks: queue.SimpleQueue[tuple[Callable[[Generation], object], Generation] | None] | None = None
         self._closed = False
 
@@ -84,27 +55,28 @@ class Engine:
     def submit(self, target: Target, submissions: Sequence[Submission]) -> None:
         """Write the submissions down and send them, in order, some at a time."""
         for submission in submissions:
-            for generation in submission.generations:
-                self.known[generation.key] = generation
+            self._know(submission.generations)
         self._call(self._submit, target, submissions)
 
     def adopt(self, target: Target, submission: Submission, step: Step) -> None:
         """Go on with a submission from the journal, wherever it stands."""
-        for generation in submission.generations:
-            self.known[generation.key] = generation
+        self._know(submission.generations)
         self._call(self._adopt, target, submission, step)
 
-    def bring(self, target: Target, submission: Submission, seen: Observation, *, journalled: bool) -> None:
-        """Follow a generation that the service has, with what was just seen of it."""
-        for generation in submission.generations:
-            self.known[generation.key] = generation
-        self._call(self._bring, target, submission, seen, journalled)
+    def look_again(self, generation: Generation) -> None:
+        """Look once more for a generation of which it is not known whether the service has it."""
+        self._call(lambda: self._with_channel(generation, lambda channel: channel.look_again(generation)))
 
     def ask(
         self, coroutine: Callable[[Channel], Coroutine[Any, Any, T]], target: Target, timeout: float | None = 60.0
     ) -> T:
         """Run something against a service on the engine's loop and wait for it; WaitTimeout after ``timeout`` seconds."""
-        return self._result(self._run(self._ask(coroutine, target)), timeout)
+        future = self._run(self._ask(coroutine, target))
+        try:
+            return self._result(future, timeout)
+        except (WaitTimeout, KeyboardInterrupt):
+            future.cancel()
+            raise
 
     def spawn(self, coroutine: Callable[[Channel], Coroutine[Any, Any, None]], target: Target) -> None:
         """Run something against a service in the background; that it failed is only logged."""
@@ -113,9 +85,7 @@ class Engine:
     def cancel(self, generation: Generation, timeout: float | None) -> Cancellation:
         """See Generation.cancel."""
         if generation.done:
-            return Cancellation(
-                f"It had already ended as {generation.status}.", cancelled=generation.status == "cancelled"
-            )
+            return _over(generation)
         future = self._run(self._cancel(generation))
         if timeout is None:
             return Cancellation("Asked the service to cancel.", cancelled=False)
@@ -126,7 +96,7 @@ class Engine:
 
     def download(self, generation: Generation) -> None:
         """See Generation.download."""
-        self._call(self._download, generation)
+        self._call(lambda: self._with_channel(generation, lambda channel: channel.download_again(generation)))
 
     def notify(self, callback: Callable[[Generation], object], generation: Generation) -> None:
         """Call a person's callback on the callback thread, in the order of the changes."""
@@ -137,20 +107,29 @@ class Engine:
                     target=_call_back, args=(self._callbacks,), name="oxenvideo-callbacks", daemon=True
                 )
                 thread.start()
-        self._callbacks.put((callback, generation))
+            self._callbacks.put((callback, generation))
+
+    def generations(self) -> list[Generation]:
+        """Those of this engine that are still referred to."""
+        return [g for ref in self.known.valuerefs() if (g := ref()) is not None]  # one step: safe beside other threads
 
     def close(self, timeout: float = 0.4) -> None:
-        """Stop, and leave unfinished work for ``resume``; takes at most ``timeout`` seconds."""
+        """Stop, and leave unfinished work for ``resume``; takes at most ``timeout`` seconds. Waits end with WaitTimeout."""
         with self._start_lock:
             self._closed = True
             loop, thread = self._loop, self._thread
             if self._callbacks is not None:
                 self._callbacks.put(None)
+                self._callbacks = None
         atexit.unregister(self.close)
+        for generation in self.generations():
+            generation.abandon("oxenvideo was shut down here. The job goes on; resume brings it back.")
         if loop is not None and thread is not None and thread.is_alive():
-            loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self._shut_down()))
-            thread.join(timeout)
-        for channel in self._channels.values():
+            with contextlib.suppress(RuntimeError):  # it ended by itself just now
+                loop.call_soon_threadsafe(self._begin_to_stop)
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+        for channel in list(self._channels.values()):
             channel.kill_server()
         if thread is None or not thread.is_alive():
             self.journal.close()
@@ -172,6 +151,7 @@ class Engine:
         assert self._loop is not None  # noqa: S101 - narrows the type
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(_log_unhandled)
+        self._loop.set_default_executor(DaemonThreads())
         try:
             self._loop.run_forever()
             left = asyncio.all_tasks(self._loop)
@@ -194,20 +174,28 @@ class Engine:
     def _result(self, future: concurrent.futures.Future[T], timeout: float | None) -> T:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
+            left = TICK if end is None else min(TICK, max(0.0, end - time.monotonic()))
             try:
-                return future.result(TICK)
+                return future.result(left)
+            except concurrent.futures.CancelledError:
+                raise OxenVideoError("oxenvideo was shut down here before there was an answer.") from None
             except TimeoutError:
                 if future.done():
                     raise
-                if end is not None and time.monotonic() >= end:
-                    raise WaitTimeout(f"No answer within {timeout:g} s.") from None
+                if self._closed or (end is not None and time.monotonic() >= end):
+                    raise WaitTimeout(f"No answer within {timeout or 0:g} s.") from None
 
-    async def _shut_down(self) -> None:
-        self._flush()
-        for channel in self._channels.values():
-            with contextlib.suppress(Exception):
-                await channel.close()
-        asyncio.get_running_loop().stop()
+    def _begin_to_stop(self) -> None:
+        asyncio.get_running_loop().create_task(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            self.ledger.flush()
+            for channel in self._channels.values():
+                with contextlib.suppress(Exception):
+                    await asyncio.wait_for(channel.close(), 0.2)
+        finally:
+            asyncio.get_running_loop().stop()
 
     # On the loop
 
@@ -221,33 +209,52 @@ class Engine:
         """Where a generation lives, None for one that is not of this engine."""
         return self._channel_of.get(generation)
 
+    def find(self, key: str) -> Generation | None:
+        """The Generation of a key: a live one, or one from the journal."""
+        return self.known.get(key) or self._recall(self, key)
+
+    def find_id(self, target: Target, generation_id: str) -> Generation | None:
+        """The live Generation that stands for the service's id."""
+        here = self.channel(target)
+        alike = (g for g in self.generations() if g.id == generation_id and self.channel_of(g) is here)
+        return next(alike, None)
+
+    def follow(self, target: Target, generation: Generation, seen: Observation, save_as: str | None) -> None:
+        """Take up a generation that the service has, as it was just seen."""
+        self._know([generation])
+        channel = self._channel_of[generation] = self.channel(target)
+        channel.observed(generation, seen)
+        channel.follow(generation, save_as)
+
+    def plan(self, target: Target, submissions: Sequence[Submission]) -> None:
+        """Write down what is going to be sent, all of it or nothing."""
+        self.journal.plan([self._plan(target, submission) for submission in submissions])
+
     def change(self, generation: Generation, state: State) -> None:
         """Put a new state in place, tell whoever watches, and have it written down."""
-        if state == generation.state:
+        before = generation.state
+        if state == before:
             return
-        progress_only = state.status == generation.state.status and state.received != generation.state.received
         generation.put(state)
-        if not progress_only:
-            if not self._unwritten:
-                asyncio.get_running_loop().call_later(_FLUSH, self._flush)
-            self._unwritten[generation.key] = state
+        if state.status != before.status or state.received == before.received:  # not each step of a download
+            self.ledger.note(generation.key, state)
 
-    def _flush(self) -> None:
-        changes, self._unwritten = self._unwritten, {}
-        if changes:
-            self.journal.record(changes.items())
+    def _know(self, generations: Sequence[Generation]) -> None:
+        for generation in generations:
+            self.known[generation.key] = generation
 
     def _submit(self, target: Target, submissions: Sequence[Submission]) -> None:
         channel = self.channel(target)
+        for submission in submissions:
+            self._enter(channel, submission)
         try:
-            self.journal.plan([self._plan(target, s) for s in submissions])
+            self.plan(target, submissions)
         except Exception as error:
             log.debug("the journal refused", exc_info=True)
             for submission in submissions:
                 channel.fail(submission, OxenVideoError(f"Nothing was sent: the journal cannot be written ({error})."))
             return
         for submission in submissions:
-            self._enter(channel, submission)
             channel.submit(submission)
 
     def _adopt(self, target: Target, submission: Submission, step: Step) -> None:
@@ -255,22 +262,13 @@ class Engine:
         self._enter(channel, submission)
         channel.adopt(submission, step)
 
-    def _bring(self, target: Target, submission: Submission, seen: Observation, journalled: bool) -> None:
-        channel = self.channel(target)
-        if not journalled:
-            self.journal.plan([self._plan(target, submission)])
-        self._enter(channel, submission)
-        channel.bring(submission, seen)
-
     def _enter(self, channel: Channel, submission: Submission) -> None:
         for generation in submission.generations:
             self._channel_of[generation] = channel
 
     def _plan(self, target: Target, submission: Submission) -> Plan:
         # Bytes given in a cell must outlive the kernel as the rest of the request does.
-        store = self.setup.data_dir / "media"
-        parameters = media.replace(submission.request.parameters, lambda leaf: leaf.store(store))
-        request = submission.request = submission.request.with_(parameters=parameters)
+        request = submission.request = submission.request.stored(self.setup.data_dir / "media")
         for generation in submission.generations:
             generation.request = request
         return Plan(
@@ -278,7 +276,7 @@ class Engine:
             base_url=target.base_url,
             account=account_of(target),
             request=request.to_json(),
-            generations=[(g.key, g.name) for g in submission.generations],
+            generations=[(g.key, g.name, g.index) for g in submission.generations],
             model=submission.request.model,
             synchronous=submission.synchronous,
             batch=submission.batch,
@@ -298,10 +296,18 @@ class Engine:
             log.info("in the background: %s", error)
 
     async def _cancel(self, generation: Generation) -> Cancellation:
-        return await self._channel_of[generation].cancel(generation)
+        channel = self.channel_of(generation)
+        return _over(generation) if channel is None else await channel.cancel(generation)
 
-    def _download(self, generation: Generation) -> None:
-        self._channel_of[generation].download_again(generation)
+    def _with_channel(self, generation: Generation, act: Callable[[Channel], object]) -> None:
+        if (channel := self.channel_of(generation)) is not None:
+            act(channel)
+
+
+def _over(generation: Generation) -> Cancellation:
+    status = generation.status
+    charged = " It was too late: the video is charged." if status == "succeeded" else ""
+    return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status == "cancelled")
 
 
 def _call_back(calls: queue.SimpleQueue[tuple[Callable[[Generation], object], Generation] | None]) -> None:
@@ -311,6 +317,7 @@ def _call_back(calls: queue.SimpleQueue[tuple[Callable[[Generation], object], Ge
             callback(generation)
         except Exception:
             log.exception("An on_change callback raised; the generation itself is not affected.")
+        del call, callback, generation
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

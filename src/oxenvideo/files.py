@@ -19,7 +19,8 @@ log = logging.getLogger("oxenvideo")
 _FIELDS = ("name", "model", "seed", "index", "id")
 _KEY = "----:com.oxenvideo:request"  # iTunes-style free-form atom
 _UNSAFE = re.compile(r"[^\w.\-]+")
-_MOST = 120  # characters of one part of a name
+_MOST = 96  # bytes of what one field brings into a name
+_LONGEST = 200  # bytes of one part of a path; file systems allow 255, and the temporary name is longer
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -61,13 +62,18 @@ def _filled(part: str, values: dict[str, Any]) -> str:
     if "{" not in part:
         return part if part != ".." else "_"
     filled = re.sub(r"{(\w+)}", lambda match: safe_name(str(values.get(match[1], ""))), part)
-    return filled if filled.strip(".") else "_"
+    return _cut(filled, _LONGEST) if filled.strip(".") else "_"
 
 
 def safe_name(text: str) -> str:
     """Text as one part of a path: no separators, no control characters, not hidden, not reserved, not long."""
-    name = _UNSAFE.sub("-", text).strip("-. ")[:_MOST]
+    name = _cut(_UNSAFE.sub("-", text).strip("-. "), _MOST)
     return f"_{name}" if not name or _RESERVED.fullmatch(name) else name
+
+
+def _cut(text: str, most: int) -> str:
+    """Text of at most so many bytes, which are what file systems count."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
 def stamp(path: Path, generation: Generation) -> None:
@@ -75,6 +81,8 @@ def stamp(path: Path, generation: Generation) -> None:
 
     A file that cannot carry it stays as it is: the video matters more than its label.
     """
+    import struct
+
     from mutagen import MutagenError
     from mutagen.mp4 import MP4, MP4FreeForm
 
@@ -89,21 +97,47 @@ def stamp(path: Path, generation: Generation) -> None:
         tags["\xa9too"] = ["oxenvideo"]
         tags[_KEY] = [MP4FreeForm(json.dumps(record).encode())]
         tags.save()
-    except (MutagenError, ValueError, KeyError, IndexError) as error:
+    except (MutagenError, ValueError, KeyError, IndexError, struct.error) as error:
         log.info("%s carries no metadata: %s", path.name, error)
+
+
+def is_of(path: Path, generation: Generation) -> bool:
+    """Whether a file is this very generation's video, as its metadata tells."""
+    if generation.id is None or not path.is_file():
+        return False
+    try:
+        return bool(_record(path)["generation_id"] == generation.id)
+    except InvalidRequest:
+        return False
 
 
 def recall(path: str | Path) -> VideoRequest:
     """The request that made a file, as its metadata tells; InvalidRequest where it tells none."""
+    from oxenvideo.request import VideoRequest
+
+    path = Path(path)
+    try:
+        return VideoRequest.from_json(_record(path)["request"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _not_ours(path) from None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    import struct
+
     from mutagen import MutagenError
     from mutagen.mp4 import MP4
 
-    from oxenvideo.request import VideoRequest
-
     try:
         record = json.loads(bytes(MP4(path)[_KEY][0]))
-        return VideoRequest.from_json(record["request"])
     except FileNotFoundError:
         raise InvalidRequest(f"There is no file {path}.") from None
-    except (MutagenError, KeyError, IndexError, TypeError, ValueError):
-        raise InvalidRequest(f"{path} does not say how it was made: it is not an MP4 that oxenvideo saved.") from None
+    except (MutagenError, OSError, KeyError, IndexError, TypeError, ValueError, struct.error):
+        raise _not_ours(path) from None
+    if not isinstance(record, dict):
+        raise _not_ours(path)
+    return record
+
+
+def _not_ours(path: Path) -> InvalidRequest:
+    return InvalidRequest(f"{path} does not say how it was made: it is not an MP4 that oxenvideo saved.")

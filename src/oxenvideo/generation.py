@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from oxenvideo.request import VideoRequest
+
+log = logging.getLogger("oxenvideo")
 
 #: A wait looks up this often (seconds), so that an interrupt gets through at once.
 TICK = 0.2
@@ -72,6 +76,7 @@ class Generation:
         self._port = port
         self._state = state or State()
         self._settled = threading.Event()
+        self._abandoned: str | None = None
         self._lock = threading.Lock()
         self._observers: list[Callable[[Generation], object]] = []
         self._callbacks: list[Callable[[Generation], object]] = []
@@ -132,13 +137,14 @@ class Generation:
         """Block until the video is here and return this Generation; ``timeout`` in seconds.
 
         Raises GenerationFailed, GenerationCancelled, WaitTimeout, DownloadFailed, or OutcomeUnknown where nobody can tell
-        whether the service has the request. Giving up the wait, by timeout or interrupt, leaves the generation running.
+        whether the service has the request. Giving up the wait, by timeout or interrupt, leaves the generation running;
+        so does closing the session, which ends the wait with WaitTimeout.
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
             while not self._settled.is_set():
                 left = TICK if end is None else min(TICK, end - time.monotonic())
-                if left <= 0:
+                if left <= 0 or self._abandoned:
                     raise self._timed_out(timeout)
                 self._settled.wait(left)
         except KeyboardInterrupt:
@@ -155,15 +161,16 @@ class Generation:
         woken = asyncio.Event()
 
         def wake(_: Generation) -> None:
-            if self._settled.is_set() and not loop.is_closed():
-                loop.call_soon_threadsafe(woken.set)
+            if self._settled.is_set():
+                with contextlib.suppress(RuntimeError):  # the loop that waited was closed meanwhile
+                    loop.call_soon_threadsafe(woken.set)
 
         self.observe(wake)
         try:
             while not self._settled.is_set():
                 # The tick is for the interrupt key: on a quiet loop it would be noticed only when something happens.
                 left = TICK if end is None else min(TICK, end - loop.time())
-                if left <= 0:
+                if left <= 0 or self._abandoned:
                     raise self._timed_out(timeout)
                 try:
                     await asyncio.wait_for(woken.wait(), left)
@@ -184,6 +191,8 @@ class Generation:
         return self
 
     def _timed_out(self, timeout: float | None) -> WaitTimeout:
+        if timeout is None or self._abandoned:
+            return WaitTimeout(f"{self._label} was {self.status}: {self._abandoned}")
         return WaitTimeout(f"{self._label} is still {self.status} after {timeout:g} s. {self._goes_on()}")
 
     def _goes_on(self) -> str:
@@ -243,9 +252,16 @@ class Generation:
         else:
             self._settled.clear()
         for observer in observers:
-            observer(self)
+            try:
+                observer(self)
+            except Exception:  # one who looks on must not stop the engine
+                log.exception("An observer of %s raised", self)
         for callback in callbacks:
             self._port.notify(callback, self)
+
+    def abandon(self, why: str) -> None:
+        """Nobody here follows it any more, so waits end; ``why`` is told to those who wait."""
+        self._abandoned = why
 
     # Frames
 

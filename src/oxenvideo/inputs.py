@@ -11,6 +11,7 @@ from oxenvideo.client import Client
 from oxenvideo.errors import BadRequest, InvalidRequest, OxenVideoError
 from oxenvideo.generation import Generation
 from oxenvideo.media import Media
+from oxenvideo.repeat import persist
 from oxenvideo.request import VideoRequest
 
 
@@ -45,6 +46,7 @@ class Inputs:
         self._fresh_url = fresh_url
         self._inline_limit = inline_limit
         self._repository = repository
+        self._uploads: dict[tuple[str, str], asyncio.Task[str]] = {}  # by repository and hash: each file goes up once
 
     async def resolve(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
         """The request with every Media replaced by text; ``waiting`` is told whose end is waited for.
@@ -83,17 +85,28 @@ class Inputs:
         return await self._upload(leaf, self._repository)
 
     async def _upload(self, leaf: Media, repository: str) -> str:
+        place = repository, leaf.sha256 or ""
+        task = self._uploads.get(place)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = self._uploads[place] = asyncio.create_task(self._put(leaf, repository))
+        return await asyncio.shield(task)
+
+    async def _put(self, leaf: Media, repository: str) -> str:
         namespace, _, name = repository.partition("/")
-        client = await self._open()
         content = await asyncio.to_thread(leaf.read)
         mime = leaf.mime or "application/octet-stream"
         file = f"oxenvideo/{leaf.sha256}.{mime.rpartition('/')[2]}"
-        try:
-            await client.create_repository(namespace, name)
-        except BadRequest as error:
-            if error.status_code != 409:  # it exists already
-                raise
-        return await client.upload(namespace, name, file, content, mime=mime, message=f"Input {leaf.label}")
+
+        async def put() -> str:
+            client = await self._open()
+            try:
+                await client.create_repository(namespace, name)
+            except BadRequest as error:
+                if error.status_code != 409:  # it exists already
+                    raise
+            return await client.upload(namespace, name, file, content, mime=mime, message=f"Input {leaf.label}")
+
+        return await persist(put)  # the same file under the same name: a second time changes nothing
 
 
 async def _all_end_well(upstream: Sequence[Generation], waiting: Callable[[str], None]) -> None:

@@ -10,19 +10,16 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
+from oxenvideo.entry import Entry, Step, is_delivered
 from oxenvideo.errors import ConfigurationError
+from oxenvideo.processes import process_start
 from oxenvideo.state import State, Status
-
-# A submission's way: planned (nothing sent; safe to send) → sending (may have arrived) → accepted | refused | unknown.
-# "unknown" is settled by finding it at the service, or by a person.
-Step = Literal["planned", "sending", "accepted", "refused", "unknown"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS owner (
@@ -37,59 +34,33 @@ CREATE TABLE IF NOT EXISTS generation (
     key TEXT PRIMARY KEY, submission TEXT NOT NULL, position INTEGER NOT NULL, name TEXT, base_url TEXT NOT NULL,
     generation_id TEXT, model TEXT NOT NULL, status TEXT NOT NULL, result_url TEXT, error_message TEXT, cost TEXT,
     submitted_at REAL, finished_at REAL, path TEXT, delivered INTEGER NOT NULL DEFAULT 0, updated_at REAL NOT NULL,
-    save_as TEXT
+    save_as TEXT, place INTEGER
 );
 CREATE UNIQUE INDEX IF NOT EXISTS claimed ON generation (base_url, generation_id) WHERE generation_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS undelivered ON generation (delivered) WHERE delivered = 0;
 CREATE INDEX IF NOT EXISTS of_submission ON generation (submission);
 CREATE INDEX IF NOT EXISTS by_model ON generation (model, base_url, status);
 CREATE INDEX IF NOT EXISTS unsettled ON submission (step) WHERE step IN ('planned', 'sending', 'unknown');
-PRAGMA user_version = 1;
 """
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One journalled generation with its submission, as ``resume`` and ``history`` need it; times are unix seconds."""
-
-    key: str
-    submission: str
-    position: int
-    name: str | None
-    base_url: str
-    account: str
-    owner: str
-    notebook: str | None
-    batch: str | None
-    request: dict[str, Any]
-    fingerprint: dict[str, Any] | None
-    count: int
-    synchronous: bool
-    step: Step
-    created_at: float
-    sent_at: float | None
-    generation_id: str | None
-    model: str
-    status: str
-    result_url: str | None
-    error_message: str | None
-    cost: Decimal | None
-    submitted_at: float | None
-    finished_at: float | None
-    path: Path | None
-    delivered: bool
-    save_as: str | None
+_JOINED = (
+    "SELECT g.*, s.account, s.owner, s.notebook, s.batch, s.request, s.fingerprint, s.count, s.synchronous, s.step,"
+    " s.created_at, s.sent_at FROM generation g JOIN submission s ON s.key = g.submission"
+)
+_VERSION = 1  # of the tables; kept in the file
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A submission as it is first written down: one request of ``len(generations)`` generations."""
+    """A submission as it is first written down: one request of ``len(generations)`` generations.
+
+    Each is (key, name, place in its batch).
+    """
 
     key: str
     base_url: str
     account: str
     request: dict[str, Any]
-    generations: Sequence[tuple[str, str | None]]  # (key, name) of each
+    generations: Sequence[tuple[str, str | None, int | None]]
     model: str
     synchronous: bool = False
     batch: str | None = None
@@ -110,25 +81,46 @@ class Journal:
         self.notebook = notebook
         self._lock = threading.RLock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=10.0, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-            with self._transaction():
-                self._db.execute(
-                    "INSERT INTO owner VALUES (?,?,?,?,?)",
-                    (self.owner, socket.gethostname(), os.getpid(), _process_start(os.getpid()), notebook),
-                )
+            self._db = self._open()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"Cannot write the journal {path}: {error}. Nothing was sent; free the disk, or set OXENVIDEO_DATA_DIR."
             ) from None
 
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Prompts and links are nobody else's business; the files that SQLite puts beside it take on the same mode.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
+        db.row_factory = sqlite3.Row
+        try:
+            _patiently(lambda: db.execute("PRAGMA journal_mode=WAL"))
+            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("BEGIN IMMEDIATE")
+            self._prepare(db)
+            db.execute("COMMIT")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            raise OSError("it was written by a newer oxenvideo")
+        if version < _VERSION:
+            for statement in _SCHEMA.split(";\n"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version={_VERSION}")
+        db.execute(
+            "INSERT INTO owner VALUES (?,?,?,?,?)",
+            (self.owner, socket.gethostname(), os.getpid(), process_start(os.getpid()), self.notebook),
+        )
+
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
+        """Close the file; what this kernel left unfinished is from now on for others to take up."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._db.execute("DELETE FROM owner WHERE owner=?", (self.owner,))
             self._db.close()
 
     @contextlib.contextmanager
@@ -137,10 +129,11 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     # Writing
 
@@ -158,10 +151,22 @@ class Journal:
                 )  # fmt: skip
                 self._db.executemany(
                     "INSERT INTO generation (key, submission, position, name, base_url, model, status, submitted_at,"
-                    " updated_at, save_as) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                    " updated_at, save_as, place) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                     [
-                        (key, plan.key, i, name, plan.base_url, plan.model, Status.SUBMITTING, now, now, plan.save_as)
-                        for i, (key, name) in enumerate(plan.generations)
+                        (
+                            key,
+                            plan.key,
+                            i,
+                            name,
+                            plan.base_url,
+                            plan.model,
+                            Status.SUBMITTING,
+                            now,
+                            now,
+                            plan.save_as,
+                            place,
+                        )
+                        for i, (key, name, place) in enumerate(plan.generations)
                     ],
                 )
 
@@ -170,27 +175,42 @@ class Journal:
         with self._transaction():
             changed = self._db.execute(
                 "UPDATE submission SET step='sending', sent_at=?, fingerprint=? WHERE key=? AND owner=? AND step='planned'",
-                (time.time(), json.dumps(fingerprint), submission, self.owner),
+                (time.time(), _json(fingerprint), submission, self.owner),
             ).rowcount
         return changed == 1
 
-    def unsent(self, submission: str) -> None:
-        """The request never left, or the service refused to take it for now: it is safe to send later."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE submission SET step='planned' WHERE key=? AND step IN ('sending', 'unknown')", (submission,)
-            )
-
     def step(self, submission: str, step: Step) -> None:
-        """Write how the submission ended."""
+        """Write how far a submission has come. After ``refused`` there is nothing of it to bring back."""
         with self._transaction():
             self._db.execute("UPDATE submission SET step=? WHERE key=?", (step, submission))
+            if step == "refused":
+                self._db.execute("UPDATE generation SET delivered=1 WHERE submission=?", (submission,))
 
-    def accept(self, submission: str, ids: Sequence[tuple[str, str]]) -> bool:
-        """Write the service's ids ((key, generation_id) pairs); False, changing nothing, where one is claimed already."""
+    def withdraw(self, key: str) -> None:
+        """Take a generation out of its submission before that is sent."""
+        with self._transaction():
+            self._db.execute("UPDATE generation SET status='cancelled', delivered=1 WHERE key=?", (key,))
+
+    def forget(self, key: str) -> None:
+        """Write that there is nothing of this generation to bring back."""
+        with self._transaction():
+            self._db.execute("UPDATE generation SET delivered=1 WHERE key=?", (key,))
+
+    def accept(self, submission: str, ids: Sequence[tuple[str, str]], *, told: bool = True) -> bool:
+        """Write the service's ids ((key, generation_id) pairs) of a submission.
+
+        ``told`` ids are those that the service gave in answer to this very submit: whoever else claims one (by attaching
+        to it meanwhile) gives it up. Ids that were found in a list are not taken from anybody: False, changing nothing.
+        """
         try:
             with self._transaction():
                 for key, generation_id in ids:
+                    if told:
+                        self._db.execute(
+                            "UPDATE generation SET generation_id=NULL, delivered=1 WHERE generation_id=? AND key<>? AND"
+                            " base_url=(SELECT base_url FROM submission WHERE key=?)",
+                            (generation_id, key, submission),
+                        )
                     self._db.execute(
                         "UPDATE generation SET generation_id=?, status='queued', updated_at=? WHERE key=?",
                         (generation_id, time.time(), key),
@@ -200,13 +220,22 @@ class Journal:
             return False
         return True
 
+    def answered(self, submission: str, key: str, result_url: str) -> None:
+        """Write the URL with which the synchronous endpoint answered: it is all there is, for lack of an id."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE generation SET result_url=?, status='downloading', updated_at=? WHERE key=?",
+                (result_url, time.time(), key),
+            )
+            self._db.execute("UPDATE submission SET step='accepted' WHERE key=?", (submission,))
+
     def record(self, changes: Iterable[tuple[str, State]]) -> None:
         """Write the present state of some generations, by key."""
         rows = [
             (
                 state.status, state.result_url, state.error_message or (str(state.error) if state.error else None),
                 str(state.cost) if state.cost is not None else None, state.finished_at,
-                str(state.path) if state.path else None, int(_is_delivered(state)), time.time(), key,
+                str(state.path) if state.path else None, int(is_delivered(state)), time.time(), key,
             )
             for key, state in changes
         ]  # fmt: skip
@@ -238,6 +267,10 @@ class Journal:
         """All journalled generations, newest first."""
         return self._entries("1", (limit, offset), "ORDER BY s.created_at DESC, g.position LIMIT ? OFFSET ?")
 
+    def entry(self, key: str) -> Entry | None:
+        """The entry of a generation, by this package's own key."""
+        return next(iter(self._entries("g.key = ?", (key,))), None)
+
     def find(self, generation_id: str, base_url: str | None = None) -> Entry | None:
         """The entry that claims this id, if any."""
         where, given = "g.generation_id = ?", [generation_id]
@@ -245,10 +278,6 @@ class Journal:
             where += " AND g.base_url = ?"
             given.append(base_url)
         return next(iter(self._entries(where, tuple(given))), None)
-
-    def of_submission(self, submission: str) -> list[Entry]:
-        """The generations of one submission, in order."""
-        return self._entries("s.key = ?", (submission,), "ORDER BY g.position")
 
     def claimed(self, base_url: str, ids: Iterable[str]) -> set[str]:
         """Those of ``ids`` that some journalled generation already stands for."""
@@ -269,10 +298,14 @@ class Journal:
                 row[0]
                 for row in self._db.execute(
                     "SELECT owner FROM submission WHERE step='sending' AND base_url=? AND fingerprint=? AND owner<>?",
-                    (base_url, json.dumps(fingerprint), self.owner),
+                    (base_url, _json(fingerprint), self.owner),
                 )
             }
         return bool(self._live_owners(owners))
+
+    def is_followed_elsewhere(self, entry: Entry) -> bool:
+        """Whether the kernel that an entry belongs to lives, and is not this one."""
+        return entry.owner != self.owner and entry.owner in self._live_owners([entry.owner])
 
     def typical_seconds(self, model: str, base_url: str) -> float | None:
         """Median of what this machine's last 25 finished jobs of the model took, in seconds; None without any."""
@@ -285,65 +318,35 @@ class Journal:
         return median(row[0] for row in rows) if rows else None
 
     def _entries(
-        self, where: str, given: tuple[Any, ...], tail: str = "ORDER BY s.created_at, s.position"
+        self, where: str, given: tuple[Any, ...], tail: str = "ORDER BY s.created_at, s.position, g.position"
     ) -> list[Entry]:
-        query = (  # both additions are literals of this module
-            "SELECT g.*, s.account, s.owner, s.notebook, s.batch, s.request, s.fingerprint, s.count, s.synchronous,"
-            " s.step, s.created_at, s.sent_at FROM generation g JOIN submission s ON s.key = g.submission"
-            " WHERE " + where + " " + tail
-        )
+        query = f"{_JOINED} WHERE {where} {tail}"  # both additions are literals of this module
         with self._lock:
             rows = self._db.execute(query, given).fetchall()
-        return [_entry(row) for row in rows]
+        return [Entry.of_row(row) for row in rows]
 
     def _live_owners(self, owners: Iterable[str]) -> set[str]:
         live = set()
         with self._lock:
             for owner in owners:
                 row = self._db.execute("SELECT host, pid, started FROM owner WHERE owner=?", (owner,)).fetchone()
-                if row and row["host"] == socket.gethostname() and _process_start(row["pid"]) == row["started"]:
+                if row and row["host"] == socket.gethostname() and process_start(row["pid"]) == row["started"] != "":
                     live.add(owner)
         return live
 
 
-def _is_delivered(state: State) -> bool:
-    """Whether there is nothing left to bring back: ended without a video, or the file is here."""
-    if state.status in (Status.FAILED, Status.CANCELLED):
-        return True
-    return state.status is Status.SUCCEEDED and (state.path is not None or state.error is None)
+def _json(fingerprint: dict[str, Any]) -> str:
+    return json.dumps(fingerprint, sort_keys=True)
 
 
-def _entry(row: sqlite3.Row) -> Entry:
-    values = dict(row)
-    for name in ("updated_at",):
-        values.pop(name)
-    values["request"] = json.loads(values["request"])
-    values["fingerprint"] = json.loads(values["fingerprint"]) if values["fingerprint"] else None
-    values["cost"] = Decimal(values["cost"]) if values["cost"] is not None else None
-    values["path"] = Path(values["path"]) if values["path"] else None
-    values["delivered"] = bool(values["delivered"])
-    values["synchronous"] = bool(values["synchronous"])
-    return Entry(**values)
-
-
-def _process_start(pid: int) -> str:
-    """What tells a process from a later one with the same number; empty where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return ""
-    except OSError:
-        return ""
-    else:
-        fields = stat.rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    if os.name == "nt":
-        return "alive"  # without /proc: a wrong "alive" only keeps another kernel's work untouched
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "alive"
+def _patiently(work: Callable[[], object], seconds: float = 10.0) -> None:
+    """SQLite's own patience does not cover a change of the journal mode, for which two kernels may meet."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            work()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)

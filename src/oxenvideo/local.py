@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -21,12 +22,18 @@ class LocalService:
         self._server: background.LocalServer | None = None
         self._stopped = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not died."""
+        server = self._server
+        return server is not None and server.process.poll() is None
+
     def start(self) -> tuple[str, Secret]:
         """Start it, unless it runs, and return its address and key. Blocks until it listens."""
         with self._lock:
             if self._stopped:
                 raise ConfigurationError("The embedded server was shut down with this kernel.")
-            if self._server is None or self._server.process.poll() is not None:
+            if self._server is None or not self.is_running:
                 try:
                     self._server = background.launch(self._data_dir, api_key=_key(self._data_dir))
                 except background.LocalServerError as error:
@@ -44,9 +51,12 @@ def _key(data_dir: Path) -> str:
     """The key of this user's embedded server. It stays, because a job is visible only under the key that made it."""
     data_dir.mkdir(parents=True, exist_ok=True)
     path = data_dir / "key"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    if not path.exists():
+        # Written whole under another name and then linked, so that no other kernel reads half a key.
+        draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24))
-    except FileExistsError:
-        pass
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
     return path.read_text().strip()

@@ -39,7 +39,7 @@ def matches(fingerprint: Mapping[str, Any], seen: Observation) -> bool:
     row = seen.fields
     if row.get("model_name") != fingerprint.get("model"):
         return False
-    if not fingerprint.get("multi_prompt") and (row.get("prompt") or None) != (fingerprint.get("prompt") or None):
+    if not fingerprint.get("multi_prompt") and not _agree(fingerprint.get("prompt") or "", row.get("prompt") or ""):
         return False
     return all(
         _agree(value, row[name])
@@ -59,17 +59,21 @@ def _agree(sent: Any, shown: Any) -> bool:
         return str(sent).lower() == str(shown).lower()
     if isinstance(sent, int | float) and isinstance(shown, int | float):
         return abs(sent - shown) < 1e-9
-    return str(sent) == str(shown)
+    return str(sent).strip() == str(shown).strip()
 
 
 @dataclass(frozen=True)
 class Lost:
-    """A submission whose answer was lost: how many generations it asked for, and since when (service's clock)."""
+    """A submission whose answer was lost: how many generations it asked for, and since when (service's clock).
+
+    ``within`` is seconds in which the service must have taken it: a later identical one is somebody else's.
+    """
 
     key: str
     fingerprint: Mapping[str, Any]
     count: int
     since: float
+    within: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -108,4 +112,6 @@ def judge(lost: Sequence[Lost], listed: Iterable[Observation], claimed: frozense
 
 def _fits(one: Lost, seen: Observation) -> bool:
     # Without a time the row cannot be told from an older identical one.
-    return seen.enqueued_at is not None and seen.enqueued_at >= one.since and matches(one.fingerprint, seen)
+    if seen.enqueued_at is None or not one.since <= seen.enqueued_at <= one.since + one.within:
+        return False
+    return matches(one.fingerprint, seen)

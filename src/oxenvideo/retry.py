@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import random
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+
+LONGEST_PACE = 3600.0  # seconds; a service that names a longer one is asked again after an hour
 
 
 @dataclass(frozen=True)
@@ -18,23 +22,27 @@ class Backoff:
     def delay(self, attempt: int, *, retry_after: float | None = None, chance: float | None = None) -> float:
         """Seconds to wait before the attempt after ``attempt`` failures (1 is the first failure).
 
-        A pace that the service named (``retry_after``) is a floor, never shortened, and bounded to one hour.
+        A pace that the service named (``retry_after``) is kept in place of the steps: never shortened, up to an hour, and
+        a little longer, so that many who were told the same do not come back at the same moment.
         """
-        step = min(self.first * self.factor ** min(attempt - 1, 30), self.most)
+        step = min(self.first * self.factor ** min(max(attempt, 1) - 1, 30), self.most)
         spread = random.random() if chance is None else chance  # noqa: S311 - jitter is no secret
-        jittered = step * (0.5 + spread / 2)
-        return jittered if retry_after is None else max(min(retry_after, 3600.0), jittered * 0.1)
+        if retry_after is None:
+            return step * (0.5 + spread / 2)
+        return min(max(retry_after, self.first / 2), LONGEST_PACE) * (1 + spread / 10)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds named by a ``Retry-After`` header (RFC 9110: seconds or an HTTP date), None where it names none."""
+    """Seconds named by a ``Retry-After`` header (RFC 9110: seconds or an HTTP date), None where it names none.
+
+    ``now`` is the time by the clock that made the date, in unix seconds.
+    """
     if not value:
         return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

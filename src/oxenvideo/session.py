@@ -15,16 +15,17 @@ from oxenvideo import config, earlier, files, price
 from oxenvideo.batch import Batch
 from oxenvideo.catalog import Catalog, Model
 from oxenvideo.config import Secret, Target
-from oxenvideo.earlier import HistoryRow
-from oxenvideo.engine import Engine, Limits, Setup
+from oxenvideo.earlier import HistoryRow, Resumed
+from oxenvideo.engine import Engine
 from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
 from oxenvideo.generation import Generation
 from oxenvideo.journal import Journal
 from oxenvideo.live_catalog import LiveCatalog
+from oxenvideo.pace import Pace
 from oxenvideo.request import Built, VideoRequest, build
+from oxenvideo.setup import Limits, Setup
 from oxenvideo.state import State
-from oxenvideo.submit import Submission
-from oxenvideo.watch import Pace
+from oxenvideo.submission import Submission
 
 
 def default_data_dir() -> Path:
@@ -93,6 +94,7 @@ class Session:
                 media_repo=self.settings.media_repo,
                 client_timeout=self.settings.timeout,
             ),
+            recall=earlier.recall,
         )
         self._target: Target | None = None
         self._live_catalog: LiveCatalog | None = None
@@ -119,7 +121,7 @@ class Session:
     @property
     def generations(self) -> list[Generation]:
         """The generations of this session that are still referred to, oldest first."""
-        return sorted(self.engine.known.values(), key=lambda g: (g.state.submitted_at or 0.0, g.index or 0))
+        return sorted(self.engine.generations(), key=lambda g: (g.state.submitted_at or 0.0, g.index or 0))
 
     def on_submit(self, observer: Callable[[Sequence[Generation]], object]) -> Callable[[], None]:
         """Call ``observer(generations)`` whenever some enter this session: submitted, attached or resumed.
@@ -267,11 +269,11 @@ class Session:
         self._entered([generation])
         return generation
 
-    def resume(self, *, everything: bool = False) -> list[Generation]:
+    def resume(self, *, everything: bool = False) -> Resumed:
         """Bring back what is unfinished or undelivered: of this notebook, or ``everything`` of this user.
 
         What was never sent is sent now; what may have been sent is looked for, not sent again. Work of other living
-        kernels is left to them.
+        kernels is left to them. What cannot be brought back as things stand is told of in the ``notes`` of the answer.
         """
         generations = earlier.resume(self.engine, self.settings, None if everything else self.journal.notebook)
         self._entered(generations)

@@ -39,7 +39,7 @@ _TERMINAL_RANK = 2
 _DETAILS = ("generation_id", "result_url", "error_message", "enqueued_at", "started_at", "completed_at", "cost")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What the service said of one generation, by the stream or by a read; times are unix seconds.
 
@@ -58,7 +58,7 @@ class Observation:
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class State:
     """Everything known of a generation at one moment; replaced as a whole, so that threads read it without a lock.
 

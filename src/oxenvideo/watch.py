@@ -4,52 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from oxenvideo.client import Client
-from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, ServiceError
+from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
 from oxenvideo.generation import Generation
-from oxenvideo.retry import Backoff
+from oxenvideo.pace import Pace
+from oxenvideo.repeat import pace_of
 from oxenvideo.state import Observation
+
+log = logging.getLogger("oxenvideo")
 
 _READ_ONE_BY_ONE = 3  # up to this many are read by id; more by one list for each way of ending
 _READS_A_ROUND = 20
-_EARLY_EVENTS = 10_000  # events kept for ids that no answer has named yet
+_EARLY_EVENTS = 1_000  # events kept for ids that no answer has named yet
 _LOST_AFTER = 3  # times that the service may say "unknown id" before it is believed
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How often things are looked at, in seconds.
-
-    ``poll`` is between lists (the documentation advises 10 to 30 s for videos), ``first_poll`` after a submit,
-    ``linger`` how long the stream stays open with nothing to watch, ``stream_start`` how long a submit waits for the
-    stream to stand, ``stream_retry`` between attempts where the service says that it has no stream, ``confirm`` how long
-    a submit with a lost answer is looked for before a person is asked.
-    """
-
-    poll: float = 10.0
-    first_poll: float = 2.0
-    linger: float = 20.0
-    stream_start: float = 3.0
-    stream_retry: float = 300.0
-    confirm: float = 45.0
-    backoff: Backoff = field(default_factory=Backoff)
+_LISTS_BROKEN = 3  # failures of the list in a row after which generations are read by id instead
+_ROUNDS_APART = 0.2  # seconds; any number of wishes to look make at most five rounds a second
 
 
 class Watcher:
-    """Watches the generations of one service until each has ended; both sources become the same observations."""
+    """Watches the generations of one service until each has ended; both sources become the same observations.
+
+    ``revive`` is awaited after a failure, before the next attempt: a server of our own may have to be started again.
+    """
 
     def __init__(
         self,
         client: Client,
         pace: Pace,
+        *,
         observed: Callable[[Generation, Observation], None],
         changed: Callable[..., None],
         vanished: Callable[[Generation], None],
+        revive: Callable[[], Awaitable[object]],
     ) -> None:
         self.jobs: dict[str, Generation] = {}
         self._client = client
@@ -57,14 +49,16 @@ class Watcher:
         self._observed = observed
         self._changed = changed
         self._vanished = vanished
+        self._revive = revive
         self._early: OrderedDict[str, Observation] = OrderedDict()
-        self._unknown_id: dict[str, int] = {}
+        self._unknown_id: dict[str, tuple[int, float]] = {}  # times, and since when (monotonic)
         self._stream_answered = asyncio.Event()  # it stands, or there is none for now: no use in waiting for it
-        self._stream_missing = False
         self._look_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._idle_since: float | None = None
         self._unreachable: str | None = None
+        self._list_failures = 0
+        self._unclear_rounds = 0
 
     # What others call
 
@@ -82,12 +76,12 @@ class Watcher:
         self._start()
         self.jobs[generation.id] = generation
         if (early := self._early.pop(generation.id, None)) is not None:
-            self._observed(generation, early)
+            self._tell(generation, early)
 
     def discard(self, generation: Generation) -> None:
         """Stop watching one."""
-        if generation.id is not None:
-            self.jobs.pop(generation.id, None)
+        if generation.id is not None and self.jobs.get(generation.id) is generation:
+            del self.jobs[generation.id]
             self._unknown_id.pop(generation.id, None)
 
     def look(self) -> None:
@@ -104,7 +98,27 @@ class Watcher:
     def _start(self) -> None:
         self._idle_since = None
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._list_now_and_then())]
+            both = (self._listen, self._list_now_and_then)
+            self._tasks = [asyncio.create_task(self._keep_going(work)) for work in both]
+
+    async def _keep_going(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Nothing unforeseen may end the watching: it would leave every generation waiting for ever."""
+        while True:
+            try:
+                return await work()
+            except Exception:
+                log.exception("Watching was interrupted in an unforeseen way, and goes on")
+                await asyncio.sleep(self._pace.first_poll)
+
+    def _tell(self, generation: Generation, seen: Observation) -> None:
+        try:
+            self._observed(generation, seen)
+        except Exception:
+            log.exception("An observation of %s was lost in an unforeseen way; the next list repeats it", generation)
+
+    async def _recover(self) -> None:
+        with contextlib.suppress(OxenVideoError):  # what is wrong shows in the next attempt
+            await self._revive()
 
     # The stream
 
@@ -112,7 +126,8 @@ class Watcher:
         failures = 0
         while True:
             began = time.monotonic()
-            heard = False
+            heard, missing = False, False
+            named: float | None = None
             try:
                 async with self._client.events() as events:
                     self._stream_answered.set()
@@ -121,21 +136,19 @@ class Watcher:
                     async for seen in events:
                         heard = True
                         self._hear(seen)
-            except ServiceError as error:
-                self._stream_missing = error.status_code in (404, 405, 406, 501) or isinstance(error, NotFound)
-            except OxenVideoError:
-                self._stream_missing = False
-            else:
-                self._stream_missing = False
+            except OxenVideoError as error:
+                missing = isinstance(error, NotFound) or getattr(error, "status_code", None) in (405, 406, 501)
+                named = pace_of(error)
+                await self._recover()
             self._stream_answered.set()
             failures = 1 if heard or time.monotonic() - began > self._pace.poll else failures + 1
-            pause = self._pace.stream_retry if self._stream_missing else self._pace.backoff.delay(failures)
-            await asyncio.sleep(pause)
+            pause = self._pace.backoff.delay(failures, retry_after=named)
+            await asyncio.sleep(self._pace.stream_retry if missing else pause)
 
     def _hear(self, seen: Observation) -> None:
         generation = self.jobs.get(seen.generation_id)
         if generation is not None:
-            self._observed(generation, seen)
+            self._tell(generation, seen)
             return
         # Perhaps the end of a job whose submit is still being answered; or somebody else's.
         self._early[seen.generation_id] = seen
@@ -158,66 +171,99 @@ class Watcher:
                     return
                 continue
             try:
-                await self._round()
+                pause = await self._round()
+                await asyncio.sleep(min(_ROUNDS_APART, pause))
             except OxenVideoError as error:
                 failures += 1
-                asked = error.retry_after if isinstance(error, ServiceError) else None
-                pause = self._pace.backoff.delay(failures, retry_after=asked)
                 if failures >= 2 or isinstance(error, AuthenticationFailed):
                     self._say_unreachable(str(error))
-                # Not sooner than the pause, whoever asks: the service has enough to do.
-                await asyncio.sleep(pause)
+                await self._recover()
+                # Not sooner than this, whoever asks: the service has enough to do.
+                await asyncio.sleep(self._pace.backoff.delay(failures, retry_after=pace_of(error)))
                 self.look()
             else:
-                failures, pause = 0, self._pace.poll
+                failures = 0
                 self._say_unreachable(None)
-                await asyncio.sleep(min(0.2, pause))  # any number of wishes to look make at most five rounds a second
 
     def _linger_is_over(self) -> bool:
         now = time.monotonic()
         self._idle_since = self._idle_since or now
         return now - self._idle_since >= self._pace.linger
 
-    async def _round(self) -> None:
+    async def _round(self) -> float:
+        """Look at every generation once, with few requests; returns seconds until that is worth doing again."""
         asked = dict(self.jobs)  # what is submitted while the answer is on its way cannot be in it
         namespaces = {g.request.target_namespace for g in asked.values()}
-        listed: set[str] = set()
+        try:
+            listed = await self._list(None, namespaces)
+            self._list_failures = 0
+        except RateLimited:
+            raise
+        except OxenVideoError:
+            self._list_failures += 1
+            if self._list_failures < _LISTS_BROKEN:
+                raise
+            listed = set()
+        gone = [i for i in asked if i not in listed and i in self.jobs]
+        if len(gone) > _READ_ONE_BY_ONE and not self._list_failures:
+            for ending in ("succeeded", "failed", "cancelled"):
+                await self._list(ending, namespaces)
+        clear = await self._read([i for i in gone if i in self.jobs][:_READS_A_ROUND])
+        self._unclear_rounds = 0 if clear and not self._list_failures else self._unclear_rounds + 1
+        if not self._unclear_rounds:
+            return self._pace.poll
+        return min(self._pace.poll, self._pace.backoff.delay(self._unclear_rounds))
+
+    async def _list(self, status: str | None, namespaces: Iterable[str | None]) -> set[str]:
+        listed = set()
         for namespace in namespaces:
-            for seen in await self._client.queue(namespace=namespace):
+            for seen in await self._client.queue(status=status, namespace=namespace):
                 listed.add(seen.generation_id)
                 self._see(seen)
-        gone = [i for i in asked if i not in listed and i in self.jobs]
-        if len(gone) > _READ_ONE_BY_ONE:
-            for ending in ("succeeded", "failed", "cancelled"):
-                for namespace in namespaces:
-                    for seen in await self._client.queue(status=ending, namespace=namespace):
-                        self._see(seen)
-            gone = [i for i in gone if i in self.jobs]
-        await self._read(gone[:_READS_A_ROUND])
+        return listed
 
     def _see(self, seen: Observation) -> None:
         generation = self.jobs.get(seen.generation_id)
         if generation is not None:
             self._unknown_id.pop(seen.generation_id, None)
-            self._observed(generation, seen)
+            self._tell(generation, seen)
 
-    async def _read(self, ids: Collection[str]) -> None:
+    async def _read(self, ids: Sequence[str]) -> bool:
+        """Read some by id, each whatever became of the others; returns whether all of them were told of."""
+        clear = True
         for generation_id in ids:
+            generation = self.jobs.get(generation_id)
+            if generation is None:
+                continue
             try:
                 self._see(await self._client.generation(generation_id))
             except NotFound:
-                count = self._unknown_id[generation_id] = self._unknown_id.get(generation_id, 0) + 1
-                generation = self.jobs.get(generation_id)
-                if count >= _LOST_AFTER and generation is not None:
-                    self._vanished(generation)
-                else:
-                    self.look()
+                clear = False
+                self._count_unknown(generation_id, generation)
+            except (RateLimited, AuthenticationFailed):
+                raise
+            except OxenVideoError as error:
+                clear = False
+                self._notice(generation, str(error))
+            if generation_id in self.jobs:  # those that were not read this time come first the next
+                self.jobs[generation_id] = self.jobs.pop(generation_id)
+        return clear
+
+    def _count_unknown(self, generation_id: str, generation: Generation) -> None:
+        times, since = self._unknown_id.get(generation_id, (0, time.monotonic()))
+        self._unknown_id[generation_id] = times + 1, since
+        # A copy of the service that lags behind may not know a new id for a moment.
+        if times + 1 >= _LOST_AFTER and time.monotonic() - since >= self._pace.confirm:
+            self._vanished(generation)
 
     def _say_unreachable(self, why: str | None) -> None:
         if why is None and self._unreachable is None:
             return
         self._unreachable = why
-        notice = f"{why} Trying again; the job itself goes on." if why else None
         for generation in list(self.jobs.values()):
-            if generation.state.notice != notice:
-                self._changed(generation, replace(generation.state, notice=notice))
+            self._notice(generation, why)
+
+    def _notice(self, generation: Generation, why: str | None) -> None:
+        notice = f"{why} Trying again; the job itself goes on." if why else None
+        if generation.state.notice != notice:
+            self._changed(generation, replace(generation.state, notice=notice))

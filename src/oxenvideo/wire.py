@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from oxenvideo.errors import (
     AuthenticationFailed,
     BadRequest,
     InsufficientCredits,
+    InvalidRequest,
     NotFound,
     RateLimited,
     ServiceError,
@@ -63,11 +66,19 @@ class User:
     email: str | None = None
 
 
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A request's body as it is sent; InvalidRequest for what JSON or UTF-8 cannot carry."""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        raise InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
+
+
 def decode(content: bytes, *, status_code: int, what: str) -> dict[str, Any]:
     """A JSON object out of a body; UnexpectedAnswer says what came in its place."""
     try:
         payload = json.loads(content)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         raise UnexpectedAnswer(
             f"The service answered {what} with {_kind(content)}, not JSON (HTTP {status_code}).",
             status_code=status_code,
@@ -97,7 +108,8 @@ def error_from(status_code: int, content: bytes, retry_after: float | None = Non
     if status_code == 402 or (400 <= status_code < 500 and _CREDITS.search(said)):
         kind: type[ServiceError] = InsufficientCredits
         text += " Add credits to the Oxen.ai account, then run the cell again."
-    elif status_code == 429 or (type_ == "rate_limited") or "rate limit exceeded" in said.lower():
+    elif status_code == 429 or (400 <= status_code < 500 and "rate limit exceeded" in said.lower()):
+        # Only where the service certainly did not act: a 5xx that speaks of a rate limit may be a provider's, passed on.
         kind = RateLimited
     elif status_code in (401, 403) or type_ == "unauthenticated":
         kind = AuthenticationFailed
@@ -116,7 +128,7 @@ def error_from(status_code: int, content: bytes, retry_after: float | None = Non
 def _error_words(content: bytes) -> tuple[str | None, str | None]:
     try:
         payload = json.loads(content)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None, None
     if not isinstance(payload, dict):
         return None, None
@@ -140,12 +152,12 @@ def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
     """The ids out of the queue's answer to an enqueue."""
     rows = payload.get("generations")
     try:
-        found = [Accepted(_text(row["generation_id"]), str(row.get("status", "queued"))) for row in rows or ()]
+        found = {_text(row["generation_id"]): str(row.get("status", "queued")) for row in rows or ()}
     except (KeyError, TypeError, AttributeError, ValueError):
-        found = []
+        found = {}
     if not found:
         raise UnexpectedAnswer("The service took the request and named no generation_id.", status_code=200)
-    return found
+    return [Accepted(generation_id, status) for generation_id, status in found.items()]
 
 
 def observation(row: Mapping[str, Any]) -> Observation:
@@ -154,7 +166,7 @@ def observation(row: Mapping[str, Any]) -> Observation:
         return Observation(
             generation_id=_text(row["generation_id"]),
             status=_text(row["status"]),
-            result_url=row.get("result_url") or None,
+            result_url=_url(row.get("result_url")),
             error_message=_said(row.get("error_message")),
             enqueued_at=_number(row.get("enqueued_at")),
             started_at=_number(row.get("started_at")),
@@ -167,11 +179,20 @@ def observation(row: Mapping[str, Any]) -> Observation:
 
 
 def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
-    """The rows of a list; UnexpectedAnswer where the list is missing, since an empty one means something else."""
+    """The rows of a list; UnexpectedAnswer where the list is missing, since an empty one means something else.
+
+    A row that cannot be read is passed over, so that one strange generation does not hide all the others.
+    """
     rows = payload.get("generations")
     if not isinstance(rows, list):
         raise UnexpectedAnswer(f"The service answered {what} without a list of generations.")
-    return [observation(row) for row in rows]
+    read = []
+    for row in rows:
+        with contextlib.suppress(UnexpectedAnswer):
+            read.append(observation(row))
+    if rows and not read:
+        raise UnexpectedAnswer(f"The service answered {what} with rows that are no generations.")
+    return read
 
 
 def completion(name: str, data: str) -> Observation | None:
@@ -185,10 +206,10 @@ def completion(name: str, data: str) -> Observation | None:
             generation_id=_text(body["generation_id"]),
             status=_text(body["status"]),
             authoritative=False,
-            result_url=body.get("url") or None,
+            result_url=_url(body.get("url")),
             error_message=_said(error if error is not None else body.get("error_message")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -209,10 +230,10 @@ def history_page(payload: Mapping[str, Any]) -> HistoryPage:
     rows = observations(payload, what="the history")
     return HistoryPage(
         generations=tuple(rows),
-        page_number=int(payload.get("page_number") or 1),
-        page_size=int(payload.get("page_size") or len(rows) or 1),
-        total_pages=int(payload.get("total_pages") or 1),
-        total_entries=int(payload.get("total_entries") or len(rows)),
+        page_number=_whole(payload.get("page_number"), 1),
+        page_size=_whole(payload.get("page_size"), len(rows) or 1),
+        total_pages=_whole(payload.get("total_pages"), 1),
+        total_entries=_whole(payload.get("total_entries"), len(rows)),
         total_cost=_decimal(payload.get("total_cost")),
     )
 
@@ -221,6 +242,14 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(value)
     return value
+
+
+def _url(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and value > 0 else otherwise
 
 
 def _said(value: object) -> str | None:
@@ -232,7 +261,11 @@ def _said(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with contextlib.suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
 
 
 def _decimal(value: object) -> Decimal | None:

@@ -1,0 +1,99 @@
+"""Writing to the journal while the work goes on: in batches, in order, and again where the disk refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oxenvideo.entry import Step
+from oxenvideo.journal import Journal
+from oxenvideo.state import State
+
+log = logging.getLogger("oxenvideo")
+
+_FLUSH = 0.05  # seconds for which changes are gathered before they are written together
+_RETRY = 2.0  # seconds after which a refused write is tried again
+
+
+class Ledger:
+    """The journal as the engine's loop writes it. What happened at the service stays true where it cannot be written.
+
+    Only ``claim`` raises: nothing may be sent that is not written down before.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._changes: dict[str, State] = {}
+        self._refused: deque[Callable[[], object]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._complained = False
+
+    def note(self, key: str, state: State) -> None:
+        """Have a generation's present state written before long."""
+        self._changes[key] = state
+        self._schedule(_FLUSH)
+
+    def step(self, submission: str, step: Step) -> None:
+        """Write how far a submission has come."""
+        self._write(lambda: self.journal.step(submission, step))
+
+    def withdraw(self, key: str) -> None:
+        """Write that a generation was taken out before its submission was sent."""
+        self._write(lambda: self.journal.withdraw(key))
+
+    def answered(self, submission: str, key: str, result_url: str) -> None:
+        """Write the synchronous endpoint's answer."""
+        self._write(lambda: self.journal.answered(submission, key, result_url))
+
+    def accept(self, submission: str, ids: Sequence[tuple[str, str]], *, told: bool) -> bool:
+        """Write the service's ids; False where one that was only found is claimed by another already."""
+        return self._write(lambda: self.journal.accept(submission, ids, told=told)) is not False
+
+    def claim(self, submission: str, fingerprint: dict[str, Any]) -> bool:
+        """See Journal.claim_sending; raises sqlite3.Error where it cannot be written."""
+        self._write_refused()
+        return self.journal.claim_sending(submission, fingerprint)
+
+    def flush(self) -> None:
+        """Write what is still unwritten, as far as the disk takes it."""
+        self._timer = None
+        try:
+            self._write_refused()
+            if self._changes:
+                self.journal.record(self._changes.items())
+                self._changes = {}
+            self._complained = False
+        except sqlite3.Error as error:
+            self._complain(error)
+
+    def _write(self, work: Callable[[], object]) -> object:
+        try:
+            self._write_refused()  # in order
+            return work()
+        except sqlite3.Error as error:
+            self._refused.append(work)
+            self._complain(error)
+            return None
+
+    def _write_refused(self) -> None:
+        while self._refused:
+            self._refused[0]()
+            self._refused.popleft()
+
+    def _complain(self, error: sqlite3.Error) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning(
+                "The journal %s cannot be written (%s). Trying again; until then a restart loses track of running videos.",
+                self.journal.path,
+                error,
+            )
+        self._schedule(_RETRY)
+
+    def _schedule(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)

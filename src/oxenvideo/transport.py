@@ -1,0 +1,170 @@
+"""One request on the wire: the pool, where the key may go, bounded answers, and what a failure means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import httpx
+
+from oxenvideo import wire
+from oxenvideo.config import Secret
+from oxenvideo.errors import ConnectionFailed, DownloadFailed, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.retry import parse_retry_after
+
+#: Seconds for a connection to be made, and for one of the pool to come free.
+CONNECT = 10.0
+POOL = 120.0
+
+ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of an ordinary answer: a list of tens of thousands of generations
+_ERROR_LIMIT = 256 * 1024  # bytes of an error's body that are read
+
+# Failures before a single byte of the request was on its way: sending again cannot be a second submit.
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
+
+
+class Transport:
+    """Sends requests to one service, and to wherever its results lie. Follows no redirects, repeats nothing."""
+
+    def __init__(self, base_url: str, key: Secret, *, connections: int, timeout: float) -> None:
+        self.base_url = base_url
+        self.clock_offset: float | None = None
+        self._key = _KeyForOrigin(key, base_url)
+        # One pool for API calls, the stream and downloads. Keep-alive is shorter than common servers' 5 s, so that a
+        # submit is not sent into a connection which the other side is just closing.
+        self._http = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout, connect=CONNECT, pool=POOL),
+            limits=httpx.Limits(
+                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=3.0
+            ),
+            headers={"User-Agent": "oxenvideo"},
+            follow_redirects=False,
+            trust_env=not self._key.is_loopback,
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    def relocate(self, base_url: str) -> None:
+        """Go on with the same service at another address."""
+        self.base_url = base_url
+        self._key = self._key.at(base_url)
+
+    # To the service
+
+    async def open(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send an API request and return the answer's head; its body is still to be read, and to be closed."""
+        headers = {"Accept": "application/json", **options.pop("headers", {})}
+        return await self._send(self._http.build_request(method, self.base_url + path, headers=headers, **options))
+
+    async def json(self, method: str, path: str, *, most: int = ANSWER_LIMIT, **options: Any) -> dict[str, Any]:
+        """The JSON object that a successful request answers with; a ServiceError for any other answer."""
+        content, status_code = await self._ask(method, path, most, options)
+        return wire.decode(content, status_code=status_code, what=f"{method} {path}")
+
+    async def done(self, method: str, path: str, **options: Any) -> None:
+        """A request of which only the success matters."""
+        await self._ask(method, path, ANSWER_LIMIT, options)
+
+    async def _ask(self, method: str, path: str, most: int, options: dict[str, Any]) -> tuple[bytes, int]:
+        response = await self.open(method, path, **options)
+        try:
+            if not response.is_success:
+                raise await self.failure(response)
+            return await _read(response, most), response.status_code
+        finally:
+            await response.aclose()
+
+    async def failure(self, response: httpx.Response) -> Exception:
+        """The exception for an answer that is an error."""
+        try:
+            content = await _read(response, _ERROR_LIMIT)
+        except (OutcomeUnknown, UnexpectedAnswer):
+            content = b""  # the status line already says it is an error
+        if response.has_redirect_location:
+            return UnexpectedAnswer(
+                f"{response.url.host} redirects API requests (HTTP {response.status_code}): check base_url.",
+                status_code=response.status_code,
+            )
+        return wire.error_from(response.status_code, content, retry_after(response))
+
+    # To anywhere
+
+    async def get(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        """Send a GET to any address; the key goes along only to the service's own origin."""
+        return await self._send(self._http.build_request("GET", url, headers=headers))
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            response = await self._http.send(request, stream=True, auth=self._key)
+        except _NEVER_SENT as error:
+            raise ConnectionFailed(f"Cannot reach {request.url.host}: {why(error)}.") from None
+        except httpx.TimeoutException:
+            raise OutcomeUnknown(f"{request.url.host} did not answer in time.") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise OutcomeUnknown(f"The connection to {request.url.host} broke: {why(error)}.") from None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise DownloadFailed(f"The address is not usable: {error}.") from None
+        if self._key.belongs_to(request.url) and (there := _date(response)) is not None:
+            self.clock_offset = there - time.time()
+        return response
+
+
+class _KeyForOrigin(httpx.Auth):
+    """Puts the key into requests to one origin, at the last moment: no header dictionary of ours ever holds it."""
+
+    def __init__(self, key: Secret, base_url: str) -> None:
+        self._secret = key
+        self._origin = _origin(httpx.URL(base_url))
+
+    @property
+    def is_loopback(self) -> bool:
+        return self._origin[1] in ("127.0.0.1", "localhost", "::1")
+
+    def at(self, base_url: str) -> _KeyForOrigin:
+        """The same key for another address of the same service."""
+        return _KeyForOrigin(self._secret, base_url)
+
+    def belongs_to(self, url: httpx.URL) -> bool:
+        return _origin(url) == self._origin
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if self.belongs_to(request.url):
+            request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
+        yield request
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+
+
+async def _read(response: httpx.Response, most: int) -> bytes:
+    parts = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            parts += chunk
+            if len(parts) > most:
+                raise UnexpectedAnswer(f"The service's answer is longer than {most / 1e6:.3g} MB; it was left unread.")
+    except httpx.TimeoutException:
+        raise OutcomeUnknown("The service stopped in the middle of its answer.") from None
+    except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
+        raise OutcomeUnknown(f"The service's answer broke off: {why(error)}.") from None
+    return bytes(parts)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that an answer asks to wait; a date in it is read by the clock that made it, where it tells that."""
+    there = _date(response)
+    return parse_retry_after(response.headers.get("retry-after"), time.time() if there is None else there)
+
+
+def _date(response: httpx.Response) -> float | None:
+    """The service's clock as its Date header tells, to the second."""
+    return parse_retry_after(response.headers.get("date"), 0.0)
+
+
+def why(error: Exception) -> str:
+    """What went wrong on the wire, in its own words."""
+    return str(error).rstrip(".") or type(error).__name__

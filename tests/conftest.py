@@ -1,0 +1,68 @@
+"""What many tests stand on: a clean environment, the faulty service, and sessions of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faulty import FaultyService
+from oxenvideo.pace import Pace
+from oxenvideo.retry import Backoff
+from oxenvideo.session import Session
+
+#: The real rules at a hundredth of the real times, more or less.
+FAST = Pace(
+    poll=0.3,
+    first_poll=0.05,
+    linger=1.0,
+    stream_start=0.5,
+    stream_retry=0.5,
+    stream_silence=0.6,
+    confirm=0.8,
+    reach=1.0,
+    backoff=Backoff(first=0.02, most=0.2),
+)
+MODEL = "kling-video-v2-6-pro-text-to-video"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key, address, home or data directory of the machine's own reaches a test."""
+    for name in [name for name in os.environ if name.startswith("OXEN") or name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OXENVIDEO_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def service() -> Iterator[FaultyService]:
+    """A service whose jobs take 50 ms, and whose stream lives."""
+    with FaultyService(job_seconds=0.05, keep_alive=0.1) as running:
+        yield running
+
+
+@pytest.fixture
+def session(service: FaultyService, tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Makes Sessions on the service; all with the same journal, closed at the end."""
+    made: list[Session] = []
+
+    def make(**options: Any) -> Session:
+        settings: dict[str, Any] = {
+            "base_url": service.base_url,
+            "api_key": service.api_key,
+            "model": MODEL,
+            "data_dir": tmp_path / "data",
+            "download_dir": tmp_path / "videos",
+            "pace": FAST,
+            "timeout": 0.6,
+        }
+        made.append(Session(notebook="test.ipynb", **(settings | options)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
