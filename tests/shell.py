@@ -56,15 +56,16 @@ class Notebook:
 def notebook_in(directory: Path, *, base_url: str | None = None, api_key: str | None = None) -> Iterator[Notebook]:
     """A shell that lives in this directory; without ``base_url`` its cells go to an embedded server of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("OXEN_BASE_URL", base_url), ("OXEN_API_KEY", api_key)):
+        for name in ("OXEN_BASE_URL", "OXEN_API_KEY"):
             patch.delenv(name, raising=False)
-            if value is not None:
-                patch.setenv(name, value)
         patch.setenv("HOME", str(directory))
         patch.setenv("IPYTHONDIR", str(directory / "ipython"))
         patch.setenv("OXENVIDEO_DATA_DIR", str(directory / "data"))
         patch.setattr(api, "_current", api._Current())
         patch.chdir(directory)
+        if base_url is not None:
+            # Not by the environment, which is cleaned before each test, while a shell may outlive many.
+            api.configure(base_url=base_url, api_key=api_key, data_dir=directory / "data")
         shell = InteractiveShell()
         book = Notebook(shell)
         assert book.run("%load_ext oxenvideo").error is None

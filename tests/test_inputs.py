@@ -118,6 +118,22 @@ def test_large_media_are_uploaded() -> None:
         assert service.counts["POST /api/repos"] == 1
 
 
+def test_the_same_file_is_uploaded_once() -> None:
+    """Many requests with the same picture, at the same time and later, upload it once."""
+
+    async def run(service: FaultyService) -> set[str]:
+        async with opened(service) as client:
+            made = inputs(client, inline_limit=10, repository="ox/inputs")
+            asked = [request_with(start_image_url=Media("image", content=DOT), seed=seed) for seed in range(5)]
+            first = await asyncio.gather(*(made.resolve(request, print) for request in asked))
+            later = await made.resolve(asked[0], print)
+            return {request.body()["start_image_url"] for request in (*first, later)}
+
+    with FaultyService() as service:
+        assert len(asyncio.run(run(service))) == 1
+        assert service.counts["PUT /api/repos/file"] == 1
+
+
 def test_a_repository_that_exists_is_used() -> None:
     """That the repository is there already is no obstacle."""
 

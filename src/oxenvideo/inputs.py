@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from oxenvideo import media
@@ -22,6 +22,22 @@ class UpstreamFailed(OxenVideoError):
 def depends_on_others(request: VideoRequest) -> bool:
     """Whether it builds on other generations, which may not have ended yet."""
     return any(leaf.key is not None for _, leaf in media.walk(request.parameters))
+
+
+def check_sizes(requests: Iterable[VideoRequest], inline_limit: int, repository: str | None) -> None:
+    """InvalidRequest for a file above ``inline_limit`` bytes where no ``repository`` takes it: no job is needed for that."""
+    if repository is None:
+        for request in requests:
+            for _, leaf in media.walk(request.parameters):
+                if (leaf.size or 0) > inline_limit:
+                    raise _too_large(leaf, inline_limit)
+
+
+def _too_large(leaf: Media, inline_limit: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"{leaf.label} is more than the {inline_limit / 2**20:g} MB that are sent inline: give a URL, or name an Oxen "
+        "repository for uploads with oxenvideo.configure(media_repo='namespace/name')."
+    )
 
 
 class Inputs:
@@ -74,14 +90,10 @@ class Inputs:
             if leaf.part == "video" and (url := await self._fresh_url(upstream)) is not None:
                 return url
             leaf = await asyncio.to_thread(_taken_from, upstream, leaf)
-        size = leaf.size or 0
-        if size <= self._inline_limit:
+        if (leaf.size or 0) <= self._inline_limit:
             return await asyncio.to_thread(leaf.data_uri)
         if self._repository is None:
-            raise InvalidRequest(
-                f"{leaf.label} is more than the {self._inline_limit / 2**20:g} MB that are sent inline: give a URL, or name "
-                "an Oxen repository for uploads with oxenvideo.configure(media_repo='namespace/name')."
-            )
+            raise _too_large(leaf, self._inline_limit)
         return await self._upload(leaf, self._repository)
 
     async def _upload(self, leaf: Media, repository: str) -> str:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import config, earlier, files, price
+from oxenvideo import config, earlier, files, inputs, price
 from oxenvideo.batch import Batch
 from oxenvideo.catalog import Catalog, Model
 from oxenvideo.config import Secret, Target
@@ -176,6 +176,7 @@ class Session:
         made = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
         if save_as is not None:
             files.check_pattern(save_as)
+        inputs.check_sizes(made, self.settings.limits.inline, self.settings.media_repo)
         target = self.target
         self.check_cost(made, max_cost)
         batch_key = uuid.uuid4().hex if sum(r.count for r in made) > 1 else None

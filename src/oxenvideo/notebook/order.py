@@ -75,9 +75,7 @@ def _arguments(
     if "audio" in line.flags:
         given["generate_audio"] = True
     given |= {key: _medium(text, names) for option, key in _MEDIA.items() if (text := line.values.get(option))}
-    given |= {
-        key: [_medium(t, names) for t in line.all(option)] for option, key in _MEDIA_LISTS.items() if line.all(option)
-    }
+    given |= {key: list(_media(line.all(option), names)) for option, key in _MEDIA_LISTS.items() if line.all(option)}
     if elements := line.lists.get("element"):
         given["elements"] = [[_medium(text, names) for text in group] for group in elements]
     prompt = shots.parse(fill(body.strip("\n"), names)) if body.strip() else None
@@ -212,6 +210,13 @@ def _medium(text: str, names: Mapping[str, Any]) -> Any:
         return names[name]
     found = _element(name, names)
     return fill(text, names) if found is None else found
+
+
+def _media(texts: Sequence[str], names: Mapping[str, Any]) -> Iterator[Any]:
+    """The media of a repeatable option; a variable may hold a list of them."""
+    for text in texts:
+        value = _medium(text, names)
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _element(text: str, names: Mapping[str, Any]) -> Any:
