@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,12 @@ def until_true(look: Callable[[], Any], seconds: float = 20.0) -> Any:
             return seen
         time.sleep(0.02)
     raise AssertionError("it did not happen in time")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    run = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in run.stdout.split()]
 
 
 def frames(content: bytes | Path) -> list[VideoFrame]:

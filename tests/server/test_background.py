@@ -16,7 +16,7 @@ import pytest
 from oxenvideo.server import background
 from oxenvideo.server.background import LocalExtraMissingError, LocalServerError, launch
 from server.conftest import Launch
-from server.support import frames, until_true
+from server.support import children, frames, until_true
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
 
@@ -116,7 +116,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     answer = httpx.post(f"{url}/api/ai/queue", json=body, headers=headers)
     assert answer.status_code == 200
     until_true(lambda: httpx.get(f"{url}/api/ai/queue?status=processing", headers=headers).json()["count"])
-    family = until_true(lambda: len(ids := [int(pid), *_children(int(pid))]) > 1 and ids)
+    family = until_true(lambda: len(ids := [int(pid), *children(int(pid))]) > 1 and ids)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
@@ -130,7 +130,7 @@ def test_workers_die_with_their_server(start: Launch) -> None:
     (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
     api.wait(id_, until=("processing",))
     pid = api.server.process.pid
-    workers = until_true(lambda: _children(pid))
+    workers = until_true(lambda: children(pid))
     os.kill(pid, signal.SIGKILL)
     api.server.process.wait()
     until_true(lambda: not any(_is_alive(worker) for worker in workers), 4)
@@ -141,12 +141,6 @@ def test_an_interrupt_of_the_parents_group_does_not_reach_it(start: Launch) -> N
     """The stop button of a notebook interrupts a whole process group; the server is in another."""
     api = start()
     assert os.getpgid(api.server.process.pid) != os.getpgid(0)
-
-
-def _children(pid: int) -> list[int]:
-    """Return the children of a process."""
-    run = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in run.stdout.split()]
 
 
 def _is_alive(pid: int) -> bool:
@@ -160,5 +154,5 @@ def test_rendering_is_niced(start: Launch) -> None:
     """Workers step back for everything else on the machine."""
     api = start("--workers", "1")
     api.make()
-    (worker,) = _children(api.server.process.pid)
+    (worker,) = children(api.server.process.pid)
     assert os.getpriority(os.PRIO_PROCESS, worker) >= 10

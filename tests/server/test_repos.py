@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from oxenvideo.server.background import launch
 from server.conftest import Launch
 from server.support import Api, frames
 
 FORM = {"message": "Add it", "name": "Ann", "email": "ann@example.com"}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Path]]:
+    """Return a server with the repository `r`, and the directory that holds its data directory."""
+    directory = tmp_path_factory.mktemp("kept")
+    server = launch(directory / "data")
+    api = Api(server)
+    api.http.post("/api/repos", json={"namespace": "local", "name": "r"})
+    yield api, directory
+    server.stop()
 
 
 @pytest.fixture
@@ -60,14 +73,13 @@ def test_a_put_needs_the_part_file(api: Api, repo: str, content: dict[str, objec
     ["../x", "a/../../x", "..%2fx", "a/%2e%2e/%2e%2e/x", "%2e%2e%2f%2e%2e%2fsigning.key", "a%00b", "a%5c..%5cb", ".git/config",
      "C:%5cx", "/etc/passwd", "%2fetc%2fpasswd", "x" * 300, "x/" * 400 + "y"],
 )  # fmt: skip
-def test_no_path_leaves_the_repository(start: Launch, tmp_path: Path, path: str) -> None:
+def test_no_path_leaves_the_repository(kept: tuple[Api, Path], path: str) -> None:
     """Whatever a path says, nothing outside the repository is written or read."""
-    api = start(data_dir=tmp_path)
-    api.http.post("/api/repos", json={"namespace": "local", "name": "r"})
+    api, directory = kept
 
     def outside() -> set[Path]:
-        inside = tmp_path / "repos" / "local" / "local" / "r" / "main"
-        files = {file for file in tmp_path.rglob("*") if file.is_file() and inside not in file.parents}
+        inside = directory / "data" / "repos" / "local" / "local" / "r" / "main"
+        files = {file for file in directory.rglob("*") if file.is_file() and inside not in file.parents}
         return {file for file in files if not file.name.startswith("queue.sqlite3")}
 
     before = outside()

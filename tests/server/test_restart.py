@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from server.conftest import Launch
-from server.support import frames, until_true
+from server.support import children, frames, until_true
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed the POSIX way")
 
@@ -72,16 +71,11 @@ def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:
     for _ in range(2):
         api.wait(id_, until=("processing",))
         until_true(lambda: list((tmp_path / "tmp").iterdir()))
-        before = _workers(api.server.process.pid)
+        before = children(api.server.process.pid)
         for worker in before:
             os.kill(worker, signal.SIGKILL)
-        until_true(lambda before=before: not set(before) & set(_workers(api.server.process.pid)))
+        until_true(lambda before=before: not set(before) & set(children(api.server.process.pid)))
     row = api.wait(id_)
     assert (row["status"], row["error_message"]) == ("failed", "The rendering process ended unexpectedly, 2 times.")
     assert list((tmp_path / "tmp").iterdir()) == []
     assert len(frames(api.video())) == 8
-
-
-def _workers(pid: int) -> list[int]:
-    run = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in run.stdout.split()]

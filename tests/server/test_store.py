@@ -6,6 +6,7 @@ import multiprocessing
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,17 @@ def queue(tmp_path: Path) -> Queue:
     return Queue(tmp_path / "queue.sqlite3", "me")
 
 
-def _claim_all(path: Path, begin: float) -> list[str]:
+_together: Any = None
+
+
+def _meet_at(barrier: Any) -> None:
+    global _together  # the way to hand a barrier to the processes of a pool
+    _together = barrier
+
+
+def _claim_all(path: Path) -> list[str]:
     queue = Queue(path, "me")
-    time.sleep(max(0.0, begin - time.time()))
+    _together.wait(30)
     claimed = []
     while (generation := queue.claim()) is not None:
         claimed.append(generation.id)
@@ -31,9 +40,9 @@ def _claim_all(path: Path, begin: float) -> list[str]:
 def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
     """Four processes that claim at once take every generation, and none of them twice."""
     wanted = [g.id for _ in range(100) for g in queue.enqueue("ann", "m", {}, count=4, namespace="ann")]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        begin = time.time() + 0.5
-        shares = pool.starmap(_claim_all, [(tmp_path / "queue.sqlite3", begin)] * 4)
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(4, _meet_at, (context.Barrier(4),)) as pool:
+        shares = pool.map(_claim_all, [tmp_path / "queue.sqlite3"] * 4, chunksize=1)
     claimed = [id_ for share in shares for id_ in share]
     assert len(claimed) == len(wanted)
     assert set(claimed) == set(wanted)
