@@ -105,7 +105,7 @@ class Shown:
             estimate=self.estimate,
             embedded=embedded,
             free=self.free,
-            path=_shown_path(generation.path, self.base),
+            path=shown_path(generation.path, self.base),
             remarks=self.remarks,
         )
 
@@ -147,7 +147,8 @@ class Shown:
         return {"oxenvideo": {"batch": rows} | about} if self.over else {}
 
 
-def _shown_path(path: Path | None, base: Path) -> str | None:
+def shown_path(path: Path | None, base: Path) -> str | None:
+    """A path as people want to read it: relative to ``base`` where it lies below."""
     if path is None:
         return None
     shown = os.path.relpath(path, base)

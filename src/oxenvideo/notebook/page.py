@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo import api, files, price
@@ -43,6 +44,11 @@ class Page:
     def in_terminal(self) -> bool:
         """Whether there is no front end that shows HTML, only a terminal."""
         return getattr(self._shell, "kernel", None) is None
+
+    @property
+    def directory(self) -> Path:
+        """The notebook's directory."""
+        return self._magics.directory
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Pass changed traits on to the session."""

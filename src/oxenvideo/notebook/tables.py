@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Collection
 from html import escape
 
-_CELL = "padding:2px 10px 2px 0;text-align:left;vertical-align:top"
+_CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top"
+# An id, a model or a time broken over three lines is no longer read at a glance.
+_WHOLE = f"{_CELL};white-space:nowrap"
+_SMALL = f"{_WHOLE};font-size:11px;opacity:.75"
 _WIDEST = 60  # characters of one cell in plain text
 
 
 class Table:
-    """Rows of text under column heads."""
+    """Rows of text under column heads. ``whole`` columns are not broken over lines, ``small`` ones stand back."""
 
-    def __init__(self, heads: list[str], *, title: str = "") -> None:
+    def __init__(
+        self, heads: list[str], *, title: str = "", whole: Collection[str] = (), small: Collection[str] = ()
+    ) -> None:
         self.heads = heads
         self.title = title
         self.rows: list[tuple[str, ...]] = []
+        self._styles = [_SMALL if h in small else _WHOLE if h in whole else _CELL for h in heads]
 
     def add(self, *cells: str) -> None:
         """Add a row."""
         self.rows.append(tuple(" ".join(cell.split()) for cell in cells))
 
     def _repr_html_(self) -> str:
-        title = f'<caption style="text-align:left;font-weight:600">{escape(self.title)}</caption>' if self.title else ""
+        title = f'<div style="font-weight:600;margin:4px 0">{escape(self.title)}</div>' if self.title else ""
         heads = "".join(f'<th scope="col" style="{_CELL}">{escape(h)}</th>' for h in self.heads)
-        rows = "".join(
-            "<tr>" + "".join(f'<td style="{_CELL}">{escape(_cut(c, 200))}</td>' for c in row) + "</tr>"
-            for row in self.rows
+        rows = "".join(f"<tr>{self._cells(row)}</tr>" for row in self.rows)
+        return (
+            f'<div style="overflow-x:auto;text-align:left">{title}<table style="font-size:13px;margin:0">'
+            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
-        return f'<table style="font-size:13px">{title}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+    def _cells(self, row: tuple[str, ...]) -> str:
+        return "".join(
+            f'<td style="{style}">{escape(_cut(cell, 200))}</td>' for style, cell in zip(self._styles, row, strict=True)
+        )
 
     def __repr__(self) -> str:
         shown = [[_cut(c, _WIDEST) for c in row] for row in self.rows]
         widths = [max(len(r[i]) for r in [self.heads, *shown]) for i in range(len(self.heads))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [self.heads, *shown]]
+        limit = shutil.get_terminal_size((160, 24)).columns
+        lines = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()[:limit] for r in [self.heads, *shown]
+        ]
         return "\n".join([*([self.title] if self.title else []), *lines])
 
 

@@ -13,9 +13,11 @@ from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.generation import Generation
 from oxenvideo.notebook import card
+from oxenvideo.notebook.live import shown_path
 from oxenvideo.notebook.page import Page
 from oxenvideo.notebook.tables import Table
 from oxenvideo.notebook.waiting import Item
+from oxenvideo.price import dollars
 
 _USAGE = "%oxenvideo list | wait [NAME|ID ...] [--timeout SECONDS] | cancel NAME|ID|--all | attach ID [NAME] | resume [--all]"
 _USAGE += " | history [--page N] | models [WORDS|ID] [--input KIND] [--refresh] | panel"
@@ -48,7 +50,7 @@ def _list(page: Page, words: Sequence[str]) -> Any:
     _options(words, {})
     generations = page.session.generations
     names = _names(page)
-    table = Table(["name", "status", "model", "prompt", "time", "id"])
+    table = Table(["name", "status", "model", "prompt", "time", "id"], whole=("status", "model", "time"), small=("id",))
     for g in generations:
         view = card.view_of(g, time.time())
         spent = card.duration_text(view.elapsed) if view.elapsed is not None else ""
@@ -110,28 +112,47 @@ def _attach(page: Page, words: Sequence[str]) -> None:
 
 def _resume(page: Page, words: Sequence[str]) -> None:
     _, found = _options(words, {"--all": False})
-    generations = page.session.resume(everything="--all" in found)
+    # What runs in this very kernel is shown again too: a page that was closed meanwhile no longer gets its updates.
+    here = [g for g in page.session.generations if not g.done]
+    resumed = page.session.resume(everything="--all" in found)
+    generations = list({id(g): g for g in [*here, *resumed]}.values())
+    for note in resumed.notes:
+        print(note)
+    for generation in generations:
+        if generation.name is not None and generation.index is None:
+            page.push(generation.name, generation)
+        page.show(generation)
     if not generations:
         print(
             "Nothing is unfinished."
             if "--all" in found
             else "Nothing of this notebook is unfinished (--all for others)."
         )
-    for generation in generations:
-        if generation.name is not None and generation.index is None:
-            page.push(generation.name, generation)
-        page.show(generation)
+        for line in _finished_lately(page):
+            print(line)
+
+
+def _finished_lately(page: Page) -> list[str]:
+    """How to see what ended while no page was open: nothing is left to resume then, and the notebook shows it running."""
+    journal = page.session.journal
+    lately = [e for e in journal.entries(limit=50) if e.notebook == journal.notebook and e.path is not None][:3]
+    return [
+        f"Finished: {e.name or 'a video'} in {shown_path(e.path, page.directory)}; %oxenvideo attach {e.generation_id} shows it."
+        for e in lately
+    ]
 
 
 def _history(page: Page, words: Sequence[str]) -> Any:
     rest, found = _options(words, {"--page": True, "--size": True})
     number = int(_number(found.get("--page") or (rest[0] if rest else None), "--page") or 1)
     rows = page.session.history(page=max(1, number), page_size=int(_number(found.get("--size"), "--size") or 20))
-    table = Table(["when", "status", "model", "prompt", "cost", "file", "id"])
+    heads = ["when", "status", "model", "prompt", "cost", "file", "id"]
+    table = Table(heads, whole=("when", "status", "model", "cost"), small=("id",))
     for row in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
-        cost = f"${row.cost}" if row.cost is not None else ""
-        table.add(when, str(row.status), row.model, row.prompt, cost, str(row.path or ""), row.id or "")
+        cost = dollars(row.cost) if row.cost is not None else ""
+        file = shown_path(row.path, page.directory) or ""
+        table.add(when, str(row.status), row.model, row.prompt, cost, file, row.id or "")
     return table if rows else print("There is nothing on this page of the history.")
 
 
@@ -150,7 +171,7 @@ def _models(page: Page, words: Sequence[str]) -> Any:
         near = page.session.catalog.nearest(" ".join(rest)) if rest else []
         print(f"No model has all of these words.{f' Near: {chr(44).join(near)}' if near else ''}")
         return None
-    table = Table(["model", "takes", "price", "what it does"])
+    table = Table(["model", "takes", "price", "what it does"], whole=("model",))
     for model in models:
         table.add(model.id, ", ".join(model.inputs), _price(model), model.summary)
     return table
