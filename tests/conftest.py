@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from faults.fault import MODEL
 from faulty import FaultyService
 from oxenvideo.pace import Pace
 from oxenvideo.retry import Backoff
@@ -16,17 +17,16 @@ from oxenvideo.session import Session
 
 #: The real rules at a hundredth of the real times, more or less.
 FAST = Pace(
-    poll=0.3,
+    poll=0.2,
     first_poll=0.05,
     linger=1.0,
-    stream_start=0.5,
+    stream_start=0.3,
     stream_retry=0.5,
-    stream_silence=0.6,
-    confirm=0.8,
+    stream_silence=0.5,
+    confirm=0.6,
     reach=1.0,
     backoff=Backoff(first=0.02, most=0.2),
 )
-MODEL = "kling-video-v2-6-pro-text-to-video"
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def service() -> Iterator[FaultyService]:
 
 
 @pytest.fixture
-def session(service: FaultyService, tmp_path: Path) -> Iterator[Callable[..., Session]]:
-    """Makes Sessions on the service; all with the same journal, closed at the end."""
+def make_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
+    """Makes Sessions on a service; all with the same journal, closed at the end."""
     made: list[Session] = []
 
-    def make(**options: Any) -> Session:
+    def make(service: FaultyService, **options: Any) -> Session:
         settings: dict[str, Any] = {
             "base_url": service.base_url,
             "api_key": service.api_key,
@@ -66,3 +66,9 @@ def session(service: FaultyService, tmp_path: Path) -> Iterator[Callable[..., Se
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def session(service: FaultyService, make_session: Callable[..., Session]) -> Session:
+    """One Session on the service."""
+    return make_session(service)

@@ -31,6 +31,7 @@ _EXPIRED = (400, 401, 403, 404, 410)  # as object stores answer for a link that 
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _RENEWALS = 3  # times in a row that a link is renewed without a byte coming of it
+_PATIENCE = 10  # times as many failures are borne where each brings a little more
 _NOT_A_VIDEO = 3  # times in a row that something else may come in the video's place before that is believed
 
 
@@ -80,7 +81,7 @@ async def fetch(
 
 
 async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, backoff: Backoff) -> None:
-    failures = renewals = strange = 0
+    failures = renewals = strange = altogether = 0
     while True:
         before = transfer.received
         try:
@@ -90,11 +91,12 @@ async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, b
             why = str(error).rstrip(".")
             if transfer.received > before:
                 failures = renewals = strange = 0
-            failures += 1
+            failures, altogether = failures + 1, altogether + 1
             renewals += isinstance(error, _Expired)
             strange += isinstance(error, _NotAVideo)
-            if failures >= attempts or renewals > _RENEWALS or strange >= _NOT_A_VIDEO:
-                times = "" if failures == 1 else f" {failures} times"
+            enough = failures >= attempts or altogether >= attempts * _PATIENCE
+            if enough or renewals > _RENEWALS or strange >= _NOT_A_VIDEO:
+                times = "" if altogether == 1 else f" {altogether} times"
                 raise DownloadFailed(f"Download failed{times}: {why}. Try again with .download().") from None
             expired = isinstance(error, _Expired)
         fresh = url

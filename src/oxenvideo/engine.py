@@ -45,6 +45,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
+        self._arrived: list[tuple[Target, Sequence[Submission]]] = []
+        self._arrived_lock = threading.Lock()
         self._channels: dict[Target, Channel] = {}
         self._channel_of: weakref.WeakKeyDictionary[Generation, Channel] = weakref.WeakKeyDictionary()
         self._callbacks: queue.SimpleQueue[tuple[Callable[[Generation], object], Generation] | None] | None = None
@@ -56,7 +58,11 @@ class Engine:
         """Write the submissions down and send them, in order, some at a time."""
         for submission in submissions:
             self._know(submission.generations)
-        self._call(self._submit, target, submissions)
+        with self._arrived_lock:
+            first = not self._arrived
+            self._arrived.append((target, submissions))
+        if first:  # else the loop has been told, and takes this along: one write for all that came meanwhile
+            self._call(self._take_arrived)
 
     def adopt(self, target: Target, submission: Submission, step: Step) -> None:
         """Go on with a submission from the journal, wherever it stands."""
@@ -65,7 +71,7 @@ class Engine:
 
     def look_again(self, generation: Generation) -> None:
         """Look once more for a generation of which it is not known whether the service has it."""
-        self._call(lambda: self._with_channel(generation, lambda channel: channel.look_again(generation)))
+        self._with_channel(generation, lambda channel: channel.look_again(generation))
 
     def ask(
         self, coroutine: Callable[[Channel], Coroutine[Any, Any, T]], target: Target, timeout: float | None = 60.0
@@ -96,7 +102,7 @@ class Engine:
 
     def download(self, generation: Generation) -> None:
         """See Generation.download."""
-        self._call(lambda: self._with_channel(generation, lambda channel: channel.download_again(generation)))
+        self._with_channel(generation, lambda channel: channel.download_again(generation))
 
     def notify(self, callback: Callable[[Generation], object], generation: Generation) -> None:
         """Call a person's callback on the callback thread, in the order of the changes."""
@@ -163,6 +169,20 @@ class Engine:
 
     def _call(self, function: Callable[..., object], *given: object) -> None:
         self._running_loop().call_soon_threadsafe(function, *given)
+
+    def _with_channel(self, generation: Generation, act: Callable[[Channel], object]) -> None:
+        """Do something where a generation lives; on return it has begun, so that a wait begins after it."""
+        channel = self.channel_of(generation)
+        if channel is None:
+            return
+        if threading.current_thread() is self._thread:
+            act(channel)
+            return
+
+        async def do() -> None:
+            act(channel)
+
+        self._result(self._run(do()), 5.0)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         try:
@@ -243,6 +263,15 @@ class Engine:
         for generation in generations:
             self.known[generation.key] = generation
 
+    def _take_arrived(self) -> None:
+        with self._arrived_lock:
+            arrived, self._arrived = self._arrived, []
+        by_target: dict[Target, list[Submission]] = {}
+        for target, submissions in arrived:
+            by_target.setdefault(target, []).extend(submissions)
+        for target, together in by_target.items():
+            self._submit(target, together)
+
     def _submit(self, target: Target, submissions: Sequence[Submission]) -> None:
         channel = self.channel(target)
         for submission in submissions:
@@ -299,9 +328,6 @@ class Engine:
         channel = self.channel_of(generation)
         return _over(generation) if channel is None else await channel.cancel(generation)
 
-    def _with_channel(self, generation: Generation, act: Callable[[Channel], object]) -> None:
-        if (channel := self.channel_of(generation)) is not None:
-            act(channel)
 
 
 def _over(generation: Generation) -> Cancellation:

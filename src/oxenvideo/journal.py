@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -80,6 +81,7 @@ class Journal:
         self.owner = uuid.uuid4().hex
         self.notebook = notebook
         self._lock = threading.RLock()
+        self._numbers = itertools.count()
         try:
             self._db = self._open()
         except (OSError, sqlite3.Error) as error:
@@ -135,6 +137,10 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
 
+    def new_key(self) -> str:
+        """A key that no other submission, generation or batch has, here or in another kernel's journal."""
+        return f"{self.owner}-{next(self._numbers)}"
+
     # Writing
 
     def plan(self, plans: Iterable[Plan]) -> None:
@@ -172,7 +178,7 @@ class Journal:
 
     def claim_sending(self, submission: str, fingerprint: dict[str, Any]) -> bool:
         """Write that this submission goes out now; False where another kernel has taken it. Before every POST."""
-        with self._transaction():
+        with self._lock:  # one statement, a transaction by itself
             changed = self._db.execute(
                 "UPDATE submission SET step='sending', sent_at=?, fingerprint=? WHERE key=? AND owner=? AND step='planned'",
                 (time.time(), _json(fingerprint), submission, self.owner),
@@ -203,22 +209,32 @@ class Journal:
         to it meanwhile) gives it up. Ids that were found in a list are not taken from anybody: False, changing nothing.
         """
         try:
+            self.accept_all([(submission, ids)])
+        except sqlite3.IntegrityError:
+            if not told:
+                return False
             with self._transaction():
                 for key, generation_id in ids:
-                    if told:
-                        self._db.execute(
-                            "UPDATE generation SET generation_id=NULL, delivered=1 WHERE generation_id=? AND key<>? AND"
-                            " base_url=(SELECT base_url FROM submission WHERE key=?)",
-                            (generation_id, key, submission),
-                        )
                     self._db.execute(
-                        "UPDATE generation SET generation_id=?, status='queued', updated_at=? WHERE key=?",
-                        (generation_id, time.time(), key),
+                        "UPDATE generation SET generation_id=NULL, delivered=1 WHERE generation_id=? AND key<>? AND"
+                        " base_url=(SELECT base_url FROM submission WHERE key=?)",
+                        (generation_id, key, submission),
                     )
-                self._db.execute("UPDATE submission SET step='accepted' WHERE key=?", (submission,))
-        except sqlite3.IntegrityError:
-            return False
+                self._write_ids([(submission, ids)])
         return True
+
+    def accept_all(self, answers: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        """Write the ids of several submissions at once; IntegrityError, changing nothing, where one is claimed already."""
+        with self._transaction():
+            self._write_ids(answers)
+
+    def _write_ids(self, answers: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+        now = time.time()
+        self._db.executemany(
+            "UPDATE generation SET generation_id=?, status='queued', updated_at=? WHERE key=?",
+            [(generation_id, now, key) for _, ids in answers for key, generation_id in ids],
+        )
+        self._db.executemany("UPDATE submission SET step='accepted' WHERE key=?", [(key,) for key, _ in answers])
 
     def answered(self, submission: str, key: str, result_url: str) -> None:
         """Write the URL with which the synchronous endpoint answered: it is all there is, for lack of an id."""

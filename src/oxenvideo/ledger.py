@@ -28,6 +28,7 @@ class Ledger:
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
         self._changes: dict[str, State] = {}
+        self._answers: list[tuple[str, Sequence[tuple[str, str]]]] = []
         self._refused: deque[Callable[[], object]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._complained = False
@@ -50,8 +51,16 @@ class Ledger:
         self._write(lambda: self.journal.answered(submission, key, result_url))
 
     def accept(self, submission: str, ids: Sequence[tuple[str, str]], *, told: bool) -> bool:
-        """Write the service's ids; False where one that was only found is claimed by another already."""
-        return self._write(lambda: self.journal.accept(submission, ids, told=told)) is not False
+        """Write the service's ids; False where one that was only found is claimed by another already.
+
+        Those that the service told us wait for the next flush: a kernel that dies before it leaves "sending" behind, and
+        is helped by finding them in the list, as one that died just before the answer.
+        """
+        if told:
+            self._answers.append((submission, ids))
+            self._schedule(_FLUSH)
+            return True
+        return self._write(lambda: self.journal.accept(submission, ids, told=False)) is not False
 
     def claim(self, submission: str, fingerprint: dict[str, Any]) -> bool:
         """See Journal.claim_sending; raises sqlite3.Error where it cannot be written."""
@@ -63,6 +72,7 @@ class Ledger:
         self._timer = None
         try:
             self._write_refused()
+            self._write_answers()
             if self._changes:
                 self.journal.record(self._changes.items())
                 self._changes = {}
@@ -73,11 +83,22 @@ class Ledger:
     def _write(self, work: Callable[[], object]) -> object:
         try:
             self._write_refused()  # in order
+            self._write_answers()
             return work()
         except sqlite3.Error as error:
             self._refused.append(work)
             self._complain(error)
             return None
+
+    def _write_answers(self) -> None:
+        if not self._answers:
+            return
+        try:
+            self.journal.accept_all(self._answers)
+        except sqlite3.IntegrityError:  # somebody attached to one of them meanwhile
+            for submission, ids in self._answers:
+                self.journal.accept(submission, ids, told=True)
+        self._answers = []
 
     def _write_refused(self) -> None:
         while self._refused:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -179,7 +178,8 @@ class Session:
         inputs.check_sizes(made, self.settings.limits.inline, self.settings.media_repo)
         target = self.target
         self.check_cost(made, max_cost)
-        batch_key = uuid.uuid4().hex if sum(r.count for r in made) > 1 else None
+        new_key = self.journal.new_key
+        batch_key = new_key() if sum(r.count for r in made) > 1 else None
         submissions: list[Submission] = []
         several = batch_key is not None
         index = 0
@@ -187,13 +187,14 @@ class Session:
             for part in request.split(1) if synchronous else request.split():
                 generations = []
                 for _ in range(part.count):
-                    key, place = uuid.uuid4().hex, index if several else None
+                    key, place = new_key(), index if several else None
                     generations.append(Generation(part, key=key, port=self.engine, name=name, index=place))
                     index += 1
                 submissions.append(
                     Submission(
                         part,
                         generations,
+                        key=new_key(),
                         synchronous=synchronous,
                         batch=batch_key,
                         position=len(submissions),

@@ -30,6 +30,7 @@ class Transport:
     def __init__(self, base_url: str, key: Secret, *, connections: int, timeout: float) -> None:
         self.base_url = base_url
         self.clock_offset: float | None = None
+        self._date = ""
         self._key = _KeyForOrigin(key, base_url)
         # One pool for API calls, the stream and downloads. Keep-alive is shorter than common servers' 5 s, so that a
         # submit is not sent into a connection which the other side is just closing.
@@ -107,7 +108,9 @@ class Transport:
             raise OutcomeUnknown(f"The connection to {request.url.host} broke: {why(error)}.") from None
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The address is not usable: {error}.") from None
-        if self._key.belongs_to(request.url) and (there := _date(response)) is not None:
+        date = response.headers.get("date", "")
+        if date != self._date and self._key.belongs_to(request.url) and (there := _date(response)) is not None:
+            self._date = date
             self.clock_offset = there - time.time()
         return response
 

@@ -1,0 +1,106 @@
+"""Each fault of the table, over real sockets: nothing is submitted twice, and nothing finished stays away."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import pytest
+
+from faults.fault import MODEL, PROMPT, End, Fault
+from faults.table import FAULTS
+from faulty import FaultyService
+from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
+from oxenvideo.files import is_of, recall
+from oxenvideo.generation import Generation
+from oxenvideo.request import VideoRequest
+from oxenvideo.session import Session
+
+POST = "POST /api/ai/queue"
+PATIENCE = 8.0  # seconds for everything of one fault; the slowest takes three
+ERRORS = {
+    End.REFUSED: GenerationFailed,
+    End.UNCONFIRMED: OutcomeUnknown,
+    End.FAILED: GenerationFailed,
+    End.CANCELLED: GenerationCancelled,
+    End.FETCHED_LATER: DownloadFailed,
+}
+
+
+def _id(fault: Fault) -> str:
+    return f"{fault.group}: {fault.does}"
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=_id)
+def test_fault(
+    fault: Fault, make_session: Callable[..., Session], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the service does has the end that the table says, by the service's own counters."""
+    options = {"job_seconds": 0.05, "keep_alive": 0.1} | dict(fault.service)
+    with FaultyService(**options) as service:
+        session = make_session(service, **fault.session)
+        fault.arrange(service)
+        request = VideoRequest(MODEL, {"prompt": PROMPT, "duration": 5}, count=fault.together)
+        batch = session.submit_batch([request] * fault.jobs)
+        fault.meanwhile(service)
+        errors = [_end_of(generation) for generation in batch]
+        _check(fault, service, list(batch), errors)
+        if fault.end is End.FETCHED_LATER:
+            for route in ("GET /files/{file}", "GET /api/ai/queue/{id}"):
+                service.clear(route)
+            brought = session.resume()
+            assert [g.wait(PATIENCE).status for g in brought] == ["succeeded"] * len(batch)
+            _check_delivered(service, list(batch))
+        if fault.end is not End.UNCONFIRMED:
+            _wait_until(lambda: session.unfinished() == 0)
+        session.close()
+        posts = fault.posts if fault.posts is not None else fault.jobs
+        assert service.counts[POST] <= posts, "a submit was sent again"
+        assert sum(service.counts.values()) < 120 * fault.jobs, f"too many requests: {service.counts}"
+    assert not list(tmp_path.rglob("*.part"))
+    assert not [r for r in caplog.records if r.name == "oxenvideo" and r.levelno >= logging.WARNING]
+
+
+def _end_of(generation: Generation) -> OxenVideoError | None:
+    try:
+        generation.wait(PATIENCE)
+    except OxenVideoError as error:
+        return error
+    return None
+
+
+def _check(fault: Fault, service: FaultyService, batch: list[Generation], errors: list[OxenVideoError | None]) -> None:
+    there = fault.jobs * fault.together if fault.jobs_there is None else fault.jobs_there
+    assert len(service.jobs) == (0 if fault.end is End.REFUSED else there), "jobs made and jobs asked for differ"
+    wrong = [error for error in errors if error is not None]
+    if fault.end is End.DELIVERED:
+        assert wrong == []
+        _check_delivered(service, batch)
+        return
+    assert wrong, "it ended well"
+    for error in wrong:
+        assert isinstance(error, ERRORS[fault.end])
+        assert fault.says in str(error)
+    _check_delivered(service, [g for g, error in zip(batch, errors, strict=True) if error is None])
+
+
+def _check_delivered(service: FaultyService, batch: list[Generation]) -> None:
+    """Each is a whole video on disk, the one that it says it is, and no two are the same."""
+    assert len({g.id for g in batch}) == len({g.path for g in batch}) == len(batch)
+    for generation in batch:
+        assert generation.id in service.jobs
+        assert generation.path is not None
+        assert is_of(generation.path, generation)
+        assert recall(generation.path).prompt == PROMPT
+        with av.open(str(generation.path)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 24
+
+
+def _wait_until(holds: Callable[[], bool], timeout: float = 3.0) -> None:
+    end = time.monotonic() + timeout
+    while not holds():
+        assert time.monotonic() < end, "not so in time"
+        time.sleep(0.01)
