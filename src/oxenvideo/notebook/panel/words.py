@@ -1,0 +1,73 @@
+"""What parameters, prices and times are called in the panel. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from oxenvideo import price
+from oxenvideo.catalog import Model
+from oxenvideo.price import Estimate, dollars
+
+_LABELS = {
+    "generate_audio": "With sound",
+    "input_image": "Image",
+    "input_images": "Images",
+    "input_video": "Video",
+    "input_videos": "Videos",
+    "input_audio": "Sound",
+    "input_audios": "Sounds",
+    "video_url": "Video",
+    "audio_url": "Sound",
+    "start_image_url": "First frame",
+    "first_frame_image": "First frame",
+    "tail_image_url": "Last frame",
+    "end_image_url": "Last frame",
+    "last_frame_image": "Last frame",
+    "negative_prompt": "Leave out",
+    "multi_prompt": "Shots",
+    "cfg_scale": "Guidance",
+    "fps": "Frames a second",
+    "target_fps": "Frames a second",
+    "frames_per_second": "Frames a second",
+    "num_frames": "Frames",
+}
+
+
+def label_of(name: str) -> str:
+    """A parameter's name for people: ``aspect_ratio`` is "Aspect ratio"."""
+    words = re.sub(r"_(url|urls|uri)$", "", name).replace("_", " ").strip()
+    return _LABELS.get(name) or words[:1].upper() + words[1:] or name
+
+
+def hint_of(name: str, spec: Mapping[str, Any]) -> str:
+    """What a parameter does, with its real name, for a tooltip."""
+    said = str(spec.get("description", "")).strip()
+    return f"{name}: {said}" if said else name
+
+
+def class_of(name: str) -> str:
+    """The CSS class by which a parameter's field is found."""
+    return "oxv-f-" + (re.sub(r"[^\w-]", "-", name) or "general")
+
+
+def rate_of(model: Model) -> str:
+    """What a second of the model's video costs with its defaults, such as ``$0.07/s``; empty where it is not known."""
+    found = price.estimate(model, {"duration": 1})
+    return f"{dollars(found.per_second)}/s" if found is not None else ""
+
+
+def price_of(estimate: Estimate | None, *, local: bool) -> tuple[str, str]:
+    """A price as two texts: the sum, and how it comes about or what it leaves open."""
+    if local:
+        return "Free", "made on this computer" + (f"; by Oxen {estimate.text}" if estimate else "")
+    if estimate is None:
+        return "Price not known", "the service tells it afterwards"
+    how, _, _ = estimate.text.rpartition(" = ")
+    return dollars(estimate.total), f"{how}; {estimate.note}" if estimate.note else how
+
+
+def file_size(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(1, round(size / 1000))} KB"
