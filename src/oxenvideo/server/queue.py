@@ -152,7 +152,7 @@ class Queue:
         rows = self._db.execute(
             "UPDATE generations SET status = 'processing', started_at = ?, attempts = attempts + 1"
             " WHERE seq = (SELECT seq FROM generations WHERE status = 'queued' AND owner = ? AND not_before <= ?"
-            "              ORDER BY seq LIMIT 1) AND status = 'queued' RETURNING *",
+            "              ORDER BY seq LIMIT 1) RETURNING *",
             (time.time(), self._owner, time.time()),
         ).fetchall()
         return _generation(rows[0]) if rows else None
