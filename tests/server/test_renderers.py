@@ -7,9 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from server.conftest import Launch
 
-RENDERER = '''
+RENDERER = """
 from oxenvideo.server.renderers import Rendered, RenderError
 
 class Echo:
@@ -21,7 +22,7 @@ class Echo:
             raise ZeroDivisionError("inside")
         path.write_bytes(f"{job.model['id']} {job.parameters['prompt']} {job.variation}".encode())
         return Rendered(seconds=5.0, audio=False, resolution=None)
-'''
+"""
 
 
 def test_a_renderer_of_ones_own(start: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
