@@ -94,9 +94,18 @@ def _check_delivered(service: FaultyService, batch: list[Generation]) -> None:
         assert generation.id in service.jobs
         assert generation.path is not None
         assert is_of(generation.path, generation)
+        assert _pictures(generation.path.read_bytes()) == _pictures(service.jobs[generation.id].content)
         assert recall(generation.path).prompt == PROMPT
         with av.open(str(generation.path)) as container:
             assert sum(1 for _ in container.decode(video=0)) == 24
+
+
+def _pictures(mp4: bytes) -> bytes:
+    """What the video shows: the content of its mdat box, which labelling a file leaves alone."""
+    at = 0
+    while mp4[at + 4 : at + 8] != b"mdat":
+        at += int.from_bytes(mp4[at : at + 4])
+    return mp4[at + 8 : at + int.from_bytes(mp4[at : at + 4])]
 
 
 def _wait_until(holds: Callable[[], bool], timeout: float = 3.0) -> None:

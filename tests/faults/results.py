@@ -28,8 +28,8 @@ def _for_good(does: str, behaviour: Behaviour, says: str, **more: Any) -> Fault:
     return Fault(DOWNLOADS, does, LATER, always(FILE, behaviour), end=End.FETCHED_LATER, says=says, **more)
 
 
-def _after_a_cut(does: str, behaviour: Behaviour, then: str) -> Fault:
-    return Fault(RESUMED, does, then, scripted(FILE, f.short_body(), behaviour))
+def _after_a_cut(does: str, behaviour: Behaviour, then: str, **more: Any) -> Fault:
+    return Fault(RESUMED, does, then, scripted(FILE, f.short_body(0.1), behaviour), **more)
 
 
 def _drop_once(service: FaultyService) -> None:
@@ -92,7 +92,17 @@ OF_DOWNLOADS = (
     _for_good("half a file for good, and no ranges", _half_a_file(), "not whole"),
 )  # fmt: skip
 
-_OTHER_FILE = f.small_video(1.0, 64, 99)
+
+def _as_long_as(content: bytes, length: int) -> bytes:
+    """A video made longer by a box that means nothing (ISO/IEC 14496-12, 8.1.2)."""
+    return content + (length - len(content)).to_bytes(4) + b"free" + bytes(length - len(content) - 8)
+
+
+# Of one length, so that only the ETag tells one from the other.
+_LENGTH = 16_000
+_FILE = _as_long_as(f.small_video(), _LENGTH)
+_OTHER_FILE = _as_long_as(f.small_video(1.0, 64, 99), _LENGTH)
+_SAME_LENGTH = {"video": _FILE}
 
 OF_RESUMED = (
     _after_a_cut("the range is ignored (200)", f.ignore_range(), "begun anew with that answer; delivered"),
@@ -101,9 +111,13 @@ OF_RESUMED = (
     _after_a_cut("cut again", f.short_body(), GONE_ON),
     _after_a_cut("reset again", f.reset_midway(), GONE_ON),
     _after_a_cut("the link has expired meanwhile", f.expired(), "renewed, and gone on with; delivered"),
-    _after_a_cut("the file has changed", f.changed_file(_OTHER_FILE), "seen by its ETag: begun anew; delivered"),
+    _after_a_cut(
+        "the file has changed", f.changed_file(_OTHER_FILE), "seen by its ETag: begun anew; delivered",
+        service=_SAME_LENGTH,
+    ),
     _after_a_cut(
         "the file has changed, and the range of the new one is sent all the same",
         f.changed_file(_OTHER_FILE, heed_if_range=False), "seen by its ETag: begun anew; delivered",
+        service=_SAME_LENGTH,
     ),
 )  # fmt: skip

@@ -149,6 +149,10 @@ LOST_ANSWERS = (
     Fault(LOST, "four videos in one request, reset", FOUND, scripted(POST, f.act_then_reset()), together=4, posts=1),
     Fault(LOST, "two equal requests, one answer lost", FOUND, scripted(POST, f.act_then_reset()), jobs=2, posts=2),
     Fault(
+        LOST, "two equal requests, one answer lost and the other late", FOUND,
+        scripted(POST, f.act_then_reset(), f.answer_after(0.5)), jobs=2, posts=2, service={"job_seconds": 1.0},
+    ),
+    Fault(
         LOST, "two equal requests, both answers lost", FOUND,
         scripted(POST, f.act_then_reset(), f.act_then_close()), jobs=2, posts=2,
     ),
