@@ -2,26 +2,185 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
+import nbformat
 import pytest
 
-from browser.pages import OpenNotebook
+from browser.pages import NotebookPage, OpenNotebook
 from browser.servers import Server
 from faulty import FaultyService
 
 pytestmark = pytest.mark.browser
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CLIP = "%%oxenvideo clip --duration 5\nA red balloon floating upward"
 
-def test_a_card_ends_as_a_video_that_plays_in_lab(
+
+@pytest.fixture(params=["lab", "notebook7"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the two front ends."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+def _kinds(cell: nbformat.NotebookNode) -> set[str]:
+    return {kind for output in cell.outputs for kind in output.get("data", {})}
+
+
+def _job(service: FaultyService, prompt: str) -> str:
+    service.wait_until(lambda: any(job.body["prompt"].startswith(prompt) for job in service.jobs.values()), timeout=20)
+    return next(job.id for job in service.jobs.values() if job.body["prompt"].startswith(prompt))
+
+
+def _quiet(notebook: NotebookPage, server: Server) -> None:
+    """Neither the page nor the kernel has complained."""
+    assert not notebook.complaints
+    printed = server.log.read_text()
+    ours = [line for line in printed.splitlines() if 'File "' in line and "/oxenvideo/" in line]
+    assert not ours, printed
+    assert "could not be drawn" not in printed
+
+
+def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Below its cell the card follows the job while other cells run; saved, it plays without a kernel and untrusted."""
+    notebook = open_notebook(server, [connect, CLIP, "print('still', 'free')"])
+    notebook.run_all()
+    card = notebook.outputs(1)
+    notebook.wait_for_text("still free", within=notebook.outputs(2))
+    notebook.wait_for_text("Queued", within=card)
+    notebook.wait_for_text("2 s", within=card)
+    service.start(_job(service, "A red"))
+    notebook.wait_for_text("Processing", within=card)
+    service.finish()
+    notebook.wait_for_text("Done", within=card)
+    assert notebook.plays(card.locator("video"))
+    started = card.locator("video").evaluate(
+        "video => { video.loop = true; window.playing = video; return video.currentTime }"
+    )
+    assert started > 0
+    notebook.wait_for_text("cost $0.35", within=card)
+    assert notebook.page.evaluate("window.playing.isConnected"), "the cost took the playing video away"
+    assert card.locator("video").count() == 1
+    assert card.locator("button.jupyter-button").count() == 0
+
+    saved = notebook.save()
+    assert WIDGET not in _kinds(saved.cells[1])
+    assert "widgets" not in saved.metadata
+    told = saved.cells[1].outputs[0].metadata["oxenvideo"]
+    assert told["generation_id"] == _job(service, "A red")
+    assert told["request"]["prompt"] == "A red balloon floating upward"
+    assert len(told["sha256"]) == 64
+    assert Decimal(saved.cells[1].outputs[1].metadata["oxenvideo"]["cost"]) == Decimal("0.35")
+    _quiet(notebook, server)
+    notebook.close()
+    server.shut_down_kernels()
+
+    saved.cells.append(nbformat.v4.new_markdown_cell("A change by somebody else, so that no signature fits."))
+    foreign = notebook.path.with_stem(f"{notebook.path.stem}-foreign")
+    nbformat.write(saved, foreign)
+    again = open_notebook(server, foreign)
+    assert not again.trusted()
+    assert again.plays(again.outputs(1).locator("video"))
+    box = again.outputs(1).locator("video").locator("..")
+    assert box.evaluate("box => getComputedStyle(box).borderRadius") != "0px", "the card's styles were stripped"
+    assert "Error displaying widget" not in again.outputs(1).inner_text()
+
+
+def test_cancel_asks_the_service_and_leaves_no_button(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The button below a running card cancels its job, says so, and is gone afterwards."""
+    notebook = open_notebook(server, [connect, CLIP])
+    notebook.run_all()
+    card = notebook.outputs(1)
+    notebook.wait_for_text("Queued", within=card)
+    card.get_by_text("Cancel", exact=True).click()
+    notebook.wait_for_text("Cancelled", within=card)
+    assert service.jobs[_job(service, "A red")].status == "cancelled"
+    card.locator("button.jupyter-button").wait_for(state="detached")
+    saved = notebook.save()
+    assert WIDGET not in _kinds(saved.cells[1])
+    assert "cancelled" in saved.cells[1].outputs[0].data["text/plain"]
+    _quiet(notebook, server)
+
+
+def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The card stands below its cell while the job runs, and becomes a playing video there."""
-    notebook = open_notebook(
-        lab, [connect, "%%oxenvideo clip\nA red balloon floating upward", "print('still', 'free')"]
-    )
-    notebook.run_all()
-    notebook.wait_for_text("still free", within=notebook.outputs(2))
+    """Saved while the job runs, its kernel gone: the plain output tells what ran, and resume ends with the video."""
+    notebook = open_notebook(lab, [connect, CLIP, "%oxenvideo resume"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
     notebook.wait_for_text("Queued", within=notebook.outputs(1))
+    notebook.save()
+    notebook.close()
+    lab.shut_down_kernels()
+
+    again = open_notebook(lab, notebook.path)
+    again.wait_for_text("A red balloon floating upward", within=again.outputs(1))
+    again.wait_for_text("%oxenvideo resume", within=again.outputs(1))
+    again.run_cell(0)
+    again.wait_for_text("1 video of this notebook is unfinished", within=again.outputs(0))
+    again.run_cell(2)
     service.finish()
-    notebook.wait_for_text("Done", within=notebook.outputs(1))
-    assert notebook.plays(notebook.outputs(1).locator("video"))
-    assert not notebook.complaints
+    again.wait_for_text("Done", within=again.outputs(2))
+    assert again.plays(again.outputs(2).locator("video"))
+    assert service.counts["POST /api/ai/queue"] == 1
+    # The button of a kernel that is gone cannot come back; JupyterLab says so in one line.
+    assert all("widget model not found" in complaint for complaint in again.complaints)
+
+
+def test_a_page_closed_and_reopened_while_the_kernel_lives_gets_its_card_back(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """A reopened page gets no updates of old outputs; resume shows what the living kernel has under way."""
+    notebook = open_notebook(lab, [connect, CLIP, "%oxenvideo resume"])
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    notebook.wait_for_text("Queued", within=notebook.outputs(1))
+    notebook.save()
+    notebook.close()
+    again = open_notebook(lab, notebook.path)
+    again.run_cell(2)
+    again.wait_for_text("Queued", within=again.outputs(2))
+    service.finish()
+    again.wait_for_text("Done", within=again.outputs(2))
+    assert again.plays(again.outputs(2).locator("video"))
+    _quiet(again, lab)
+
+
+def test_rough_treatment_raises_nothing_and_leaves_nothing(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """A cell run again, two views, outputs cleared, a cell deleted, the kernel restarted, all while jobs run."""
+    cells = [connect, CLIP, "%%oxenvideo other\nA fox in the snow", "%%oxenvideo third\nA lighthouse", "print('free')"]
+    notebook = open_notebook(lab, cells)
+    notebook.run_all()
+    notebook.wait_for_text("Queued", within=notebook.outputs(3))
+    first = _job(service, "A red")
+
+    notebook.run_cell(1)
+    notebook.wait_for_text("The earlier clip is still queued and goes on", within=notebook.outputs(1))
+    assert notebook.outputs(1).get_by_text("Queued").count() == 1, "a card is shown twice"
+    notebook.command("notebook:create-output-view")
+    notebook.page.wait_for_timeout(1200)  # both views are drawn once more
+    notebook.page.evaluate("jupyterapp.shell.activateById(jupyterapp.shell.widgets('main').next().value.id)")
+    notebook.page.evaluate("jupyterapp.shell.currentWidget.content.activeCellIndex = 3")
+    notebook.command("notebook:clear-cell-output")
+    notebook.page.evaluate("jupyterapp.shell.currentWidget.content.activeCellIndex = 2")
+    notebook.command("notebook:delete-cell")
+    service.finish(first, _job(service, "A fox"), _job(service, "A lighthouse"))
+    service.wait_until(lambda: service.counts["GET /files/{file}"] >= 3, timeout=20)
+    notebook.page.wait_for_timeout(1500)  # whatever would be drawn for what is gone
+    assert notebook.outputs(2).locator("video").count() == 0
+    notebook.run_cell(3)
+    notebook.wait_for_text("free", within=notebook.outputs(3))
+
+    notebook.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    service.wait_until(lambda: service.streams_open == 0 and service.connections_open == 0, timeout=20)
+    notebook.run_cell(0)
+    notebook.wait_for_text("1 video of this notebook is unfinished", within=notebook.outputs(0))
+    _quiet(notebook, lab)
