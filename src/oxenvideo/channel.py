@@ -66,6 +66,8 @@ class Channel:
 
     async def open(self) -> Client:
         """The client, made at the first call; the embedded server is started for it where it is meant and not running."""
+        if self._client is not None and not self.target.is_local:
+            return self._client
         async with self._opening:
             if self.target.is_local:
                 await self._open_local()
@@ -182,7 +184,7 @@ class Channel:
 
     async def stream_ready(self) -> None:
         """See Watcher.ready."""
-        await (await self._watching()).ready()
+        await (self._watcher or await self._watching()).ready()
 
     async def prepare(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
         """See Inputs.resolve."""

@@ -29,6 +29,8 @@ from oxenvideo.threads import DaemonThreads
 T = TypeVar("T")
 log = logging.getLogger("oxenvideo")
 
+_Call = tuple[Callable[[Generation], object], Generation]
+
 
 class Engine:
     """Runs generations in the background. Public methods are for other threads; they return at once or wait in ticks.
@@ -49,7 +51,8 @@ class Engine:
         self._arrived_lock = threading.Lock()
         self._channels: dict[Target, Channel] = {}
         self._channel_of: weakref.WeakKeyDictionary[Generation, Channel] = weakref.WeakKeyDictionary()
-        self._callbacks: queue.SimpleQueue[tuple[Callable[[Generation], object], Generation] | None] | None = None
+        self._callbacks: queue.SimpleQueue[list[_Call] | None] | None = None
+        self._calls: list[_Call] = []
         self._closed = False
 
     # From any thread
@@ -113,7 +116,19 @@ class Engine:
                     target=_call_back, args=(self._callbacks,), name="oxenvideo-callbacks", daemon=True
                 )
                 thread.start()
-            self._callbacks.put((callback, generation))
+            calls = self._callbacks
+        if threading.current_thread() is not self._thread:
+            calls.put([(callback, generation)])
+            return
+        # What one turn of the loop brings goes over together: waking the other thread is the dear part.
+        if not self._calls:
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._calls.append((callback, generation))
+
+    def _hand_over(self) -> None:
+        calls, self._calls = self._calls, []
+        if self._callbacks is not None:
+            self._callbacks.put(calls)
 
     def generations(self) -> list[Generation]:
         """Those of this engine that are still referred to."""
@@ -248,7 +263,8 @@ class Engine:
 
     def plan(self, target: Target, submissions: Sequence[Submission]) -> None:
         """Write down what is going to be sent, all of it or nothing."""
-        self.journal.plan([self._plan(target, submission) for submission in submissions])
+        account = account_of(target)
+        self.journal.plan([self._plan(target, account, submission) for submission in submissions])
 
     def change(self, generation: Generation, state: State) -> None:
         """Put a new state in place, tell whoever watches, and have it written down."""
@@ -295,7 +311,7 @@ class Engine:
         for generation in submission.generations:
             self._channel_of[generation] = channel
 
-    def _plan(self, target: Target, submission: Submission) -> Plan:
+    def _plan(self, target: Target, account: str, submission: Submission) -> Plan:
         # Bytes given in a cell must outlive the kernel as the rest of the request does.
         request = submission.request = submission.request.stored(self.setup.data_dir / "media")
         for generation in submission.generations:
@@ -303,7 +319,7 @@ class Engine:
         return Plan(
             key=submission.key,
             base_url=target.base_url,
-            account=account_of(target),
+            account=account,
             request=request.to_json(),
             generations=[(g.key, g.name, g.index) for g in submission.generations],
             model=submission.request.model,
@@ -336,14 +352,14 @@ def _over(generation: Generation) -> Cancellation:
     return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status == "cancelled")
 
 
-def _call_back(calls: queue.SimpleQueue[tuple[Callable[[Generation], object], Generation] | None]) -> None:
-    while (call := calls.get()) is not None:
-        callback, generation = call
-        try:
-            callback(generation)
-        except Exception:
-            log.exception("An on_change callback raised; the generation itself is not affected.")
-        del call, callback, generation
+def _call_back(queued: queue.SimpleQueue[list[_Call] | None]) -> None:
+    while (calls := queued.get()) is not None:
+        for callback, generation in calls:
+            try:
+                callback(generation)
+            except Exception:
+                log.exception("An on_change callback raised; the generation itself is not affected.")
+        del calls, callback, generation  # or the last one would be kept alive
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -15,7 +15,10 @@ from oxenvideo.state import State
 
 log = logging.getLogger("oxenvideo")
 
-_FLUSH = 0.05  # seconds for which changes are gathered before they are written together
+# Seconds for which writes are gathered. Ids soon: until then a killed kernel has to search for them. States less soon:
+# the service tells them again.
+_ANSWERS = 0.05
+_STATES = 0.5
 _RETRY = 2.0  # seconds after which a refused write is tried again
 
 
@@ -36,7 +39,7 @@ class Ledger:
     def note(self, key: str, state: State) -> None:
         """Have a generation's present state written before long."""
         self._changes[key] = state
-        self._schedule(_FLUSH)
+        self._schedule(_STATES)
 
     def step(self, submission: str, step: Step) -> None:
         """Write how far a submission has come."""
@@ -58,7 +61,7 @@ class Ledger:
         """
         if told:
             self._answers.append((submission, ids))
-            self._schedule(_FLUSH)
+            self._schedule(_ANSWERS)
             return True
         return self._write(lambda: self.journal.accept(submission, ids, told=False)) is not False
 
@@ -116,5 +119,9 @@ class Ledger:
         self._schedule(_RETRY)
 
     def _schedule(self, seconds: float) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self.flush)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + seconds:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self.flush)

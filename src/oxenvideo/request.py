@@ -114,6 +114,8 @@ class VideoRequest:
 
     def stored(self, directory: Path) -> VideoRequest:
         """This request with media that are only bytes put into files of ``directory``, named by their hash."""
+        if next(media.walk(self.parameters), None) is None:
+            return self
         return replace(self, parameters=media.replace(self.parameters, lambda medium: medium.store(directory)))
 
     def as_cell(self, name: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
 
 from oxenvideo import shots
@@ -47,9 +48,13 @@ Rule = Callable[[Given], Iterator[str]]
 def apply(model: Model, parameters: Mapping[str, Any]) -> Iterator[str]:
     """The warnings of every rule for this model; raises InvalidRequest at the first that is broken."""
     given = Given(model, parameters)
-    for pattern, rule in RULES:
-        if fnmatchcase(model.id, pattern):
-            yield from rule(given)
+    for rule in _rules_for(model.id):
+        yield from rule(given)
+
+
+@lru_cache(maxsize=512)
+def _rules_for(model_id: str) -> tuple[Rule, ...]:
+    return tuple(rule for pattern, rule in RULES if fnmatchcase(model_id, pattern))
 
 
 def needs(name: str, other: str) -> Rule:

@@ -41,5 +41,7 @@ class Submission:
 def put(change: Callable[[Generation, State], None], generation: Generation, **changes: Any) -> None:
     """Change what is known of a generation to which the service has given no id, and which has not ended."""
     state = generation.state
-    if state.remote is None and not state.status.is_terminal:
+    if state.remote is not None or state.status.is_terminal:
+        return
+    if any(getattr(state, name) != value for name, value in changes.items()):
         change(generation, replace(state, **changes))

@@ -65,6 +65,8 @@ class Watcher:
     async def ready(self) -> None:
         """Return when the stream stands, so that nothing enqueued from now on is missed; or when it is not to be had."""
         self._start()
+        if self._stream_answered.is_set():
+            return
         try:
             await asyncio.wait_for(self._stream_answered.wait(), self._pace.stream_start)
         except TimeoutError:
