@@ -16,8 +16,6 @@ from oxenvideo.state import Status
 if TYPE_CHECKING:
     import pandas
 
-    from oxenvideo.request import VideoRequest
-
 
 class Batch(Sequence[Generation]):
     """Generations that were submitted together, in order."""
@@ -27,7 +25,7 @@ class Batch(Sequence[Generation]):
         generations: Iterable[Generation],
         *,
         name: str | None = None,
-        again: Callable[[Sequence[VideoRequest]], Batch] | None = None,
+        again: Callable[[Sequence[Generation]], Batch] | None = None,
     ) -> None:
         self._generations = tuple(generations)
         self.name = name
@@ -127,7 +125,7 @@ class Batch(Sequence[Generation]):
         if timeout is None:
             return [Cancellation("Asked the service to cancel.", cancelled=False) for _ in running]
         end = time.monotonic() + timeout
-        return [g.cancel(max(0.1, end - time.monotonic())) for g in running]
+        return [_cancellation(g, end - time.monotonic()) for g in running]
 
     def on_change(self, callback: Callable[[Generation], object]) -> None:
         """Call ``callback(generation)`` on each change of status of each."""
@@ -135,10 +133,13 @@ class Batch(Sequence[Generation]):
             generation.on_change(callback)
 
     def retry_failed(self) -> Batch:
-        """Submit those that failed once more, as a new Batch. Each is a new generation, and is charged as one."""
+        """Submit those that failed once more, as a new Batch, with their numbers and their pattern of file names.
+
+        Each is a new generation, and is charged as one. CostLimitExceeded where the setting ``max_cost`` forbids it.
+        """
         if self._again is None:
-            raise OxenVideoError("This Batch does not know where it was submitted.")
-        return self._again([g.request.with_(count=1) for g in self.failed])
+            raise OxenVideoError("This Batch does not know where it was submitted: submit its requests again.")
+        return self._again(self.failed)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A DataFrame with a row for each: status, model, parameters, file, cost in US dollars, seconds it took."""
@@ -147,6 +148,13 @@ class Batch(Sequence[Generation]):
         except ImportError:
             raise ConfigurationError("to_pandas needs: pip install pandas") from None
         return pandas.DataFrame([_row(g) for g in self._generations])
+
+
+def _cancellation(generation: Generation, left: float) -> Cancellation:
+    """What became of the request to cancel, waited for while there is time."""
+    if generation.status is Status.CANCELLED:
+        return Cancellation("Cancelled.", cancelled=True)
+    return generation.cancel(left if left > 0 else None)
 
 
 def _row(generation: Generation) -> dict[str, Any]:

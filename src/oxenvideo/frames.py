@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from oxenvideo.errors import ConfigurationError, InvalidRequest
 
@@ -21,14 +24,27 @@ def _av() -> Any:
     return av
 
 
-def duration_of(path: Path) -> float:
-    """Seconds that the video lasts."""
-    with _av().open(str(path)) as container:
+def duration_of(source: Path | IO[bytes]) -> float:
+    """Seconds that a video or sound lasts; InvalidRequest for a file that is neither."""
+    with _opened(source) as container:
         return _seconds(container)
 
 
+@contextmanager
+def _opened(source: Path | IO[bytes]) -> Iterator[Any]:
+    """An open container; what cannot be opened or decoded is an InvalidRequest that names the file."""
+    av = _av()
+    name = source.name if isinstance(source, Path) else "The content"
+    try:
+        with av.open(os.fspath(source) if isinstance(source, Path) else source) as container:
+            yield container
+    except (av.FFmpegError, OSError, IndexError) as error:
+        why = getattr(error, "strerror", None) or "it holds no picture"
+        raise InvalidRequest(f"{name} cannot be read as a video: {why}.") from None
+
+
 def _seconds(container: Any) -> float:
-    stream = container.streams.video[0]
+    stream = (container.streams.video or container.streams.audio)[0]
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1_000_000
@@ -36,7 +52,7 @@ def _seconds(container: Any) -> float:
 
 def frame_at(path: Path, t: float) -> Image:
     """The picture shown at ``t`` seconds; negative counts from the end. InvalidRequest outside of the video."""
-    with _av().open(str(path)) as container:
+    with _opened(path) as container:
         length = _seconds(container)
         at = t + length if t < 0 else t
         if not 0 <= at <= length:
@@ -46,7 +62,7 @@ def frame_at(path: Path, t: float) -> Image:
 
 def last_frame(path: Path) -> Image:
     """The last picture."""
-    with _av().open(str(path)) as container:
+    with _opened(path) as container:
         return _picture(container, None)
 
 

@@ -49,7 +49,7 @@ def estimate(
     and edits.
     """
     found = _per_second(model, parameters)
-    seconds = _seconds(model, parameters, input_seconds)
+    seconds = seconds_of(model, parameters, input_seconds)
     if found is None or seconds is None:
         return None
     per_second, note = found
@@ -92,7 +92,7 @@ def _resolution(model: Model, parameters: Mapping[str, Any]) -> str:
     return next((value.lower() for value in values if isinstance(value, str)), "")
 
 
-def _seconds(model: Model, parameters: Mapping[str, Any], input_seconds: float | None) -> Decimal | None:
+def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float | None = None) -> Decimal | None:
     """The length of the result in seconds, or None where only the service will know it."""
     listed = parameters.get("multi_prompt")
     if isinstance(listed, list) and listed:

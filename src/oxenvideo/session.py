@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import config, earlier, files, inputs, price
+from oxenvideo import config, earlier, files, inputs, lengths, price
 from oxenvideo.batch import Batch
 from oxenvideo.catalog import Catalog, Model
 from oxenvideo.config import Secret, Target
@@ -176,20 +176,29 @@ class Session:
         if save_as is not None:
             files.check_pattern(save_as)
         inputs.check_sizes(made, self.settings.limits.inline, self.settings.media_repo)
-        target = self.target
         self.check_cost(made, max_cost)
+        count = sum(r.count for r in made)
+        return self._send(made, range(count) if count > 1 else [None] * count, name, save_as, synchronous)
+
+    def _send(
+        self,
+        requests: Sequence[VideoRequest],
+        places: Sequence[int | None],
+        name: str | None,
+        save_as: str | None,
+        synchronous: bool,
+    ) -> Batch:
+        """Enqueue what has been checked; ``places`` are the videos' numbers in their batch."""
         new_key = self.journal.new_key
-        batch_key = new_key() if sum(r.count for r in made) > 1 else None
+        batch_key = new_key() if len(places) > 1 else None
+        number = iter(places)
         submissions: list[Submission] = []
-        several = batch_key is not None
-        index = 0
-        for request in made:
+        for request in requests:
             for part in request.split(1) if synchronous else request.split():
-                generations = []
-                for _ in range(part.count):
-                    key, place = new_key(), index if several else None
-                    generations.append(Generation(part, key=key, port=self.engine, name=name, index=place))
-                    index += 1
+                generations = [
+                    Generation(part, key=new_key(), port=self.engine, name=name, index=next(number))
+                    for _ in range(part.count)
+                ]
                 submissions.append(
                     Submission(
                         part,
@@ -205,9 +214,15 @@ class Session:
         now = time.time()
         for generation in everything:
             generation.put(State(submitted_at=now, fetching=self.settings.download))
-        self.engine.submit(target, submissions)
+        self.engine.submit(self.target, submissions)
         self._entered(everything)
-        return Batch(everything, name=name, again=self.submit_batch)
+
+        def again(failed: Sequence[Generation]) -> Batch:
+            wanted = [g.request.with_(count=1) for g in failed]
+            self.check_cost(wanted)
+            return self._send(wanted, [g.index for g in failed], name, save_as, synchronous)
+
+        return Batch(everything, name=name, again=again)
 
     def generate(self, prompt: str | VideoRequest | None = None, *, wait: bool = True, **options: Any) -> Generation:
         """Make one video by the synchronous endpoint; blocks until it is here unless ``wait`` is false."""
@@ -221,12 +236,18 @@ class Session:
     def estimate(self, request: VideoRequest) -> price.Estimate | None:
         """What a request will cost in US dollars, None where the price is not known."""
         model = self.catalog.get(request.model, None)
-        return price.estimate(model, request.parameters, request.count) if model is not None else None
+        if model is None:
+            return None
+        return price.estimate(model, request.parameters, request.count, lengths.of_input(request, self.catalog))
 
     def check_cost(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
-        """CostLimitExceeded where the estimates add up to more than ``max_cost``, or than the setting of that name."""
+        """CostLimitExceeded where the estimates add up to more than ``max_cost``, or than the setting of that name.
+
+        The embedded server charges nothing and is held to the same limit, so that what works there is allowed where it
+        costs; only an unknown price is no obstacle there.
+        """
         limit = self.settings.max_cost if max_cost is None else Decimal(str(max_cost))
-        if limit is None or self.target.is_local:
+        if limit is None:
             return
         estimates = [self.estimate(r) for r in requests]
         total = sum((e.total for e in estimates if e is not None), Decimal())
@@ -235,10 +256,10 @@ class Session:
             raise CostLimitExceeded(
                 f"This would cost {price.dollars(total)}, above the limit of {price.dollars(limit)}; nothing was sent."
             )
-        if unknown is not None:
+        if unknown is not None and not self.target.is_local:
             raise CostLimitExceeded(
-                f"The price of {unknown} is not known, so the limit of {price.dollars(limit)} cannot be kept; nothing was "
-                "sent. Take the limit away (max_cost) to send it."
+                f"The price of {unknown} is not known beforehand, so the limit of {price.dollars(limit)} cannot be kept; "
+                "nothing was sent. Take the limit away (max_cost) to send it."
             )
 
     # Models
