@@ -19,6 +19,8 @@ HOWS: tuple[str, ...] = get_args(How)
 
 #: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
 INLINE_LIMIT = 8 * 1024 * 1024
+_POSTER = 24 * 1024  # bytes of a poster
+_POSTER_SHARE = 0.03  # of the file's bytes, where the file itself is inside
 
 
 def check(how: str) -> How:
@@ -52,7 +54,7 @@ def embed(
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
-    picture = poster(path)
+    picture = _poster(path, inside=inside)
     poster_uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else None
     if how == "url" and url is not None:
         return Embedded(url, poster_uri, sha256, False, kind)
@@ -60,6 +62,13 @@ def embed(
         src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
         return Embedded(src, poster_uri, sha256, True, kind)
     return Embedded(relative_link(path, base or Path.cwd()), poster_uri, sha256, False, kind)
+
+
+def _poster(path: Path, *, inside: bool) -> bytes | None:
+    """A first picture that keeps a notebook small: with the video inside, all together stay below 1.4 times the file."""
+    most = min(_POSTER, int(path.stat().st_size * _POSTER_SHARE)) if inside else _POSTER
+    pictures = (poster(path, width=width, most=most) for width in (480, 320, 200))
+    return next((picture for picture in pictures if picture is not None), None)
 
 
 def relative_link(path: Path, base: Path) -> str:

@@ -1,0 +1,44 @@
+"""What is left of a notebook without Jupyter: an exported page, and videos that are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import nbformat
+import pytest
+
+from browser.pages import OpenNotebook, Shown
+from browser.servers import Server
+from faulty import FaultyService
+
+pytestmark = pytest.mark.browser
+
+CLIP = "%%oxenvideo clip --embed {how}\nA red balloon floating upward"
+
+
+@pytest.mark.parametrize("how", ["inline", "file"])
+def test_an_exported_page_plays_on_its_own(
+    lab: Server,
+    open_notebook: OpenNotebook,
+    open_page: Callable[[str], Shown],
+    service: FaultyService,
+    connect: str,
+    how: str,
+) -> None:
+    """Kept inside or linked beside it, the video plays in Lab, and in the HTML that nbconvert makes of the notebook."""
+    from nbconvert import HTMLExporter
+
+    notebook = open_notebook(lab, [connect, CLIP.format(how=how)])
+    notebook.run_all()
+    service.wait_until(lambda: len(service.jobs) == 1, timeout=20)
+    service.finish()
+    video = notebook.outputs(1).locator("video")
+    assert notebook.plays(video)
+    assert ("data:video/mp4" in str(video.get_attribute("src"))) == (how == "inline")
+    saved = notebook.save()
+    page = notebook.path.with_suffix(".html")
+    exporter = HTMLExporter(require_js_url="", mathjax_url="")  # the page asks nothing of the world
+    page.write_text(exporter.from_notebook_node(nbformat.from_dict(saved))[0])
+    exported = open_page(page.as_uri())
+    assert exported.plays(exported.page.locator("video"))
+    assert exported.page.get_by_text("A red balloon floating upward").count() >= 1
