@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self
-from urllib.parse import quote, urljoin
+from urllib.parse import quote
 
 import httpx
 from httpx_sse import EventSource, SSEError
 
 from oxenvideo import sse, wire
 from oxenvideo.config import Secret, resolve
-from oxenvideo.errors import ConfigurationError, DownloadFailed, NotFound, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.results import Results
 from oxenvideo.state import Observation
 from oxenvideo.transport import CONNECT, POOL, Transport, why
 from oxenvideo.wire import Accepted, HistoryPage, Rendered, User
@@ -22,7 +23,6 @@ STREAM_SILENCE = 46.0
 #: The synchronous endpoint answers when the video is ready, which the documentation puts at up to 15 minutes.
 SYNCHRONOUS_ANSWER = 20 * 60.0
 _ANSWER = 30.0  # seconds for an ordinary answer
-_REDIRECTS = 5
 _VIDEO_ANSWER_LIMIT = 512 * 1024 * 1024  # bytes; a b64_json answer holds whole videos
 
 
@@ -244,47 +244,15 @@ class Client:
 
     # Result files
 
-    @asynccontextmanager
-    async def open_result(self, url: str, *, headers: Mapping[str, str] | None = None) -> AsyncIterator[httpx.Response]:
-        """GET a result URL as a stream, whatever its status; redirects are followed, at most five.
-
-        The key goes along only while the address is this client's own origin. Only http and https are followed, and no
-        redirect leads from https to http. Raises DownloadFailed, ConnectionFailed or OutcomeUnknown.
-        """
-        address = _result_url(urljoin(self.base_url + "/", url))
-        for _ in range(_REDIRECTS + 1):
-            sent = {"Accept-Encoding": "identity", **(headers or {})}
-            response = await self._wire.get(address, sent)
-            try:
-                if not response.has_redirect_location:
-                    yield response
-                    return
-                onward = _result_url(str(address.join(response.headers["location"])))
-                if address.scheme == "https" and onward.scheme == "http":
-                    raise DownloadFailed("The result URL leads from https to http; it was not followed.")
-                address = onward
-            finally:
-                await response.aclose()
-        raise DownloadFailed(f"The result URL was redirected more than {_REDIRECTS} times.")
+    @property
+    def results(self) -> Results:
+        """What opens result URLs: blocking, for a thread of its own, so that bytes by the megabyte stay off the loop."""
+        return Results(self._wire)
 
 
 def _json_body(body: Mapping[str, Any] | bytes) -> dict[str, Any]:
     content = body if isinstance(body, bytes) else wire.encode(body)
     return {"content": content, "headers": {"Content-Type": "application/json"}}
-
-
-def _result_url(text: str) -> httpx.URL:
-    try:
-        url = httpx.URL(text)
-    except (httpx.InvalidURL, TypeError, ValueError):
-        raise DownloadFailed("The service named a result URL that is no URL.") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise DownloadFailed(
-            f"The service named a result URL of kind {url.scheme or 'none'!r}; only http and https are fetched."
-        )
-    if url.userinfo:
-        raise DownloadFailed("The service named a result URL with a user and password; it was not fetched.")
-    return url
 
 
 def _segment(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import time
 from collections import deque
@@ -120,11 +121,17 @@ class Deliveries:
         if await asyncio.to_thread(files.is_of, destination, generation):
             return destination
         last = 0.0
+        loop = asyncio.get_running_loop()
 
-        def progress(received: int, expected: int | None) -> None:
+        def progress(received: int, expected: int | None) -> None:  # on the download's thread
             nonlocal last
             if time.monotonic() - last >= _PROGRESS_EVERY:
                 last = time.monotonic()
+                with contextlib.suppress(RuntimeError):  # the loop has just ended
+                    loop.call_soon_threadsafe(tell, received, expected)
+
+        def tell(received: int, expected: int | None) -> None:
+            if generation in self._under_way:
                 self._home.change(generation, replace(generation.state, received=received, expected=expected))
 
         async def renew() -> str:

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
@@ -63,8 +63,9 @@ async def fetch(
 
     A broken transfer goes on where it stopped (Range, guarded by a strong validator, RFC 9110 section 13.1.5). An
     expired URL is replaced by ``renew()``, and so is one that fails repeatedly. ``attempts`` counts failures without
-    progress, ``most`` is bytes. ``finish`` works on the whole temporary file, on a thread, before it gets its name. A
-    failure leaves no file behind: a later call, or a later process, begins anew.
+    progress, ``most`` is bytes. The bytes are moved on a thread, which calls ``progress``; so is ``finish``, which works
+    on the whole temporary file before it gets its name. A failure leaves no file behind: a later call, or a later
+    process, begins anew.
 
     Raises DownloadFailed; a full disk is named as such.
     """
@@ -85,8 +86,11 @@ async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, b
     while True:
         before = transfer.received
         try:
-            await transfer.run(url)
+            await asyncio.to_thread(transfer.run, url)
             return
+        except asyncio.CancelledError:
+            transfer.stop()
+            raise
         except (_Broken, *PASSING) as error:
             why = str(error).rstrip(".")
             if transfer.received > before:
@@ -110,7 +114,7 @@ async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, b
 
 
 class _Transfer:
-    """One file being filled, over any number of requests."""
+    """One file being filled, over any number of requests. ``run`` blocks: it is for a thread."""
 
     def __init__(self, client: Client, file: IO[bytes], progress: Progress, most: int) -> None:
         self.received = 0
@@ -121,19 +125,26 @@ class _Transfer:
         self._most = most
         self._validator: str | None = None  # a strong one of the file that is on disk in part
         self._total: int | None = None
+        self._stopped = False
         self._start_anew()  # a dead process may have left something under this name
 
-    async def run(self, url: str) -> None:
+    def stop(self) -> None:
+        """Have ``run`` break off at the next chunk."""
+        self._stopped = True
+
+    def run(self, url: str) -> None:
         """Transfer what is missing; returns when the file is whole and a video."""
         if self._validator is None:
             self._start_anew()
         have = self.received
         headers = {"Range": f"bytes={have}-", "If-Range": self._validator} if have and self._validator else {}
-        async with self._client.open_result(url, headers=headers) as response:
+        with self._client.results.open(url, headers=headers) as response:
             expected = self._begin(response, have)
             self._progress(self.received, expected)
             checked = self.received >= container.HEAD
-            async for chunk in _chunks(response):
+            for chunk in _chunks(response):
+                if self._stopped:
+                    raise _Broken("it was stopped")
                 self._file.write(chunk)
                 self.received += len(chunk)
                 if self.received > (self._most if expected is None else expected):
@@ -211,10 +222,9 @@ class _Transfer:
         self._file.truncate(0)
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+def _chunks(response: httpx.Response) -> Iterator[bytes]:
     try:
-        async for chunk in response.aiter_raw():
-            yield chunk
+        yield from response.iter_raw()
     except httpx.TimeoutException:
         raise _Broken("the server stopped sending") from None
     except (httpx.TransportError, httpx.StreamError) as error:

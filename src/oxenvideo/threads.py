@@ -20,7 +20,7 @@ class DaemonThreads(ThreadPoolExecutor):
     would hold up the shutdown of a kernel. It is a ThreadPoolExecutor in name, since loops accept nothing else.
     """
 
-    def __init__(self, most: int = 8) -> None:
+    def __init__(self, most: int = 16) -> None:
         super().__init__(max_workers=1)
         self._most = most
         self._guard = threading.Lock()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import httpx
@@ -34,18 +35,22 @@ class Transport:
         self._key = _KeyForOrigin(key, base_url)
         # One pool for API calls, the stream and downloads. Keep-alive is shorter than common servers' 5 s, so that a
         # submit is not sent into a connection which the other side is just closing.
-        self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=CONNECT, pool=POOL),
-            limits=httpx.Limits(
+        options: dict[str, Any] = {
+            "timeout": httpx.Timeout(timeout, connect=CONNECT, pool=POOL),
+            "limits": httpx.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=3.0
             ),
-            headers={"User-Agent": "oxenvideo"},
-            follow_redirects=False,
-            trust_env=not self._key.is_loopback,
-        )
+            "headers": {"User-Agent": "oxenvideo"},
+            "follow_redirects": False,
+            "trust_env": not self._key.is_loopback,
+            "verify": httpx.create_ssl_context(trust_env=not self._key.is_loopback),  # made once: it takes its time
+        }
+        self._http = httpx.AsyncClient(**options)
+        self._blocking = httpx.Client(**options)  # for result files alone
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._blocking.close()
         await self._http.aclose()
 
     def relocate(self, base_url: str) -> None:
@@ -93,26 +98,35 @@ class Transport:
 
     # To anywhere
 
-    async def get(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        """Send a GET to any address; the key goes along only to the service's own origin."""
-        return await self._send(self._http.build_request("GET", url, headers=headers))
+    def get(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
+        """Send a GET to any address, blocking; the key goes along only to the service's own origin."""
+        with _translated(url.host):
+            request = self._blocking.build_request("GET", url, headers=headers)
+            return self._blocking.send(request, stream=True, auth=self._key)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        try:
+        with _translated(request.url.host):
             response = await self._http.send(request, stream=True, auth=self._key)
-        except _NEVER_SENT as error:
-            raise ConnectionFailed(f"Cannot reach {request.url.host}: {why(error)}.") from None
-        except httpx.TimeoutException:
-            raise OutcomeUnknown(f"{request.url.host} did not answer in time.") from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise OutcomeUnknown(f"The connection to {request.url.host} broke: {why(error)}.") from None
-        except (httpx.InvalidURL, ValueError) as error:
-            raise DownloadFailed(f"The address is not usable: {error}.") from None
         date = response.headers.get("date", "")
         if date != self._date and self._key.belongs_to(request.url) and (there := _date(response)) is not None:
             self._date = date
             self.clock_offset = there - time.time()
         return response
+
+
+@contextlib.contextmanager
+def _translated(host: str) -> Iterator[None]:
+    """Whether a request that failed has reached ``host`` decides everything that follows: say it in our own terms."""
+    try:
+        yield
+    except _NEVER_SENT as error:
+        raise ConnectionFailed(f"Cannot reach {host}: {why(error)}.") from None
+    except httpx.TimeoutException:
+        raise OutcomeUnknown(f"{host} did not answer in time.") from None
+    except (httpx.TransportError, httpx.DecodingError) as error:
+        raise OutcomeUnknown(f"The connection to {host} broke: {why(error)}.") from None
+    except (httpx.InvalidURL, ValueError) as error:
+        raise DownloadFailed(f"The address is not usable: {error}.") from None
 
 
 class _KeyForOrigin(httpx.Auth):
