@@ -85,33 +85,35 @@ class Batch(Sequence[Generation]):
         Raises WaitTimeout. That some failed raises nothing: see ``failed``, and ``summary``.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        for generation in self._generations:
-            try:
-                generation.wait(None if end is None else max(0.0, end - time.monotonic()))
-            except WaitTimeout:
-                raise WaitTimeout(f"{self.summary} after {timeout:g} s. They go on.") from None
-            except OxenVideoError:
-                continue
+        try:
+            for generation in self._generations:
+                try:
+                    generation.wait(None if end is None else max(0.0, end - time.monotonic()))
+                except WaitTimeout as error:
+                    raise self._timed_out(timeout, error) from None
+                except OxenVideoError:
+                    continue
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"Stopped waiting. {self.summary}. They go on; cancel them with .cancel().") from None
         return self
+
+    def _timed_out(self, timeout: float | None, error: WaitTimeout) -> WaitTimeout:
+        return error if timeout is None else WaitTimeout(f"{self.summary} after {timeout:g} s. They go on.")
 
     def __await__(self) -> Generator[None, None, Self]:
         return self.wait_async().__await__()
 
     async def wait_async(self, timeout: float | None = None) -> Self:
         """The same as ``wait`` for coroutines."""
-
-        async def settle(generation: Generation) -> None:
+        loop = asyncio.get_running_loop()
+        end = None if timeout is None else loop.time() + timeout
+        for generation in self._generations:
             try:
-                await generation.wait_async()
+                await generation.wait_async(None if end is None else max(0.0, end - loop.time()))
+            except WaitTimeout as error:
+                raise self._timed_out(timeout, error) from None
             except OxenVideoError:
-                return
-
-        try:
-            async with asyncio.timeout(timeout):
-                for generation in self._generations:
-                    await settle(generation)
-        except TimeoutError:
-            raise WaitTimeout(f"{self.summary} after {timeout:g} s. They go on.") from None
+                continue
         return self
 
     def cancel(self, timeout: float | None = 10.0) -> list[Cancellation]:

@@ -190,10 +190,6 @@ class Channel:
         """See Inputs.resolve."""
         return await self._inputs.resolve(request, waiting)
 
-    def stands_for(self, generation_id: str) -> bool:
-        """Whether a generation is watched here: its claim may not have reached the journal."""
-        return self._watcher is not None and generation_id in self._watcher.jobs
-
     def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool:
         """The service has these ids for it: write them down before anything else happens.
 

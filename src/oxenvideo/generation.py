@@ -142,14 +142,14 @@ class Generation:
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            while not self._settled.is_set():
+            while not (state := self._state).is_settled:
                 left = TICK if end is None else min(TICK, end - time.monotonic())
                 if left <= 0 or self._abandoned:
                     raise self._timed_out(timeout)
                 self._settled.wait(left)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"Stopped waiting. {self._goes_on()}") from None
-        return self._outcome()
+        return self._outcome(state)
 
     def __await__(self) -> Generator[None, None, Self]:
         return self.wait_async().__await__()
@@ -167,7 +167,7 @@ class Generation:
 
         self.observe(wake)
         try:
-            while not self._settled.is_set():
+            while not (state := self._state).is_settled:
                 # The tick is for the interrupt key: on a quiet loop it would be noticed only when something happens.
                 left = TICK if end is None else min(TICK, end - loop.time())
                 if left <= 0 or self._abandoned:
@@ -176,16 +176,17 @@ class Generation:
                     await asyncio.wait_for(woken.wait(), left)
                 except TimeoutError:
                     continue
+                woken.clear()  # it may go on: what could not be found may turn up
         finally:
             self.unobserve(wake)
-        return self._outcome()
+        return self._outcome(state)
 
-    def _outcome(self) -> Self:
-        state = self._state
+    def _outcome(self, state: State) -> Self:
         if state.status is Status.CANCELLED:
             raise GenerationCancelled(f"{self._label} was cancelled.", self)
         if state.status is Status.FAILED:
-            raise GenerationFailed(self.error_message or "The service gave no reason.", self) from state.error
+            why = state.error_message or (str(state.error) if state.error else "The service gave no reason.")
+            raise GenerationFailed(why, self) from state.error
         if state.status is Status.UNCONFIRMED or (state.path is None and state.error is not None):
             raise state.error or OutcomeUnknown("It is not known whether the service has this request.")
         return self

@@ -65,6 +65,10 @@ class Ledger:
             return True
         return self._write(lambda: self.journal.accept(submission, ids, told=False)) is not False
 
+    def unwritten_ids(self) -> set[str]:
+        """Ids that the service told us and that the journal does not know yet."""
+        return {generation_id for _, ids in self._answers for _, generation_id in ids}
+
     def claim(self, submission: str, fingerprint: dict[str, Any]) -> bool:
         """See Journal.claim_sending; raises sqlite3.Error where it cannot be written."""
         self._write_refused()

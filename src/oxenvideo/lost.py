@@ -47,7 +47,6 @@ class Home(Protocol):
 
     async def open(self) -> Client: ...  # noqa: D102
     def change(self, generation: Generation, state: State) -> None: ...  # noqa: D102
-    def stands_for(self, generation_id: str) -> bool: ...  # noqa: D102
     def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool: ...  # noqa: D102
 
 
@@ -125,7 +124,7 @@ class Search:
                     listed[seen.generation_id] = seen
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
         claimed = self._home.ledger.journal.claimed(self._home.base_url, listed)
-        claimed.update(i for i in listed if self._home.stands_for(i))
+        claimed |= self._home.ledger.unwritten_ids()
         groups: dict[str, list[Submission]] = {}
         for submission in self._lost:
             groups.setdefault(json.dumps(submission.fingerprint, sort_keys=True), []).append(submission)

@@ -52,7 +52,6 @@ class Home(Protocol):
     async def stream_ready(self) -> None: ...  # noqa: D102
     async def prepare(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest: ...  # noqa: D102
     def change(self, generation: Generation, state: State) -> None: ...  # noqa: D102
-    def stands_for(self, generation_id: str) -> bool: ...  # noqa: D102
     def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool: ...  # noqa: D102
     def rendered(self, submission: Submission, result: Rendered) -> None: ...  # noqa: D102
 
