@@ -187,15 +187,8 @@ def _money(view: View) -> str:
 
 def _video(view: View) -> str:
     assert view.embedded is not None  # noqa: S101 - narrows the type
-    src = escape(view.embedded.src, quote=True)
-    label = escape(f"Video: {_cut(view.prompt) or view.model}", quote=True)
-    if view.embedded.kind.startswith("image/"):
-        return f'<img src="{src}" alt="{label}" style="display:block;max-width:100%;margin:8px 0;border-radius:6px">'
-    poster = f' poster="{escape(view.embedded.poster, quote=True)}"' if view.embedded.poster else ""
-    return (
-        f'<video src="{src}" controls loop preload="metadata" playsinline{poster} aria-label="{label}" '
-        'style="display:block;max-width:100%;max-height:480px;margin:8px 0;border-radius:6px"></video>'
-    )
+    style = "display:block;max-width:100%;max-height:480px;margin:8px 0;border-radius:6px"
+    return view.embedded.player(f"Video: {_cut(view.prompt) or view.model}", style)
 
 
 def _prompt(view: View) -> str:

@@ -7,14 +7,15 @@ import hashlib
 import mimetypes
 import os
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import quote
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.frames import poster
+from oxenvideo.frames import animation, poster
 
-How = Literal["auto", "inline", "file", "url"]
+How = Literal["auto", "inline", "file", "url", "webp"]
 HOWS: tuple[str, ...] = get_args(How)
 
 #: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
@@ -26,7 +27,7 @@ _POSTER_SHARE = 0.03  # of the file's bytes, where the file itself is inside
 def check(how: str) -> How:
     """The way of embedding that a text names; InvalidRequest for another."""
     match how:
-        case "auto" | "inline" | "file" | "url":
+        case "auto" | "inline" | "file" | "url" | "webp":
             return how
     raise InvalidRequest(f"--embed {how!r} is not allowed: use {', '.join(HOWS)}.")
 
@@ -41,18 +42,35 @@ class Embedded:
     inline: bool
     kind: str
 
+    def player(self, label: str, style: str) -> str:
+        """The element that shows it: ``label`` is its accessible name, ``style`` its inline style."""
+        # Megabytes of base64 hold nothing to escape, and escaping them would hold up the kernel.
+        src = self.src if self.inline else escape(self.src, quote=True)
+        name = escape(label, quote=True)
+        if self.kind.startswith("image/"):
+            return f'<img src="{src}" alt="{name}" style="{style}">'
+        poster = f' poster="{escape(self.poster, quote=True)}"' if self.poster else ""
+        return (
+            f'<video src="{src}" controls loop preload="metadata" playsinline{poster} aria-label="{name}" '
+            f'style="{style}"></video>'
+        )
+
 
 def embed(
     path: Path, how: How, *, url: str | None = None, base: Path | None = None, limit: int = INLINE_LIMIT
 ) -> Embedded:
     """Embed a video file; ``base`` is the directory of the notebook, ``url`` where the service keeps the file,
-    ``limit`` the bytes up to which ``auto`` puts it inside.
+    ``limit`` the bytes up to which ``auto`` puts it inside. ``webp`` keeps a small moving picture instead of the video,
+    for front ends that play no MP4.
 
-    Reads the file once. Raises OSError where it is gone.
+    Raises OSError where the file is gone, ConfigurationError for ``webp`` without the ``local`` extra.
     """
     inside = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if how == "webp":
+        moving = base64.b64encode(animation(path)).decode()
+        return Embedded(f"data:image/webp;base64,{moving}", None, sha256, True, "image/webp")
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
     picture = _poster(path, inside=inside)
     poster_uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else None

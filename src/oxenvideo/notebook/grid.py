@@ -77,12 +77,8 @@ def _tile(generation: Generation, embedded: Embedded | None) -> str:
 def _picture(generation: Generation, embedded: Embedded | None) -> str:
     if embedded is None:
         return ""
-    src, label = escape(embedded.src, quote=True), escape(f"Video: {_short(generation.request.prompt)}", quote=True)
-    poster = f' poster="{escape(embedded.poster, quote=True)}"' if embedded.poster else ""
-    return (
-        f'<video src="{src}" controls loop preload="metadata" playsinline{poster} aria-label="{label}" '
-        'style="display:block;width:100%;border-radius:6px;margin-bottom:4px"></video>'
-    )
+    style = "display:block;width:100%;border-radius:6px;margin-bottom:4px"
+    return embedded.player(f"Video: {_short(generation.request.prompt)}", style)
 
 
 def _short(text: str, limit: int = 90) -> str:
