@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("oxenvideo")
 
 _FIELDS = ("name", "model", "seed", "index", "id")
+_FIELD = re.compile(r"{(.*?)}")
+_USUAL = "{name}-{id}"
 _KEY = "----:com.oxenvideo:request"  # iTunes-style free-form atom
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _MOST = 96  # bytes of what one field brings into a name
@@ -25,21 +27,27 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def check_pattern(pattern: str) -> None:
-    """InvalidRequest for a ``--save`` pattern with an unknown field, or one that is no relative or absolute path."""
-    unknown = sorted(set(re.findall(r"{(.*?)}", pattern)) - set(_FIELDS))
+    """InvalidRequest for a ``--save`` pattern with an unknown field or a step upwards, or one that names no file."""
+    offered = ", ".join("{" + name + "}" for name in _FIELDS)
+    unknown = [name for name in _FIELD.findall(pattern) if name not in _FIELDS]
     if unknown:
-        raise InvalidRequest(
-            f"--save has no field {{{unknown[0]}}}: use {', '.join('{' + name + '}' for name in _FIELDS)}."
-        )
-    if not pattern.strip() or pattern.endswith(("..", "\0")) or "\0" in pattern:
+        raise InvalidRequest(f"--save has no field {{{unknown[0]}}}: use {offered}.")
+    if set("{}") & set(_FIELD.sub("", pattern)):
+        raise InvalidRequest(f"--save {pattern!r} has a brace without its partner: use {offered}.")
+    if not pattern.strip() or "\0" in pattern:
         raise InvalidRequest(f"--save {pattern!r} names no file.")
+    if ".." in re.split(r"[/\\]", pattern):
+        raise InvalidRequest(
+            f"--save {pattern!r} leads upwards by '..': give the directory itself, or set download_dir."
+        )
 
 
 def destination(generation: Generation, pattern: str | None, directory: Path) -> Path:
     """The path for a generation's file, always inside the directory that it was given.
 
-    A pattern's fixed leading folders are the person's choice; what its fields bring in is made harmless, so that no
-    name, model or seed can lead out of there. Without an ending, or with another, ``.mp4`` is added.
+    A pattern's fixed leading folders are the person's choice, absolute ones and ``~/`` too; what its fields bring in is
+    made harmless, so that no name, model or seed can lead out of there. A pattern that names only a directory gets the
+    usual file name. Without an ending, or with another, ``.mp4`` is added.
     """
     values = {
         "name": generation.name or generation.request.model,
@@ -48,21 +56,26 @@ def destination(generation: Generation, pattern: str | None, directory: Path) ->
         "index": generation.index if generation.index is not None else 0,
         "id": (generation.id or generation.key)[:8],
     }
-    text = pattern or "{name}-{id}"
-    if text.endswith(("/", "\\")):
-        text += "{name}-{id}"
-    parts = [_filled(part, values) for part in Path(text).parts]
-    path = Path(*parts).expanduser() if pattern and text.startswith(("/", "~")) else Path(directory, *parts)
+    text = re.sub(r"^/+", "/", pattern or _USUAL)  # POSIX gives two slashes at the start a meaning of their own
+    home = text == "~" or text.startswith("~/")
+    written = Path(text).parts
+    if text.endswith(("/", "\\")) or not written or text == "~":
+        written = (*written, _USUAL)
+    parts = [_filled(part, values) for part in written]
+    start = (
+        [Path.home(), *parts[1:]] if home else [directory, *parts]
+    )  # an absolute part takes the place of those before
+    path = Path(*start)
     if path.suffix.lower() not in (".mp4", ".webm", ".mov"):
         path = path.with_name(path.name + ".mp4")
     return path.absolute()
 
 
 def _filled(part: str, values: dict[str, Any]) -> str:
-    if "{" not in part:
-        return part if part != ".." else "_"
-    filled = re.sub(r"{(\w+)}", lambda match: safe_name(str(values.get(match[1], ""))), part)
-    return _cut(filled, _LONGEST) if filled.strip(".") else "_"
+    if Path(part).is_absolute():
+        return part
+    filled = _FIELD.sub(lambda match: safe_name(str(values.get(match[1], ""))), part)
+    return _cut(filled, _LONGEST) if filled.strip(". ") else "_"
 
 
 def safe_name(text: str) -> str:
@@ -86,14 +99,13 @@ def stamp(path: Path, generation: Generation) -> None:
     from mutagen import MutagenError
     from mutagen.mp4 import MP4, MP4FreeForm
 
-    request = generation.request
+    request = generation.request.with_(count=1)  # one of several is, by itself, one video
     record = {"generation_id": generation.id, "request": request.to_json()}
     try:
         tags = MP4(path)
         tags["\xa9nam"] = [(request.prompt or request.model)[:200]]
-        tags["\xa9cmt"] = [
-            json.dumps({"model": request.model, "prompt": request.prompt, "generation_id": generation.id})
-        ]
+        told = {"model": request.model, "prompt": request.prompt, "generation_id": generation.id}
+        tags["\xa9cmt"] = [json.dumps(told, ensure_ascii=False)]
         tags["\xa9too"] = ["oxenvideo"]
         tags[_KEY] = [MP4FreeForm(json.dumps(record).encode())]
         tags.save()
@@ -106,7 +118,7 @@ def is_of(path: Path, generation: Generation) -> bool:
     if generation.id is None or not path.is_file():
         return False
     try:
-        return bool(_record(path)["generation_id"] == generation.id)
+        return bool(_record(path).get("generation_id") == generation.id)
     except InvalidRequest:
         return False
 
@@ -116,8 +128,9 @@ def recall(path: str | Path) -> VideoRequest:
     from oxenvideo.request import VideoRequest
 
     path = Path(path)
+    record = _record(path)
     try:
-        return VideoRequest.from_json(_record(path)["request"])
+        return VideoRequest.from_json(record["request"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _not_ours(path) from None
 
@@ -128,10 +141,10 @@ def _record(path: Path) -> dict[str, Any]:
     from mutagen import MutagenError
     from mutagen.mp4 import MP4
 
+    if not path.is_file():
+        raise InvalidRequest(f"There is no file {path}.")
     try:
         record = json.loads(bytes(MP4(path)[_KEY][0]))
-    except FileNotFoundError:
-        raise InvalidRequest(f"There is no file {path}.") from None
     except (MutagenError, OSError, KeyError, IndexError, TypeError, ValueError, struct.error):
         raise _not_ours(path) from None
     if not isinstance(record, dict):
