@@ -11,6 +11,7 @@ _CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top"
 _WHOLE = f"{_CELL};white-space:nowrap"
 _SMALL = f"{_WHOLE};font-size:11px;opacity:.75"
 _WIDEST = 60  # characters of one cell in plain text
+_NARROWEST = 8
 
 
 class Table:
@@ -43,13 +44,26 @@ class Table:
         )
 
     def __repr__(self) -> str:
-        shown = [[_cut(c, _WIDEST) for c in row] for row in self.rows]
-        widths = [max(len(r[i]) for r in [self.heads, *shown]) for i in range(len(self.heads))]
-        limit = shutil.get_terminal_size((160, 24)).columns
-        lines = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip()[:limit] for r in [self.heads, *shown]
-        ]
+        rows = [self.heads, *([_cut(cell, _WIDEST) for cell in row] for row in self.rows)]
+        widths = self._fitting([max(map(len, column)) for column in zip(*rows, strict=True)])
+        lines = (
+            "  ".join(_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
         return "\n".join([*([self.title] if self.title else []), *lines])
+
+    def _fitting(self, widths: list[int]) -> list[int]:
+        """Widths that fit into the terminal, at the expense of the widest column; an id is useless when cut."""
+        room = shutil.get_terminal_size((160, 24)).columns - 2 * (len(widths) - 1)
+        widths = list(widths)
+        while sum(widths) > room:
+            widest = max(
+                (i for i, style in enumerate(self._styles) if style != _SMALL), key=lambda i: widths[i], default=-1
+            )
+            if widest < 0 or widths[widest] <= _NARROWEST:
+                break
+            widths[widest] -= 1
+        return widths
 
 
 def _cut(text: str, limit: int) -> str:

@@ -54,7 +54,9 @@ def _list(page: Page, words: Sequence[str]) -> Any:
     for g in generations:
         view = card.view_of(g, time.time())
         spent = card.duration_text(view.elapsed) if view.elapsed is not None else ""
-        table.add(names.get(id(g), g.name or ""), str(g.status), g.request.model, g.request.prompt, spent, g.id or "")
+        table.add(
+            names.get(id(g)) or view.name or "", str(g.status), g.request.model, g.request.prompt, spent, g.id or ""
+        )
     return table if generations else print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
 
 
@@ -150,7 +152,7 @@ def _history(page: Page, words: Sequence[str]) -> Any:
     table = Table(heads, whole=("when", "status", "model", "cost"), small=("id",))
     for row in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
-        cost = dollars(row.cost) if row.cost is not None else ""
+        cost = "free" if page.session.target.is_local else dollars(row.cost) if row.cost is not None else ""
         file = shown_path(row.path, page.directory) or ""
         table.add(when, str(row.status), row.model, row.prompt, cost, file, row.id or "")
     return table if rows else print("There is nothing on this page of the history.")

@@ -43,7 +43,7 @@ def until_settled(items: Sequence[Item], timeout: float | None, *, in_terminal: 
         while not all(is_settled(item) for item in items):
             if end is not None and time.monotonic() >= end:
                 return False
-            status.show("; ".join(one_line(item) for item in items if not is_settled(item)))
+            status.show(_status([item for item in items if not is_settled(item)]))
             time.sleep(TICK / 2)
     except KeyboardInterrupt:
         names = ", ".join(item.name or "the video" for item in items if not is_settled(item))
@@ -53,6 +53,13 @@ def until_settled(items: Sequence[Item], timeout: float | None, *, in_terminal: 
     finally:
         status.end()
     return True
+
+
+def _status(running: Sequence[Item]) -> str:
+    if len(running) <= 1:
+        return "".join(map(one_line, running))
+    generations = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
+    return f"Waiting for {Batch(generations).summary}"
 
 
 def until_settled_nested(items: Sequence[Item], timeout: float | None) -> bool:
