@@ -21,9 +21,9 @@ from oxenvideo.inputs import Inputs
 from oxenvideo.local import LocalService
 from oxenvideo.repeat import persist
 from oxenvideo.request import VideoRequest
+from oxenvideo.sender import Submitter
 from oxenvideo.state import Observation, State, Status, advance
 from oxenvideo.submission import Submission, put
-from oxenvideo.submit import Submitter
 from oxenvideo.watch import Watcher
 from oxenvideo.wire import Rendered
 
