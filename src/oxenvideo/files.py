@@ -62,10 +62,8 @@ def destination(generation: Generation, pattern: str | None, directory: Path) ->
     if text.endswith(("/", "\\")) or not written or text == "~":
         written = (*written, _USUAL)
     parts = [_filled(part, values) for part in written]
-    start = (
-        [Path.home(), *parts[1:]] if home else [directory, *parts]
-    )  # an absolute part takes the place of those before
-    path = Path(*start)
+    # An absolute part takes the place of those before it.
+    path = Path.home().joinpath(*parts[1:]) if home else directory.joinpath(*parts)
     if path.suffix.lower() not in (".mp4", ".webm", ".mov"):
         path = path.with_name(path.name + ".mp4")
     return path.absolute()

@@ -133,7 +133,7 @@ def test_a_recalled_request_can_be_sent_again(book: Notebook) -> None:
     """What a file tells is an order: sent again it gives the same video."""
     made = saved(book, f"once {TINY} --seed 3")
     book["file"] = str(made.path)
-    assert book.run("import oxenvideo as o; twice = o.current_session().submit(o.recall(file)).wait(60)").error is None
+    assert book.run("import oxenvideo; twice = oxenvideo.submit(oxenvideo.recall(file)).wait(60)").error is None
     assert made.path is not None
     again = clips.read(book["twice"].path)
     assert all((a == b).all() for a, b in zip(again.frames, clips.read(made.path).frames, strict=True))
