@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinds import clips
@@ -87,6 +87,7 @@ values = st.text(max_size=30) | st.sampled_from(
 )
 
 
+@settings(max_examples=300)
 @given(pattern=patterns, name=values, model=values, seed=values, index=st.integers(0, 9))
 def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, seed: str, index: int) -> None:
     """Whatever stands in the fields, the file lies below the folders that the pattern itself spells out."""
@@ -98,8 +99,10 @@ def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, se
     made = Generation(request, key="0123456789abcdef", port=None, name=name, index=index)  # type: ignore[arg-type]
     path = files.destination(made, pattern, Path("/work/videos"))
     fixed = pattern.partition("{")[0].rpartition("/")[0]
-    base = Path("/work/videos", os.path.expanduser(fixed) if fixed[:2] in ("~", "~/") else (fixed or "."))
-    if pattern.startswith("/"):
+    base = Path("/work/videos", fixed)
+    if pattern == "~" or pattern.startswith("~/"):
+        base = Path.home() / fixed[2:]
+    elif pattern.startswith("/"):
         base = Path("/", fixed.lstrip("/"))
     assert Path(os.path.normpath(path)) == path
     assert path.is_relative_to(Path(os.path.normpath(base)))
