@@ -70,8 +70,8 @@ def destination(generation: Generation, pattern: str | None, directory: Path) ->
 
 
 def _filled(part: str, values: dict[str, Any]) -> str:
-    if Path(part).is_absolute():
-        return part
+    if not _FIELD.search(part):
+        return "_" if part == ".." else part if Path(part).is_absolute() else _cut(part, _LONGEST)
     filled = _FIELD.sub(lambda match: safe_name(str(values.get(match[1], ""))), part)
     return _cut(filled, _LONGEST) if filled.strip(". ") else "_"
 
