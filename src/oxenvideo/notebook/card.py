@@ -34,6 +34,7 @@ _COLOURS = {
 }
 _RUNNING = "#3f83f8"
 _PROMPT_SHOWN = 400  # characters
+_WIDTH, _HEIGHT = 692, 480  # pixels that a video takes at most
 
 # What inline styles cannot say. A front end that strips <style> shows the same card, standing still.
 _STYLE = (
@@ -142,16 +143,20 @@ def html(view: View) -> str:
     )
 
 
-def _head(view: View) -> str:
-    running = not view.status.is_terminal and view.status is not Status.UNCONFIRMED
-    colour = _COLOURS.get(view.status, _RUNNING)
-    dot = (
-        f'<span aria-hidden="true" class="{"oxenvideo-running" if running else ""}" style="display:inline-block;width:9px;'
-        f'height:9px;border-radius:50%;background-color:{colour};margin-right:8px"></span>'
+def dot(status: Status) -> str:
+    """The status as a point of colour; it pulses while things move. Never alone: the word stands beside it."""
+    moving = not status.is_terminal and status is not Status.UNCONFIRMED
+    return (
+        f'<span aria-hidden="true" class="{"oxenvideo-running" if moving else ""}" style="display:inline-block;width:9px;'
+        f'height:9px;border-radius:50%;background-color:{_COLOURS.get(status, _RUNNING)};margin-right:8px"></span>'
     )
+
+
+def _head(view: View) -> str:
+    colour = _COLOURS.get(view.status, _RUNNING)
     name = f'<span style="font-weight:600">{escape(view.name)}</span> ' if view.name else ""
     return (
-        f'<div style="display:flex;align-items:center;flex-wrap:wrap;column-gap:10px"><span>{dot}{name}'
+        f'<div style="display:flex;align-items:center;flex-wrap:wrap;column-gap:10px"><span>{dot(view.status)}{name}'
         f'<span style="font-weight:600;color:{colour}">{WORDS[view.status]}</span></span>'
         f'<span style="opacity:.75">{escape(_times(view))}</span>'
         f'<span style="opacity:.75;margin-left:auto">{escape(_money(view))}</span></div>'
@@ -187,7 +192,12 @@ def _money(view: View) -> str:
 
 def _video(view: View) -> str:
     assert view.embedded is not None  # noqa: S101 - narrows the type
-    style = "display:block;max-width:100%;max-height:480px;margin:8px 0;border-radius:6px"
+    fitted = ""
+    if view.embedded.size is not None:
+        # Said in pixels: else the player has its poster's size until it plays, and jumps.
+        width, height = view.embedded.size
+        fitted = f"width:{round(width * min(1.0, _WIDTH / width, _HEIGHT / height))}px;"
+    style = f"display:block;{fitted}max-width:100%;max-height:{_HEIGHT}px;margin:8px 0;border-radius:6px"
     return view.embedded.player(f"Video: {_cut(view.prompt) or view.model}", style)
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import mimetypes
 import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.frames import animation, poster
+from oxenvideo.frames import animation, frame_at
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 How = Literal["auto", "inline", "file", "url", "webp"]
 HOWS: tuple[str, ...] = get_args(How)
@@ -21,7 +25,7 @@ HOWS: tuple[str, ...] = get_args(How)
 #: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
 INLINE_LIMIT = 8 * 1024 * 1024
 _POSTER = 24 * 1024  # bytes of a poster
-_POSTER_SHARE = 0.03  # of the file's bytes, where the file itself is inside
+_MARKUP = 2048  # bytes of the card around video and poster
 
 
 def check(how: str) -> How:
@@ -34,13 +38,17 @@ def check(how: str) -> How:
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a card needs to show a file: the address for ``src``, a poster as a data URI, the file's SHA-256."""
+    """What a card needs to show a file: the address for ``src``, a poster as a data URI, the file's SHA-256.
+
+    ``size`` is the picture's width and height in pixels, where it could be read.
+    """
 
     src: str
     poster: str | None
     sha256: str
     inline: bool
     kind: str
+    size: tuple[int, int] | None = None
 
     def player(self, label: str, style: str) -> str:
         """The element that shows it: ``label`` is its accessible name, ``style`` its inline style."""
@@ -72,21 +80,39 @@ def embed(
         moving = base64.b64encode(animation(path)).decode()
         return Embedded(f"data:image/webp;base64,{moving}", None, sha256, True, "image/webp")
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
-    picture = _poster(path, inside=inside)
-    poster_uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else None
+    first = _first_picture(path)
+    size = first.size if first is not None else None
+    poster = _poster(first, _room(path) if inside else _POSTER) if first is not None else None
     if how == "url" and url is not None:
-        return Embedded(url, poster_uri, sha256, False, kind)
+        return Embedded(url, poster, sha256, False, kind, size)
     if inside:
         src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        return Embedded(src, poster_uri, sha256, True, kind)
-    return Embedded(relative_link(path, base or Path.cwd()), poster_uri, sha256, False, kind)
+        return Embedded(src, poster, sha256, True, kind, size)
+    return Embedded(relative_link(path, base or Path.cwd()), poster, sha256, False, kind, size)
 
 
-def _poster(path: Path, *, inside: bool) -> bytes | None:
-    """A first picture that keeps a notebook small: with the video inside, all together stay below 1.4 times the file."""
-    most = min(_POSTER, int(path.stat().st_size * _POSTER_SHARE)) if inside else _POSTER
-    pictures = (poster(path, width=width, most=most) for width in (480, 320, 200))
-    return next((picture for picture in pictures if picture is not None), None)
+def _first_picture(path: Path) -> Image | None:
+    try:
+        return frame_at(path, 0.0)
+    except Exception:  # a poster is an ornament: without PyAV, or for an odd file, there is none
+        return None
+
+
+def _room(path: Path) -> int:
+    """Bytes for a poster beside a video that is inside: all together stay below 1.4 times the file."""
+    return min(_POSTER, int(path.stat().st_size * 0.0495) - _MARKUP)
+
+
+def _poster(picture: Image, most: int) -> str | None:
+    """The picture as a data URI of at most ``most`` bytes before its encoding; None where that is too little."""
+    for width, quality in ((640, 75), (480, 75), (480, 55), (320, 60), (320, 35), (200, 30)):
+        small = picture.convert("RGB")
+        small.thumbnail((width, width))
+        out = io.BytesIO()
+        small.save(out, "WEBP", quality=quality)
+        if out.tell() <= most:
+            return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+    return None
 
 
 def relative_link(path: Path, base: Path) -> str:

@@ -27,15 +27,16 @@ def html(
     *,
     remarks: Sequence[str] = (),
     price: str = "",
+    free: bool = False,
 ) -> str:
-    """The whole grid."""
+    """The whole grid. ``price`` is what is expected; ``free`` is what costs nothing, whatever the service says."""
     shown = _shown(batch)
     tiles = "".join(_tile(g, embedded_of(g)) for g in shown)
     more = len(batch) - len(shown)
     name = escape(batch.name or "videos")
     rest = f'<div style="opacity:.7;margin-top:6px">and {more} more: <code>{name}[i]</code></div>' if more else ""
     said = "".join(f'<div style="margin-top:4px">{escape(r)}</div>' for r in remarks)
-    cost = f"cost {dollars(batch.cost)}" if batch.cost is not None else price
+    cost = "free previews" if free else f"cost {dollars(batch.cost)}" if batch.cost is not None else price
     hint = (
         ""
         if batch.done
@@ -69,7 +70,7 @@ def _tile(generation: Generation, embedded: Embedded | None) -> str:
     prompt = escape(_short(generation.error_message or generation.request.prompt))
     return (
         '<div style="border:1px solid rgba(127,127,127,.22);border-radius:8px;padding:8px;min-width:0;overflow-wrap:anywhere">'
-        f"{middle}<div><b>{label}</b> {words}</div>"
+        f"{middle}<div>{card.dot(status)}<b>{label}</b> {words}</div>"
         f'<div style="opacity:.7;font-size:12px">{prompt}</div></div>'
     )
 

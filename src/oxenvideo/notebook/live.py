@@ -85,7 +85,7 @@ class Shown:
 
     def _render(self) -> tuple[str, str]:
         if isinstance(self.item, Batch):
-            html = grid.html(self.item, self._tile_file, remarks=self.remarks, price=self._price())
+            html = grid.html(self.item, self._tile_file, remarks=self.remarks, price=self._price(), free=self.free)
             return html, grid.text(self.item) + self._way_on()
         view = self._view(self.item)
         return card.html(view), card.text(view) + self._way_on()
@@ -110,8 +110,6 @@ class Shown:
         )
 
     def _price(self) -> str:
-        if self.free:
-            return "free preview"
         return f"about {dollars(self.estimate)}" if self.estimate is not None else ""
 
     def _tile_file(self, generation: Generation) -> Embedded | None:

@@ -10,20 +10,32 @@ _CELL = "padding:3px 14px 3px 0;text-align:left;vertical-align:top"
 # An id, a model or a time broken over three lines is no longer read at a glance.
 _WHOLE = f"{_CELL};white-space:nowrap"
 _SMALL = f"{_WHOLE};font-size:11px;opacity:.75"
+_PROSE = f"{_CELL};min-width:180px"  # where the page is narrow the table scrolls, rather than a word a line
 _WIDEST = 60  # characters of one cell in plain text
 _NARROWEST = 8
 
 
 class Table:
-    """Rows of text under column heads. ``whole`` columns are not broken over lines, ``small`` ones stand back."""
+    """Rows of text under column heads.
+
+    ``whole`` columns are not broken over lines, ``small`` ones also stand back, ``prose`` ones keep room for words.
+    """
 
     def __init__(
-        self, heads: list[str], *, title: str = "", whole: Collection[str] = (), small: Collection[str] = ()
+        self,
+        heads: list[str],
+        *,
+        title: str = "",
+        whole: Collection[str] = (),
+        small: Collection[str] = (),
+        prose: Collection[str] = ("prompt", "meaning", "what it does"),
     ) -> None:
         self.heads = heads
         self.title = title
         self.rows: list[tuple[str, ...]] = []
-        self._styles = [_SMALL if h in small else _WHOLE if h in whole else _CELL for h in heads]
+        self._styles = [
+            _SMALL if h in small else _WHOLE if h in whole else _PROSE if h in prose else _CELL for h in heads
+        ]
 
     def add(self, *cells: str) -> None:
         """Add a row."""
