@@ -187,8 +187,8 @@ class Client:
         return User(str(user.get("name", "")), user.get("email"))
 
     async def create_repository(self, namespace: str, name: str) -> None:
-        """POST /api/repos; BadRequest with status 409 where it exists already."""
-        await self._wire.done("POST", "/api/repos", json={"namespace": namespace, "name": name})
+        """POST /api/repos, public, for the service reads no other; BadRequest with status 409 where it exists already."""
+        await self._wire.done("POST", "/api/repos", json={"namespace": namespace, "name": name, "is_public": True})
 
     async def upload(
         self, namespace: str, repo: str, path: str, content: bytes, *, branch: str = "main", mime: str, message: str
@@ -235,12 +235,12 @@ class Client:
                     yield seen
         except httpx.TimeoutException:
             raise OutcomeUnknown(f"The event stream was silent for {self._stream_silence:.0f} s.") from None
+        except SSEError as error:  # a kind of TransportError, and yet an answer
+            raise NotFound(f"There is no event stream: {error}") from None
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
             raise OutcomeUnknown(f"The event stream broke: {why(error)}.") from None
         except sse.TooLong as error:
             raise OutcomeUnknown(f"The event stream was left: {error}.") from None
-        except SSEError as error:
-            raise NotFound(f"There is no event stream: {error}.") from None
 
     # Result files
 
