@@ -45,6 +45,7 @@ class Actions:
             "code": lambda told: self.code(str(told["key"])),
             "dismiss": lambda told: panel.jobs.dismiss(str(told["key"])),
             "frame": lambda told: self.use_frame(str(told["key"])),
+            "hello": lambda _: panel.courier.stir(),
             "history": lambda told: self.history(int(told["page"])),
             "look": lambda told: self.look_at([str(key) for key in told["keys"]][:2]),
             "posters": lambda told: self.posters([str(key) for key in told["keys"]]),
@@ -200,10 +201,12 @@ class Actions:
                 "page": page,
                 "rows": [rows.history_row(row) for row in found],
                 "more": len(of_account) >= _PAGE,
+                "busy": False,
             }
 
         self._in_background(
-            ask, lambda why: setattr(self._panel.board, "history", {"page": page, "rows": [], "error": why})
+            ask,
+            lambda why: setattr(self._panel.board, "history", {"page": page, "rows": [], "busy": False, "error": why}),
         )
 
     def account(self) -> None:

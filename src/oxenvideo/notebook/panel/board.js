@@ -74,7 +74,7 @@ const makeLink = (model) => {
 const makeJob = (link) => () => {
   const dot = h("span", { class: "oxv-dot", "aria-hidden": "true" });
   const word = h("b"), title = h("span", { class: "oxv-title" }), time = h("span", { class: "oxv-time" });
-  const meta = h("span", { class: "oxv-faint" }), money = h("span", { class: "oxv-faint oxv-money" });
+  const meta = h("span", { class: "oxv-faint oxv-meta" }), money = h("span", { class: "oxv-faint oxv-money" });
   const bar = h("progress", { class: "oxv-bar", max: 1, "aria-label": "progress" });
   const error = h("div", { class: "oxv-bad" }), notice = h("div", { class: "oxv-faint" });
   const acts = h("div", { class: "oxv-acts" });
@@ -154,14 +154,14 @@ const historyElement = (link, row) => {
   const about = row.prompt || row.model;
   const acts = [];
   if (row.file) acts.push(button("Play", () => link.do("look", { keys: [row.id] }), { "aria-label": `Play: ${about}` }));
-  else if (row.id && row.word === "succeeded")
+  else if (row.id && row.status === "succeeded")
     acts.push(link.once("Bring here", () => link.do("attach", { id: row.id }), { "aria-label": `Bring here: ${about}` }));
   if (row.reusable && row.id)
     acts.push(button("Reuse settings", () => link.do("use", { key: row.id }), { "aria-label": `Reuse settings: ${about}` }));
-  return h("li", { class: "oxv-job", "data-group": row.word === "succeeded" ? "done" : row.word },
+  return h("li", { class: "oxv-job", "data-group": row.status === "succeeded" ? "done" : row.status },
     h("div", { class: "oxv-job-head" }, h("span", { class: "oxv-dot", "aria-hidden": "true" }), h("b", {}, row.word),
       h("span", { class: "oxv-time" }, row.when), h("span", { class: "oxv-faint oxv-money" }, row.money)),
-    h("span", { class: "oxv-title", title: row.prompt }, about), h("span", { class: "oxv-faint" }, row.model),
+    h("span", { class: "oxv-title", title: row.prompt }, about), h("span", { class: "oxv-faint oxv-meta" }, row.model),
     h("div", { class: "oxv-acts" }, ...acts));
 };
 
@@ -173,7 +173,7 @@ const accountElement = (link, row) => {
   return h("li", { class: "oxv-job", "data-group": "runs" },
     h("div", { class: "oxv-job-head" }, h("span", { class: "oxv-dot", "aria-hidden": "true" }), h("b", {}, row.word),
       h("span", { class: "oxv-time" }, row.since ? seconds(link.now() - row.since) : "")),
-    h("span", { class: "oxv-title", title: row.prompt }, about), h("span", { class: "oxv-faint" }, row.model),
+    h("span", { class: "oxv-title", title: row.prompt }, about), h("span", { class: "oxv-faint oxv-meta" }, row.model),
     h("div", { class: "oxv-acts" }, ...acts));
 };
 
@@ -329,7 +329,7 @@ const makeBoard = (model, link) => {
     said.dataset.tone = tone;
   };
   const drawHistory = () => {
-    const { rows = [], page = 1, more, busy: waits, error } = model.get("history");
+    const { rows = [], page = 1, more, busy: waits = true, error } = model.get("history");
     const list = h("ul", { class: "oxv-jobs oxv-tall" }, ...rows.map((row) => historyElement(link, row)));
     const go = (to) => () => link.do("history", { page: to });
     pages.history.replaceChildren(
@@ -400,13 +400,13 @@ export default () => {
       link = makeLink(model);
       const hear = (content, buffers) => link.hear(content, buffers);
       model.on("msg:custom", hear);
-      model.send({ do: "hello", n: 0 });
       return () => model.off("msg:custom", hear);
     },
     render({ model, el }) {
       const view = makeBoard(model, link);
       el.append(view.element);
       link.views.add(view);
+      model.send({ do: "hello", n: link.sent });
       let leave = null;
       const arrive = () => { if (leave === null && !(leave = el.isConnected ? attend(model, link, el) : null)) again = setTimeout(arrive, 50); };
       let again = requestAnimationFrame(arrive);
@@ -415,6 +415,7 @@ export default () => {
         cancelAnimationFrame(again);
         leave?.();
         link.views.delete(view);
+        if (!link.views.size) model.send({ do: "away" });
         view.close();
       };
     },

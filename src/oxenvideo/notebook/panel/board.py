@@ -36,7 +36,7 @@ class Board(anywidget.AnyWidget):
     def __init__(self, hear: Hear, **traits: Any) -> None:
         super().__init__(_dom_classes=("oxv-board-host",), **traits)
         self._hear = hear
-        self.answers = False  # whether a browser has been heard of
+        self.watched = False  # whether a page shows it, as far as pages tell
         self.on_msg(self._receive)
 
     def tell(self, rows: Mapping[str, Mapping[str, Any] | None]) -> None:
@@ -53,7 +53,12 @@ class Board(anywidget.AnyWidget):
         return key != "jobs" and bool(super()._should_send_property(key, value))
 
     def _receive(self, _: Any, content: Any, buffers: Any) -> None:
-        self.answers = True
+        if content.get("do") == "away":
+            self.watched = False
+            return
+        if content.get("do") == "hello":
+            self.watched = True
+            self._hear(content)
         if content.get("do") in ("hello", "ping"):
             self.send({"is": "pong", "n": content.get("n"), "now": time.time()})
         else:

@@ -34,7 +34,7 @@ class Clip:
         name = self.generation.name if self.generation is not None else None
         return {
             "key": self.key,
-            "title": name or self.path.stem,
+            "title": name or "",
             "prompt": self.request.prompt,
             "model": self.request.model,
             "details": " · ".join(rest),

@@ -12,8 +12,8 @@ import ipywidgets as widgets
 from oxenvideo import schema
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.notebook.panel.draft import NOTHING
-from oxenvideo.notebook.panel.kit import Kit, discard
-from oxenvideo.notebook.panel.words import class_of, hint_of, label_of
+from oxenvideo.notebook.panel.kit import Kit
+from oxenvideo.notebook.panel.words import choice_words, class_of, hint_of, label_of
 
 Control = Literal["toggle", "dropdown", "checkbox", "slider", "text", "area"]
 
@@ -27,7 +27,7 @@ OnUnreadable = Callable[[str, str], object]
 def control_of(name: str, spec: Mapping[str, Any], *, required: bool = False) -> Control:
     """The control that suits a parameter."""
     if choices := spec.get("enum"):
-        texts = [schema.shown_choice(choice) for choice in choices]
+        texts = [choice_words(name, choice) for choice in choices]
         short = len(texts) <= _TOGGLE_CHOICES and sum(map(len, texts)) <= _TOGGLE_CHARACTERS
         return "toggle" if short and (required or "default" in spec) else "dropdown"
     kinds = schema.types(spec)
@@ -55,10 +55,6 @@ class Field:
     widget: Any
     show: Callable[[Any], None]
 
-    def close(self) -> None:
-        """Take the widget away for good."""
-        discard(self.widget)
-
 
 def make(
     kit: Kit, name: str, spec: Mapping[str, Any], on_change: OnChange, on_unreadable: OnUnreadable, *, required: bool
@@ -72,7 +68,7 @@ def make(
     widget: Any
     match control:
         case "toggle" | "dropdown":
-            widget = _choice(kit, control, spec, classes, common, required=required)
+            widget = _choice(kit, control, name, spec, classes, common, required=required)
         case "checkbox":
             widget = kit.make(widgets.Checkbox, classes, indent=False, value=spec.get("default") is True, **common)
         case "slider":
@@ -87,9 +83,16 @@ def _unset(control: Control) -> Any:
 
 
 def _choice(
-    kit: Kit, control: Control, spec: Mapping[str, Any], classes: str, common: dict[str, Any], *, required: bool
+    kit: Kit,
+    control: Control,
+    name: str,
+    spec: Mapping[str, Any],
+    classes: str,
+    common: dict[str, Any],
+    *,
+    required: bool,
 ) -> Any:
-    options = [(schema.shown_choice(choice), choice) for choice in spec["enum"]]
+    options = [(choice_words(name, choice), choice) for choice in spec["enum"]]
     if "default" not in spec and not required:
         options.insert(0, ("The model's choice", None))
     default = spec.get("default")
@@ -177,4 +180,6 @@ def _placeholder(spec: Mapping[str, Any]) -> str:
     kinds = schema.types(spec)
     if kinds in (["array"], ["object"]):
         return "as JSON"
-    return f"{limits}; the model's choice if empty" if limits and len(limits) < 24 else "the model's choice if empty"
+    if limits and len(limits) < 24:
+        return limits
+    return "optional" if kinds == ["string"] else "the model's choice"

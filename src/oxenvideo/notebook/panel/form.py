@@ -36,7 +36,7 @@ class Form:
         self._session = session
         self._make_inlet = make_inlet
         self._on_change = on_change
-        self._inlet: Inlet | None = None
+        self.inlet: Inlet | None = None
         self._fields: dict[tuple[str, str], Field] = {}
         self._quiet = False
         chosen = session.settings.model
@@ -46,7 +46,7 @@ class Form:
             widgets.Textarea,
             f"oxv-field oxv-area oxv-prompt {class_of('prompt')}",
             description="Prompt",
-            placeholder="What the video shall show",
+            placeholder="What the video should show",
             rows=4,
         )
         self._prompt.observe(lambda change: self._write(change["new"]), "value")
@@ -56,6 +56,7 @@ class Form:
         self._more_button = kit.button("", "oxv-quiet oxv-more", then=self._toggle_more)
         self._more = kit.column(classes="oxv-fields oxv-section oxv-hidden")
         self._other: Field | None = None
+        self._where = kit.html(classes="oxv-where")
         self.widget = kit.column(classes="oxv-inputs")
         self._show_draft()
 
@@ -82,8 +83,8 @@ class Form:
     def put(self, slot_name: str, value: Any) -> None:
         """Put a medium into a slot of the present model. Raises InvalidRequest for what is none."""
         slot = next(slot for slot in media_slots(self.draft.model) if slot.name == slot_name)
-        assert self._inlet is not None  # noqa: S101 - the model has a slot, so the inlet is there
-        self._inlet.put(slot, value)
+        assert self.inlet is not None  # noqa: S101 - the model has a slot, so the inlet is there
+        self.inlet.put(slot, value)
 
     # What a person does
 
@@ -135,9 +136,9 @@ class Form:
             self.picker.show(model)
             parts = [self.picker.widget, *self._writing(draft, model)]
             if media_slots(model):
-                self._inlet = self._inlet or self._make_inlet()
-                self._inlet.show(draft)
-                parts.append(self._inlet)
+                self.inlet = self.inlet or self._make_inlet()
+                self.inlet.show(draft)
+                parts.append(self.inlet)
             first, rest = fields_of(model)
             self._show_fields(self._common, first)
             parts += [self._common] if first else []
@@ -146,9 +147,9 @@ class Form:
             self._show_more()
             if draft.targets:
                 where = "/".join(draft.targets.values())
-                parts.append(self._kit.html(f"<div class='oxv-faint'>Kept in: {escape(where)}</div>"))
+                self._where.value = f"<div class='oxv-faint'>Kept in: {escape(where)}</div>"
+                parts.append(self._where)
             self.widget.children = (*parts, self._more_button, self._more)
-            self._close_unused(first, rest)
         finally:
             self._quiet = False
 
@@ -210,11 +211,3 @@ class Form:
         if key not in self._fields:
             self._fields[key] = fields.make(self._kit, name, spec, self._set, self._cannot_read, required=required)
         return self._fields[key]
-
-    def _close_unused(self, *groups: Iterable[str]) -> None:
-        wanted = {id(self._field(name)) for group in groups[:1] for name in group}
-        if self._more.children:
-            wanted |= {id(self._field(name)) for name in groups[1]}
-        for key, field in list(self._fields.items()):
-            if id(field) not in wanted:
-                self._fields.pop(key).close()

@@ -13,11 +13,11 @@ from oxenvideo.session import Session
 
 
 class Jobs:
-    """Follows a session. ``on_news()`` is called on any thread when there is something new; it must be tiny."""
+    """Follows a session, from what is there already. What is called by ``notify`` may come from any thread."""
 
-    def __init__(self, session: Session, on_news: Callable[[], object]) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._on_news = on_news
+        self._on_news: Callable[[], object] = _nothing
         self._lock = threading.Lock()
         self._followed: dict[str, Generation] = {}
         self._order: dict[str, int] = {}
@@ -26,6 +26,11 @@ class Jobs:
         self._typical: dict[str, float | None] = {}
         self._forget = session.on_submit(self._enter)
         self._enter(session.generations)
+
+    def notify(self, on_news: Callable[[], object]) -> None:
+        """Call ``on_news()`` from here on when there is something new, and now; it must be tiny."""
+        self._on_news = on_news
+        on_news()
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -91,3 +96,7 @@ class Jobs:
         if model not in self._typical:
             self._typical[model] = self._session.journal.typical_seconds(model, self._session.target.base_url)
         return self._typical[model]
+
+
+def _nothing() -> None:
+    """Nobody wants to know yet."""

@@ -11,12 +11,14 @@ class Kit:
     """Makes the widgets of one panel.
 
     Every widget is a message to the front end, and by default its layout and its style are two more. Shared, they make a
-    panel appear in a third of the time.
+    panel appear in a third of the time. A widget lives as long as its panel: one that is closed while the front end still
+    lays it out makes that stumble, and one that is kept is there at once when its model is chosen again.
     """
 
     def __init__(self) -> None:
         self._layout = widgets.Layout()
         self._styles: dict[type, Any] = {}
+        self._made: list[Any] = []
 
     def make(self, kind: type, classes: str = "", **traits: Any) -> Any:
         """A widget of this kind with these CSS classes (in one text) and traits."""
@@ -25,7 +27,13 @@ class Kit:
             self._styles[style.klass] = style.klass()
         if style is not None:
             traits["style"] = self._styles[style.klass]
-        return kind(layout=self._layout, _dom_classes=tuple(classes.split()), **traits)
+        self._made.append(kind(layout=self._layout, _dom_classes=tuple(classes.split()), **traits))
+        return self._made[-1]
+
+    def close(self) -> None:
+        """Close every widget that was made here, the latest first, so that none outlives what it stands in."""
+        for widget in reversed([*self._styles.values(), *self._made]):
+            widget.close()
 
     def column(self, children: Any = (), classes: str = "") -> Any:
         """Widgets below one another."""
@@ -56,10 +64,3 @@ def mark(widget: Any, name: str, *, on: bool) -> None:
     """Give a widget a CSS class, or take it away."""
     if on != (name in widget._dom_classes):
         (widget.add_class if on else widget.remove_class)(name)
-
-
-def discard(widget: Any) -> None:
-    """Close a widget and all in it, but not the layout and style that others share."""
-    for child in getattr(widget, "children", ()):
-        discard(child)
-    widget.close()

@@ -44,11 +44,13 @@ class Panel:
         self._settling: Callable[[], None] | None = None
         self._settles = 0
         self.actions = Actions(self)
-        self.board = Board(self.actions.hear, service=session.target.host)
+        self.jobs = Jobs(session)
+        rows = {key: row for key, row in self.jobs.news().items() if row is not None}
+        self.board = Board(self.actions.hear, service=session.target.host, jobs=rows)
         self.stage: Stage | None = None
+        self._stage_place = kit.column()
         self.courier = Courier(self._tell)
-        self.jobs = Jobs(session, self.courier.stir)
-        self.board.jobs = {key: row for key, row in self.jobs.news().items() if row is not None}
+        self.jobs.notify(self.courier.stir)
         self._price = kit.html(classes="oxv-price")
         self._line = kit.html(classes="oxv-line")
         self._count = kit.make(
@@ -57,7 +59,6 @@ class Panel:
         self._count.observe(lambda change: self._set_count(change["new"]), "value")
         self._button = GenerateButton(kit, self._settle, self._generate_pressed, lambda: self.request)
         self.form = Form(kit, session, self._make_inlet, self._changed)
-        self._board_column = kit.column([self.board], "oxv-board-column")
         self.widget = self._laid_out()
         self._changed()
 
@@ -68,7 +69,8 @@ class Panel:
         send = kit.row([self._count, self._button.widget], "oxv-send")
         foot = kit.column([self._price, send, self._line, kit.row([code, clear], "oxv-links")], "oxv-foot oxv-section")
         form = kit.column([self.form.widget, foot], "oxv-form")
-        return kit.column([kit.column([form, self._board_column], "oxv-columns")], "oxv-panel")
+        board = kit.column([self._stage_place, self.board], "oxv-board-column")
+        return kit.column([kit.column([form, board], "oxv-columns")], "oxv-panel")
 
     # From code
 
@@ -108,7 +110,10 @@ class Panel:
         """Take the panel away; what it submitted goes on."""
         self.jobs.close()
         self.courier.close()
-        self.widget.close()
+        self._kit.close()
+        for widget in (self.board, self.stage, self.form.inlet):
+            if widget is not None:
+                widget.close()
 
     def __repr__(self) -> str:
         return "<Panel>"
@@ -147,7 +152,7 @@ class Panel:
 
     def _settle(self, then: Callable[[], None]) -> None:
         """Have the browser hand over what was typed last, then go on; at once where no browser was heard of."""
-        if not self.board.answers:
+        if not self.board.watched:
             then()
             return
         self._settling = then
@@ -171,13 +176,17 @@ class Panel:
         except OxenVideoError as error:
             self.board.say(str(error), "bad")
             return False
-        self.board.say(f"Submitted {'one video' if len(batch) == 1 else f'{len(batch)} videos'}.", "good")
+        self.board.say("")
+        self._line.value = (
+            f"<div class='oxv-good'>{'One video' if len(batch) == 1 else f'{len(batch)} videos'} submitted.</div>"
+        )
         return True
 
     # Board and stage
 
     def _tell(self) -> None:
-        self.board.tell(self.jobs.news())
+        if self.board.watched:  # a panel whose cell was run again is out of sight, and catches up if it comes back
+            self.board.tell(self.jobs.news())
 
     def look_at(self, clips: Sequence[Clip]) -> None:
         """Open these videos on the stage, or close it."""
@@ -186,7 +195,7 @@ class Panel:
             if not clips:
                 return
             self.stage = Stage(self.actions.hear)
-            self._board_column.children = (self.stage, self.board)
+            self._stage_place.children = (self.stage,)
         self.stage.clips = [clip.described for clip in clips]
         self.board.shown = [clip.key for clip in clips]
 

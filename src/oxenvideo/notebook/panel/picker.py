@@ -13,7 +13,7 @@ from oxenvideo.notebook.panel.kit import Kit, show
 from oxenvideo.notebook.panel.words import rate_of
 
 _ANY = ""
-_FILTERS = (("All", _ANY), ("Text only", "text"), ("Image", "image"), ("Video", "video"), ("Sound", "audio"))
+_FILTERS = (("Any", _ANY), ("Text", "text"), ("Image", "image"), ("Video", "video"), ("Sound", "audio"))
 
 
 class Picker:

@@ -50,7 +50,7 @@ def row_of(
         "order": order,
         "group": group_of(generation),
         "word": card.WORDS[state.status],
-        "name": view.name or "",
+        "name": (view.name or "") if generation.name else "",
         "prompt": cut(prompt),
         "model": generation.request.model,
         "details": view.details,
@@ -71,7 +71,8 @@ def history_row(row: HistoryRow) -> dict[str, Any]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
     return {
         "id": row.id or "",
-        "word": str(row.status),
+        "status": str(row.status),
+        "word": _word(row.status),
         "when": when,
         "model": row.model,
         "prompt": cut(row.prompt),
@@ -86,12 +87,17 @@ def account_row(seen: Observation, own: Generation | None) -> dict[str, Any]:
     fields = seen.fields
     return {
         "id": seen.generation_id,
-        "word": seen.status,
+        "word": _word(seen.status),
         "since": seen.enqueued_at,
         "model": str(fields.get("model_name") or ""),
         "prompt": cut(str(fields.get("prompt") or "")),
         "key": own.key if own is not None else "",
     }
+
+
+def _word(status: str) -> str:
+    """The word for people for a status; the service's own where it has one that is not documented."""
+    return card.WORDS[Status(status)] if status in set(Status) else status
 
 
 def cut(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.notebook.panel.kit import Kit, discard
+from oxenvideo.notebook.panel.kit import Kit
 from oxenvideo.notebook.panel.words import class_of
 from oxenvideo.shots import DEFAULT_DURATION, Shot
 
@@ -21,10 +21,11 @@ class ShotList:
         self._kit = kit
         self._on_change = on_change
         self._shots: list[Shot] = []
+        self._rows: list[_Row] = []
         self._bounds = (1, _MOST_SECONDS)
-        self._rows = kit.column(classes="oxv-shot-rows")
+        self._column = kit.column(classes="oxv-shot-rows")
         add = kit.button("Add a shot", "oxv-quiet oxv-add-shot", then=self._add)
-        self.widget = kit.column([self._rows, add], f"oxv-shots {class_of('multi_prompt')}")
+        self.widget = kit.column([self._column, add], f"oxv-shots {class_of('multi_prompt')}")
 
     def show(self, shots: Sequence[Shot], spec: Mapping[str, Any]) -> None:
         """Show these shots, with the bounds of ``multi_prompt``'s schema; tells nobody."""
@@ -34,39 +35,11 @@ class ShotList:
         self._draw()
 
     def _draw(self) -> None:
-        for row in self._rows.children:
-            discard(row)
-        self._rows.children = tuple(self._row(index) for index in range(len(self._shots)))
-
-    def _row(self, index: int) -> Any:
-        shot, number = self._shots[index], index + 1
-        text = self._kit.make(
-            widgets.Textarea,
-            "oxv-field oxv-area oxv-shot-text",
-            description=f"Shot {number}",
-            value=str(shot.get("prompt", "")),
-            placeholder="What this shot shows",
-            rows=2,
-        )
-        low, high = self._bounds
-        seconds = self._kit.make(
-            widgets.BoundedIntText,
-            "oxv-field oxv-shot-seconds",
-            description="Seconds",
-            value=shot.get("duration", DEFAULT_DURATION),
-            min=low,
-            max=high,
-        )
-        text.observe(lambda change: self._edit(index, "prompt", change["new"]), "value")
-        seconds.observe(lambda change: self._edit(index, "duration", change["new"]), "value")
-        last = len(self._shots) - 1
-        up = self._kit.button("↑", "oxv-tiny", hint=f"Move shot {number} up", then=lambda: self._move(index, index - 1))
-        down = self._kit.button(
-            "↓", "oxv-tiny", hint=f"Move shot {number} down", then=lambda: self._move(index, index + 1)
-        )
-        away = self._kit.button("×", "oxv-tiny", hint=f"Remove shot {number}", then=lambda: self._remove(index))
-        up.disabled, down.disabled = index == 0, index == last
-        return self._kit.row([text, self._kit.column([seconds, self._kit.row([up, down, away])])], "oxv-shot")
+        while len(self._rows) < len(self._shots):
+            self._rows.append(_Row(self._kit, len(self._rows), self._edit, self._move, self._remove))
+        for row, shot in zip(self._rows, self._shots, strict=False):
+            row.show(shot, self._bounds, last=len(self._shots) - 1)
+        self._column.children = tuple(row.widget for row in self._rows[: len(self._shots)])
 
     def _edit(self, index: int, name: str, value: Any) -> None:
         self._shots[index][name] = value
@@ -89,3 +62,47 @@ class ShotList:
 
     def _tell(self) -> None:
         self._on_change([dict(shot) for shot in self._shots])
+
+
+class _Row:
+    """The widgets of one place in the list; which shot stands there changes."""
+
+    def __init__(
+        self,
+        kit: Kit,
+        index: int,
+        edit: Callable[[int, str, Any], object],
+        move: Callable[[int, int], object],
+        remove: Callable[[int], object],
+    ) -> None:
+        number = index + 1
+        self._index = index
+        self._quiet = False
+        self._text = kit.make(
+            widgets.Textarea,
+            "oxv-field oxv-area oxv-shot-text",
+            description=f"Shot {number}",
+            placeholder="What this shot shows",
+            rows=2,
+        )
+        self._seconds = kit.make(
+            widgets.BoundedIntText, "oxv-field oxv-shot-seconds", description="Seconds", min=1, max=_MOST_SECONDS
+        )
+        self._up = kit.button("↑", "oxv-tiny", hint=f"Move shot {number} up", then=lambda: move(index, index - 1))
+        self._down = kit.button("↓", "oxv-tiny", hint=f"Move shot {number} down", then=lambda: move(index, index + 1))
+        away = kit.button("×", "oxv-tiny", hint=f"Remove shot {number}", then=lambda: remove(index))
+        side = kit.column([self._seconds, kit.row([self._up, self._down, away])])
+        self.widget = kit.row([self._text, side], "oxv-shot")
+        for widget, name in ((self._text, "prompt"), (self._seconds, "duration")):
+            widget.observe(lambda change, name=name: None if self._quiet else edit(index, name, change["new"]), "value")
+
+    def show(self, shot: Shot, bounds: tuple[int, int], *, last: int) -> None:
+        """Show a shot; tells nobody."""
+        self._quiet = True
+        try:
+            self._seconds.min, self._seconds.max = bounds
+            self._text.value = str(shot.get("prompt", ""))
+            self._seconds.value = shot.get("duration", DEFAULT_DURATION)
+        finally:
+            self._quiet = False
+        self._up.disabled, self._down.disabled = self._index == 0, self._index == last

@@ -37,7 +37,7 @@ const makeFiles = (model) => {
 };
 
 const makeClip = (model, files, clip, { alone }) => {
-  const about = clip.title || clip.prompt;
+  const about = clip.title || clip.prompt || clip.model;
   const video = h("video", { class: "oxv-video", playsinline: true, preload: "auto", loop: alone, controls: alone, "aria-label": `Video: ${about}` });
   const line = h("div", { class: "oxv-faint", role: "status" }, "Loading …");
   const get = h("a", { class: "oxv-btn", download: clip.name, hidden: true, title: "To this browser's downloads" }, "Download");
@@ -54,7 +54,7 @@ const makeClip = (model, files, clip, { alone }) => {
   const saving = h("div", { class: "oxv-bar-row", hidden: true }, name, button("Save", save));
   const act = (label, what) => button(label, () => model.send({ do: what, key: clip.key }), { "aria-label": `${label}: ${about}` });
   const element = h("figure", { class: "oxv-clip", "data-key": clip.key }, video,
-    h("figcaption", {}, h("div", { class: "oxv-cap", title: clip.prompt }, clip.prompt || clip.title),
+    h("figcaption", {}, h("div", { class: "oxv-cap", title: clip.prompt }, clip.prompt || clip.model),
       h("div", { class: "oxv-faint" }, [clip.model, clip.details].filter(Boolean).join(" · ")), line),
     h("div", { class: "oxv-acts" }, act("Use last frame", "frame"), act("Reuse settings", "use"), act("Show as code", "code"),
       button("Save as …", () => { show(saving, saving.hidden); if (!saving.hidden) name.focus(); }), get), saving);
@@ -112,7 +112,7 @@ const makeControls = (videos) => {
   const speed = h("select", { "aria-label": "Speed", onchange: () => both.speed(Number(speed.value)) },
     ...[0.25, 0.5, 1, 2].map((value) => h("option", { value, selected: value === 1 }, `${value}×`)));
   const sound = h("select", { "aria-label": "Sound", onchange: () => videos.forEach((video, i) => { video.muted = sound.value !== String(i); }) },
-    h("option", { value: "" }, "No sound"), h("option", { value: "0" }, "Sound of the left"), h("option", { value: "1" }, "Sound of the right"));
+    h("option", { value: "" }, "Sound off"), h("option", { value: "0" }, "Sound: left"), h("option", { value: "1" }, "Sound: right"));
   videos.forEach((video) => {
     video.muted = true;
     for (const event of ["timeupdate", "loadedmetadata", "seeked", "play", "pause"]) video.addEventListener(event, draw);
@@ -144,7 +144,7 @@ export default () => {
         show(stage, clips.length > 0);
         const made = clips.map((clip) => makeClip(model, files, clip, { alone: clips.length === 1 }));
         const close = button("×", () => model.send({ do: "close" }), { class: "oxv-btn oxv-right", "aria-label": "Close" });
-        stage.replaceChildren(h("div", { class: "oxv-head" }, h("h3", {}, clips.length > 1 ? "Side by side" : clips[0]?.title || ""), close),
+        stage.replaceChildren(h("div", { class: "oxv-head" }, h("h3", {}, clips.length > 1 ? "Side by side" : clips[0]?.title || "Open video"), close),
           h("div", { class: clips.length > 1 ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.element)));
         if (made.length > 1) stage.append((controls = makeControls(made.map((one) => one.video))).element);
         if (made.length) stage.scrollIntoView({ block: "nearest" });

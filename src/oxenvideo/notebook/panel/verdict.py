@@ -61,7 +61,7 @@ def _missing(draft: Draft, request: VideoRequest) -> dict[str, str]:
         wanted.insert(0, "prompt")
     for name in wanted:
         if name == "prompt" and not draft.in_shots:
-            found[name] = "Write what the video shall show."
+            found[name] = "Write what the video should show."
         elif name in slots:
             article = {"image": "An image", "video": "A video", "audio": "A sound"}[slots[name].kind]
             found[name] = f"{article} is needed here."

@@ -9,6 +9,7 @@ from typing import Any
 from oxenvideo import price
 from oxenvideo.catalog import Model
 from oxenvideo.price import Estimate, dollars
+from oxenvideo.schema import shown_choice
 
 _LABELS = {
     "generate_audio": "With sound",
@@ -47,6 +48,15 @@ def hint_of(name: str, spec: Mapping[str, Any]) -> str:
     return f"{name}: {said}" if said else name
 
 
+def choice_words(name: str, choice: Any) -> str:
+    """One of a parameter's values for people: seconds with their unit, and -1 as what it means for a length."""
+    if name in ("duration", "seconds") and choice == -1:
+        return "auto"
+    if name in ("duration", "seconds") and str(choice).isdigit():
+        return f"{choice} s"
+    return shown_choice(choice)
+
+
 def class_of(name: str) -> str:
     """The CSS class by which a parameter's field is found."""
     return "oxv-f-" + (re.sub(r"[^\w-]", "-", name) or "general")
@@ -61,7 +71,7 @@ def rate_of(model: Model) -> str:
 def price_of(estimate: Estimate | None, *, local: bool) -> tuple[str, str]:
     """A price as two texts: the sum, and how it comes about or what it leaves open."""
     if local:
-        return "Free", "made on this computer" + (f"; by Oxen {estimate.text}" if estimate else "")
+        return "Free", "on this computer" + (f" · at Oxen {estimate.text}" if estimate else "")
     if estimate is None:
         return "Price not known", "the service tells it afterwards"
     how, _, _ = estimate.text.rpartition(" = ")
