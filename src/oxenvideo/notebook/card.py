@@ -25,11 +25,12 @@ WORDS = {
     Status.FAILED: "Failed",
     Status.CANCELLED: "Cancelled",
 }
-# Mid-tones that can be read on a light and on a dark page; the text itself takes the page's own colour.
+# Mid-tones that stand out by 3 to 1 on a light and on a dark page. No colour is legible as small text on both, so words
+# take the page's own.
 _COLOURS = {
     Status.SUCCEEDED: "#1f9d55",
     Status.FAILED: "#e0483e",
-    Status.UNCONFIRMED: "#d9822b",
+    Status.UNCONFIRMED: "#c9741f",
     Status.CANCELLED: "#8a8f98",
 }
 _RUNNING = "#3f83f8"
@@ -128,9 +129,8 @@ def html(view: View) -> str:
     if view.embedded is not None:
         parts.append(_video(view))
     parts.append(_prompt(view))
-    parts += [_line(view.error, "#e0483e" if view.status is Status.FAILED else "#d9822b")] if view.error else []
-    parts += [_line(view.notice, "inherit")] if view.notice else []
-    parts += [_line(remark, "inherit") for remark in view.remarks]
+    parts += [_line(view.error, _COLOURS.get(view.status, _COLOURS[Status.UNCONFIRMED]))] if view.error else []
+    parts += [_line(said) for said in (view.notice, *view.remarks) if said]
     parts.append(_foot(view))
     label = escape(f"Video {view.name or ''}: {WORDS[view.status]}", quote=True)
     running = not view.status.is_terminal
@@ -153,11 +153,10 @@ def dot(status: Status) -> str:
 
 
 def _head(view: View) -> str:
-    colour = _COLOURS.get(view.status, _RUNNING)
     name = f'<span style="font-weight:600">{escape(view.name)}</span> ' if view.name else ""
     return (
         f'<div style="display:flex;align-items:center;flex-wrap:wrap;column-gap:10px"><span>{dot(view.status)}{name}'
-        f'<span style="font-weight:600;color:{colour}">{WORDS[view.status]}</span></span>'
+        f"<span>{WORDS[view.status]}</span></span>"
         f'<span style="opacity:.75">{escape(_times(view))}</span>'
         f'<span style="opacity:.75;margin-left:auto">{escape(_money(view))}</span></div>'
     )
@@ -210,8 +209,9 @@ def _cut(prompt: str) -> str:
     return prompt if len(prompt) <= _PROMPT_SHOWN else prompt[: _PROMPT_SHOWN - 1] + "…"
 
 
-def _line(words: str, colour: str) -> str:
-    return f'<div style="margin-top:4px;color:{colour}">{escape(words)}</div>'
+def _line(words: str, bar: str | None = None) -> str:
+    beside = f";border-left:3px solid {bar};padding-left:9px" if bar else ""
+    return f'<div style="margin-top:6px{beside}">{escape(words)}</div>'
 
 
 def _foot(view: View) -> str:
