@@ -69,17 +69,17 @@ def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, s
     if pricing is None or pricing.get("method") != "per_video_output_second":
         return None
     resolution = _resolution(model, parameters)
-    price = _decimal(pricing.get("cost_per_second"))
+    price = decimal(pricing.get("cost_per_second"))
     by_resolution = pricing.get("cost_per_second_by_resolution")
     if isinstance(by_resolution, Mapping) and by_resolution:
-        listed = {str(name).lower(): _decimal(amount) for name, amount in by_resolution.items()}
+        listed = {str(name).lower(): decimal(amount) for name, amount in by_resolution.items()}
         price = price if listed.get(resolution) is None else listed[resolution]
-    high = _decimal(pricing.get("cost_per_second_high_res"))
+    high = decimal(pricing.get("cost_per_second_high_res"))
     if high is not None and resolution in _HIGH:
         price = high
     if _effective(model, parameters, "generate_audio") is not True:
         return (price, "") if price is not None else None
-    with_sound = _decimal(pricing.get("cost_per_second_with_audio"))
+    with_sound = decimal(pricing.get("cost_per_second_with_audio"))
     if with_sound is None:
         return (price, "no separate price with sound is known") if price is not None else None
     # Both a resolution and sound can raise the price and nothing says how they add up: take the higher.
@@ -96,17 +96,17 @@ def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float
     """The length of the result in seconds, or None where only the service will know it."""
     listed = parameters.get("multi_prompt")
     if isinstance(listed, list) and listed:
-        return _decimal(shots.total_seconds(listed))
+        return decimal(shots.total_seconds(listed))
     for name in ("duration", "seconds"):
         value = _effective(model, parameters, name)
         if value is not None:
-            return _length(value) or _decimal(input_seconds)
+            return _length(value) or decimal(input_seconds)
     if model.schema is None:
-        return _decimal(_DEFAULT_DURATION if input_seconds is None else input_seconds)
+        return decimal(_DEFAULT_DURATION if input_seconds is None else input_seconds)
     frames, rate = _effective(model, parameters, "num_frames"), _effective(model, parameters, "frames_per_second")
     if isinstance(frames, int) and isinstance(rate, (int, float)) and rate > 0:
         return Decimal(frames) / Decimal(str(rate))
-    return _decimal(input_seconds)
+    return decimal(input_seconds)
 
 
 def _length(value: Any) -> Decimal | None:
@@ -114,7 +114,7 @@ def _length(value: Any) -> Decimal | None:
     if isinstance(value, str):
         match = _SECONDS.fullmatch(value.strip())
         value = match[1] if match else None
-    seconds = _decimal(value)
+    seconds = decimal(value)
     return seconds if seconds is not None and seconds > 0 else None
 
 
@@ -122,7 +122,7 @@ def _effective(model: Model, parameters: Mapping[str, Any], name: str) -> Any:
     return parameters.get(name, model.default(name))
 
 
-def _decimal(value: Any) -> Decimal | None:
+def decimal(value: Any) -> Decimal | None:
     """A number exactly as it is written, or None where it is none."""
     if value is None or isinstance(value, bool):
         return None

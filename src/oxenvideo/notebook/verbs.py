@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from oxenvideo import api, catalog
+from oxenvideo import api
 from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.generation import Generation
 from oxenvideo.notebook import card
+from oxenvideo.notebook import models as tables_of_models
 from oxenvideo.notebook.live import shown_path
 from oxenvideo.notebook.page import Page
 from oxenvideo.notebook.tables import Table
@@ -167,52 +168,13 @@ def _models(page: Page, words: Sequence[str]) -> Any:
     if len(rest) == 1:
         exact = page.session.catalog.get(rest[0], None)
         if exact is not None:
-            return _model_table(exact)
+            return tables_of_models.of_one(exact)
         models = page.session.models(rest[0], input=kind)
     if not models:
         near = page.session.catalog.nearest(" ".join(rest)) if rest else []
         print(f"No model has all of these words.{f' Near: {chr(44).join(near)}' if near else ''}")
         return None
-    table = Table(["model", "takes", "price", "what it does"], whole=("model",))
-    for model in models:
-        table.add(model.id, ", ".join(model.inputs), _price(model), model.summary)
-    return table
-
-
-def _model_table(model: catalog.Model) -> Table:
-    table = Table(
-        ["parameter", "takes", "default", "meaning"], title=f"{model.id}: {model.summary} {_price(model)}".strip()
-    )
-    for name, spec in model.parameters.items():
-        default = spec.get("default")
-        required = "required" if name in model.required else "" if default is None else str(default)
-        table.add(f"--{name.replace('_', '-')}", _takes(spec), required, str(spec.get("description", "")))
-    for note in model.notes:
-        table.add("", "", "", note)
-    return table
-
-
-def _takes(spec: Mapping[str, Any]) -> str:
-    if "enum" in spec:
-        return ", ".join(str(value) for value in spec["enum"])
-    kind = spec.get("type", "")
-    words = " or ".join(kind) if isinstance(kind, list) else str(kind)
-    low, high = spec.get("minimum"), spec.get("maximum")
-    if low is not None or high is not None:
-        words += f" {low if low is not None else ''}…{high if high is not None else ''}"
-    if "maxLength" in spec:
-        words += f", at most {spec['maxLength']} characters"
-    return words
-
-
-def _price(model: catalog.Model) -> str:
-    pricing = model.pricing or {}
-    by_resolution = pricing.get("cost_per_second_by_resolution")
-    if isinstance(by_resolution, Mapping) and by_resolution:
-        return "; ".join(f"{size} ${cost}/s" for size, cost in by_resolution.items())
-    plain, sound = pricing.get("cost_per_second"), pricing.get("cost_per_second_with_audio")
-    parts = [f"${plain}/s"] if plain is not None else []
-    return " ".join(parts + ([f"(${sound}/s with sound)"] if sound is not None else []))
+    return tables_of_models.of_many(models)
 
 
 def _panel(page: Page, words: Sequence[str]) -> Any:
