@@ -48,8 +48,8 @@ def test_the_first_notebook_ends_with_its_video(newcomer: dict[str, str], tmp_pa
     """``jupyter execute`` leaves the video in the output of the cell that asked for it."""
     copy = tmp_path / FIRST.name
     copy.write_text(FIRST.read_text())
-    _run("jupyter", "execute", copy.name, "--output={notebook_name}.executed.ipynb", cwd=tmp_path, environment=newcomer)
-    executed = nbformat.read(tmp_path / f"{FIRST.stem}.executed.ipynb", as_version=4)
+    _run("jupyter", "execute", copy.name, "--output={notebook_name}_done", cwd=tmp_path, environment=newcomer)
+    executed = nbformat.read(tmp_path / f"{FIRST.stem}_done.ipynb", as_version=4)
     shown = [
         cell.source
         for cell in executed.cells
@@ -63,7 +63,7 @@ def test_the_first_notebook_ends_with_its_video(newcomer: dict[str, str], tmp_pa
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
 def test_notebooks_in_version_control_are_small(path: Path) -> None:
     """What is stored is text that can be compared: no videos, pictures or widgets."""
-    if path.name.endswith(".executed.ipynb"):
+    if path.name.endswith("_done.ipynb"):
         pytest.skip("made by running a notebook, and not under version control")
     assert path.stat().st_size < LARGEST
     kinds = {
