@@ -486,7 +486,7 @@ def test_attach_to_another_living_kernels(make_session: Callable[..., Session], 
     """What another living kernel follows is followed here too, and stays its own in the journal."""
     one, other = make_session(service), make_session(service)
     first = submit(one)
-    until(service, lambda: first.id)
+    until(service, lambda: first.id and one.journal.find(first.id))
     second = other.attach(first.id or "")
     assert second.key != first.key
     service.finish()

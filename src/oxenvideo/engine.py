@@ -7,19 +7,19 @@ import atexit
 import concurrent.futures
 import contextlib
 import logging
-import queue
 import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from oxenvideo.callbacks import Callbacks
 from oxenvideo.channel import Channel
 from oxenvideo.config import Target
-from oxenvideo.entry import Step
+from oxenvideo.entry import Plan, Step
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.generation import TICK, Cancellation, Generation
-from oxenvideo.journal import Journal, Plan
+from oxenvideo.journal import Journal
 from oxenvideo.ledger import Ledger
 from oxenvideo.setup import Setup, account_of
 from oxenvideo.state import Observation, State
@@ -28,8 +28,6 @@ from oxenvideo.threads import DaemonThreads
 
 T = TypeVar("T")
 log = logging.getLogger("oxenvideo")
-
-_Call = tuple[Callable[[Generation], object], Generation]
 
 
 class Engine:
@@ -51,8 +49,7 @@ class Engine:
         self._arrived_lock = threading.Lock()
         self._channels: dict[Target, Channel] = {}
         self._channel_of: weakref.WeakKeyDictionary[Generation, Channel] = weakref.WeakKeyDictionary()
-        self._callbacks: queue.SimpleQueue[list[_Call] | None] | None = None
-        self._calls: list[_Call] = []
+        self._callbacks = Callbacks()
         self._closed = False
 
     # From any thread
@@ -109,26 +106,8 @@ class Engine:
 
     def notify(self, callback: Callable[[Generation], object], generation: Generation) -> None:
         """Call a person's callback on the callback thread, in the order of the changes."""
-        with self._start_lock:
-            if self._callbacks is None:
-                self._callbacks = queue.SimpleQueue()
-                thread = threading.Thread(
-                    target=_call_back, args=(self._callbacks,), name="oxenvideo-callbacks", daemon=True
-                )
-                thread.start()
-            calls = self._callbacks
-        if threading.current_thread() is not self._thread:
-            calls.put([(callback, generation)])
-            return
-        # What one turn of the loop brings goes over together: waking the other thread is the dear part.
-        if not self._calls:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-        self._calls.append((callback, generation))
-
-    def _hand_over(self) -> None:
-        calls, self._calls = self._calls, []
-        if self._callbacks is not None:
-            self._callbacks.put(calls)
+        here = threading.current_thread() is self._thread
+        (self._callbacks.call_from_loop if here else self._callbacks.call)(callback, generation)
 
     def generations(self) -> list[Generation]:
         """Those of this engine that are still referred to."""
@@ -139,9 +118,7 @@ class Engine:
         with self._start_lock:
             self._closed = True
             loop, thread = self._loop, self._thread
-            if self._callbacks is not None:
-                self._callbacks.put(None)
-                self._callbacks = None
+        self._callbacks.close()
         atexit.unregister(self.close)
         for generation in self.generations():
             generation.abandon("oxenvideo was shut down here. The job goes on; resume brings it back.")
@@ -345,21 +322,10 @@ class Engine:
         return _over(generation) if channel is None else await channel.cancel(generation)
 
 
-
 def _over(generation: Generation) -> Cancellation:
     status = generation.status
     charged = " It was too late: the video is charged." if status == "succeeded" else ""
     return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status == "cancelled")
-
-
-def _call_back(queued: queue.SimpleQueue[list[_Call] | None]) -> None:
-    while (calls := queued.get()) is not None:
-        for callback, generation in calls:
-            try:
-                callback(generation)
-            except Exception:
-                log.exception("An on_change callback raised; the generation itself is not affected.")
-        del calls, callback, generation  # or the last one would be kept alive
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

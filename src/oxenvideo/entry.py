@@ -1,9 +1,10 @@
-"""One generation as the journal keeps it, with the submission that it belongs to."""
+"""What goes into the journal and what comes out of it: plans of submissions, and one entry a generation."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -61,6 +62,25 @@ class Entry:
         values["delivered"] = bool(values["delivered"])
         values["synchronous"] = bool(values["synchronous"])
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A submission as it is first written down: one request of ``len(generations)`` generations.
+
+    Each is (key, name, place in its batch).
+    """
+
+    key: str
+    base_url: str
+    account: str
+    request: dict[str, Any]
+    generations: Sequence[tuple[str, str | None, int | None]]
+    model: str
+    synchronous: bool = False
+    batch: str | None = None
+    position: int = 0
+    save_as: str | None = None
 
 
 def is_delivered(state: State) -> bool:

@@ -12,12 +12,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from oxenvideo.entry import Entry, Step, is_delivered
+from oxenvideo.entry import Entry, Plan, Step, is_delivered
 from oxenvideo.errors import ConfigurationError
 from oxenvideo.processes import process_start
 from oxenvideo.state import State, Status
@@ -48,25 +47,6 @@ _JOINED = (
     " s.created_at, s.sent_at FROM generation g JOIN submission s ON s.key = g.submission"
 )
 _VERSION = 1  # of the tables; kept in the file
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A submission as it is first written down: one request of ``len(generations)`` generations.
-
-    Each is (key, name, place in its batch).
-    """
-
-    key: str
-    base_url: str
-    account: str
-    request: dict[str, Any]
-    generations: Sequence[tuple[str, str | None, int | None]]
-    model: str
-    synchronous: bool = False
-    batch: str | None = None
-    position: int = 0
-    save_as: str | None = None
 
 
 class Journal:
