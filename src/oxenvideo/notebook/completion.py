@@ -25,10 +25,13 @@ def matcher(magics: OxenVideo) -> Callable[[CompletionContext], SimpleMatcherRes
         # Only the cell's first line holds options; the rest is the prompt.
         if found is None or (found[1] == "%%" and context.cursor_line != 0):
             return {"completions": []}
+        from oxenvideo.notebook.verbs import is_order
+
         written = found[2]
         token = re.split(r"\s", written)[-1]
         before = written[: len(written) - len(token)].split()
-        names = _verb_offers(magics, before) if found[1] == "%" else _cell_offers(magics, before, token)
+        verb = found[1] == "%" and not is_order(written)
+        names = _verb_offers(magics, before) if verb else _cell_offers(magics, before, token)
         start, offered = _fit(token, names, context.token)
         return {
             "completions": [SimpleCompletion(text=text, type="option") for text in offered],
@@ -83,7 +86,7 @@ def _values(magics: OxenVideo, option: str, before: list[str]) -> list[str]:
 
     if option == "--embed":
         return list(HOWS)
-    if option in ("--each", "--image", "--start-image", "--end-image", "--video", "--audio-ref"):
+    if option in ("--each", "--element", "--image", "--start-image", "--end-image", "--video", "--audio-ref"):
         return [name for name in magics.ipython.user_ns if not name.startswith("_") and name not in ("In", "Out")]
     model = magics.page.session.catalog.get(_model_of(magics, before), None)
     spec = model.parameters.get(option[2:].replace("-", "_"), {}) if model is not None else {}

@@ -156,9 +156,9 @@ def _take_parameter(found: Line, head: str, attached: str | None, rest: _Tokens)
         found.parameters[name] = rest.next() if rest.peek_value() else True
 
 
-def nearest(text: str, names: Iterable[str]) -> str:
-    """A sentence that offers the nearest of the names, or nothing."""
-    close = difflib.get_close_matches(text.lstrip("-").replace("_", "-"), list(names), n=1, cutoff=0.55)
+def nearest(text: str, names: Iterable[str], *, likeness: float = 0.55) -> str:
+    """A sentence that offers the nearest of the names, or nothing where none is so much alike (0 to 1)."""
+    close = difflib.get_close_matches(text.lstrip("-").replace("_", "-"), list(names), n=1, cutoff=likeness)
     return f" Did you mean {close[0] if close[0].startswith('-') else '--' + close[0]}?" if close else ""
 
 

@@ -26,6 +26,7 @@ _PARAMETER_OF = {
     "seed": "seed",
     "negative": "negative_prompt",
 }
+_SLIP = 0.8  # how much alike (0 to 1) an unknown option is to a known one to be taken for a slip
 _MEDIA = {"start-image": "start_image", "end-image": "end_image"}
 _MEDIA_LISTS = {"image": "images", "video": "videos", "audio-ref": "audio_ref"}
 
@@ -120,14 +121,19 @@ def _typed(model: Model | None, name: str, text: str | bool, names: Mapping[str,
 
 
 def _check_options(model: Model | None, line: Line, check: bool) -> None:
-    """An option that is neither ours nor the model's, and close to one that is, is a slip: better said than sent."""
+    """An option that nobody knows and that is nearly one that is known is a slip: better said than sent.
+
+    Any other is a parameter that the schema lacks: it is sent, with a warning.
+    """
     if model is None or model.schema is None or not check:
         return
+    known = [*options.OPTIONS, *(name.replace("_", "-") for name in model.parameters)]
     for name in line.parameters:
-        if name not in model.parameters:
-            hint = options.nearest(name, [*options.OPTIONS, *(p.replace("_", "-") for p in model.parameters)])
-            if hint:
-                raise InvalidRequest(f"There is no option --{name.replace('_', '-')} for {model.id}.{hint}")
+        if name not in model.parameters and (hint := options.nearest(name, known, likeness=_SLIP)):
+            raise InvalidRequest(
+                f"There is no option --{name.replace('_', '-')} for {model.id}.{hint} To send it all the same: "
+                f"-p {name}=VALUE"
+            )
 
 
 def _count(text: str | None) -> int:
