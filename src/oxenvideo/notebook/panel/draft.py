@@ -113,7 +113,7 @@ class Draft:
         before, self.model = self.model, model
         waiting = {**self.dormant, **self.extra, **self.given}
         self.given, self.extra, self.dormant = {}, {}, {}
-        self.unreadable = {}
+        self.unreadable, self._listed = {}, set()
         self.in_shots = self.in_shots and takes_shots(model)
         for name, value in waiting.items():
             fits = value if name == "prompt" and takes_prompt(model) else NOTHING

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 
 class Kit:
-    """Makes the widgets of one panel.
+    """Makes the widgets of one panel. ``layout`` is the one that they share.
 
     Every widget is a message to the front end, and by default its layout and its style are two more. Shared, they make a
     panel appear in a third of the time. A widget lives as long as its panel: one that is closed while the front end still
@@ -16,7 +16,7 @@ class Kit:
     """
 
     def __init__(self) -> None:
-        self._layout = widgets.Layout()
+        self.layout = widgets.Layout()
         self._styles: dict[type, Any] = {}
         self._made: list[Any] = []
 
@@ -27,12 +27,12 @@ class Kit:
             self._styles[style.klass] = style.klass()
         if style is not None:
             traits["style"] = self._styles[style.klass]
-        self._made.append(kind(layout=self._layout, _dom_classes=tuple(classes.split()), **traits))
+        self._made.append(kind(layout=self.layout, _dom_classes=tuple(classes.split()), **traits))
         return self._made[-1]
 
     def close(self) -> None:
         """Close every widget that was made here, the latest first, so that none outlives what it stands in."""
-        for widget in reversed([*self._styles.values(), *self._made]):
+        for widget in reversed([self.layout, *self._styles.values(), *self._made]):
             widget.close()
 
     def column(self, children: Any = (), classes: str = "") -> Any:

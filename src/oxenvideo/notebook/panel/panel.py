@@ -46,7 +46,7 @@ class Panel:
         self.actions = Actions(self)
         self.jobs = Jobs(session)
         rows = {key: row for key, row in self.jobs.news().items() if row is not None}
-        self.board = Board(self.actions.hear, service=session.target.host, jobs=rows)
+        self.board = Board(self.actions.hear, service=session.target.host, jobs=rows, layout=kit.layout)
         self.stage: Stage | None = None
         self._stage_place = kit.column()
         self.courier = Courier(self._tell)
@@ -124,7 +124,8 @@ class Panel:
     # The form
 
     def _make_inlet(self) -> Inlet:
-        return Inlet(self._names, self.session.settings.data_dir / "media", self._changed)
+        store = self.session.settings.data_dir / "media"
+        return Inlet(self._names, store, self._changed, layout=self._kit.layout)
 
     def _set_count(self, count: int) -> None:
         self.form.draft.count = count
@@ -194,7 +195,7 @@ class Panel:
         if self.stage is None:
             if not clips:
                 return
-            self.stage = Stage(self.actions.hear)
+            self.stage = Stage(self.actions.hear, layout=self._kit.layout)
             self._stage_place.children = (self.stage,)
         self.stage.clips = [clip.described for clip in clips]
         self.board.shown = [clip.key for clip in clips]

@@ -1,0 +1,52 @@
+"""Fixtures: a panel that a page shows, what it sends, and a finished video."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import comm
+import pytest
+from comm.base_comm import BaseComm
+
+from oxenvideo.generation import Generation
+from oxenvideo.notebook.panel import Panel
+from oxenvideo.session import Session
+from panel.page import Wire, hear, within
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+    """Every comm of the test writes here."""
+    wire = Wire()
+
+    class Recording(BaseComm):
+        def publish_msg(self, msg_type: str, data: Any = None, **_: Any) -> None:
+            wire.sent.append((time.monotonic(), msg_type, data or {}))
+
+    monkeypatch.setattr(comm, "create_comm", Recording)
+    return wire
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """The notebook's variables."""
+    return {}
+
+
+@pytest.fixture
+def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel]:
+    """A panel that a page shows."""
+    made = Panel(session, names=lambda: names)
+    hear(made, do="hello", n=0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def done(panel: Panel, session: Session) -> Generation:
+    """A finished video."""
+    generation = session.submit("A red balloon", name="clip").wait(10)
+    assert within(5, lambda: panel.board.jobs.get(generation.key, {}).get("group") == "done")
+    return generation

@@ -1,0 +1,65 @@
+"""Jobs in the panel: shown wherever they came from, cancelled, retried, dismissed."""
+
+from __future__ import annotations
+
+from faulty import FaultyService, bad_request, never_answer
+from oxenvideo.notebook.panel import Panel
+from oxenvideo.session import Session
+from panel.page import hear, within
+
+
+def test_jobs_of_cells_and_of_other_panels_are_the_same_jobs(panel: Panel, session: Session) -> None:
+    """Whoever submitted it, every panel shows it, and says the same of it."""
+    other = Panel(session)
+    hear(other, do="hello", n=0)
+    generation = session.submit("A red balloon", name="clip").wait(10)
+    assert within(5, lambda: panel.board.jobs.get(generation.key, {}).get("group") == "done")
+    assert within(5, lambda: other.board.jobs == panel.board.jobs)
+    assert panel.generations == other.generations == [generation]
+    later = Panel(session)
+    assert later.board.jobs == panel.board.jobs
+    other.close()
+    later.close()
+
+
+def test_a_panel_keeps_what_nobody_else_refers_to(panel: Panel, session: Session) -> None:
+    """A job without a variable stays in the panel."""
+    session.submit("A red balloon")
+    assert len(panel.generations) == 1
+
+
+def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session, service: FaultyService) -> None:
+    """One, or all that run."""
+    service.job_seconds = None
+    jobs = [session.submit(f"take {n}") for n in range(3)]
+    assert within(5, lambda: all(job.id for job in jobs))
+    hear(panel, do="cancel", key=jobs[0].key)
+    assert within(5, lambda: jobs[0].status == "cancelled")
+    hear(panel, do="cancel all")
+    assert within(5, lambda: all(job.status == "cancelled" for job in jobs))
+
+
+def test_a_failed_job_is_tried_again_once_a_press(panel: Panel, session: Session, service: FaultyService) -> None:
+    """A double click is one retry; the failed row can be dismissed."""
+    service.script("POST /api/ai/queue", bad_request())
+    first = session.submit("A red balloon")
+    assert within(5, lambda: first.done)
+    hear(panel, do="retry", key=first.key)
+    hear(panel, do="retry", key=first.key)
+    assert len(panel.generations) == 2
+    assert panel.generations[1].wait(10).request == first.request
+    hear(panel, do="dismiss", key=first.key)
+    assert within(5, lambda: set(panel.board.jobs) == {panel.generations[0].key})
+
+
+def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
+    panel: Panel, session: Session, service: FaultyService
+) -> None:
+    """An outcome that nobody knows is no failure: a mere retry does nothing."""
+    service.script("POST /api/ai/queue", never_answer())
+    lost = session.submit("A red balloon")
+    assert within(10, lambda: lost.status == "unconfirmed")
+    hear(panel, do="retry", key=lost.key)
+    assert len(panel.generations) == 1
+    hear(panel, do="retry", key=lost.key, sure=True)
+    assert len(panel.generations) == 2
