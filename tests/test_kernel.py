@@ -229,3 +229,48 @@ def test_an_interrupt_gets_through_a_wait_at_once(kernel: Kernel, service: Fault
     assert time.monotonic() - begun < 0.5
     kernel.until(lambda message: _is_idle(message, waiting))
     assert kernel.run("print(clip.status)") == "queued\n"
+
+
+def _button(kernel: Kernel) -> str:
+    """The model of the Cancel button that was displayed."""
+    view = "application/vnd.jupyter.widget-view+json"
+    shown = [m["content"]["data"] for m in kernel.messages if m["msg_type"] == "display_data"]
+    return next(str(data[view]["model_id"]) for data in shown if view in data)
+
+
+def test_a_click_is_handled_while_a_cell_awaits(kernel: Kernel, service: FaultyService) -> None:
+    """``await clip`` leaves the kernel's loop free, so Cancel works at once; the cell then says what became of it."""
+    kernel.run(CLIP)
+    service.wait_until(lambda: len(service.jobs) == 1)
+    waiting = kernel.start("await clip")
+    time.sleep(0.3)
+    click = {"comm_id": _button(kernel), "data": {"method": "custom", "content": {"event": "click"}}}
+    kernel.client.shell_channel.send(kernel.client.session.msg("comm_msg", click))
+    (job,) = service.jobs.values()
+    service.wait_until(lambda: job.status == "cancelled", timeout=1)
+    raised = kernel.until(lambda message: message["msg_type"] == "error")
+    assert raised["content"]["ename"] == "GenerationCancelled"
+    kernel.until(lambda message: _is_idle(message, waiting))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_notebooks_own_tasks_run_during_a_wait_only_with_nested_loops(
+    kernel: Kernel, service: FaultyService, nested: bool
+) -> None:
+    """A waiting cell holds up the kernel's loop, unless nested loops are opted in to; either way the kernel lives on."""
+    kernel.run(f"%config OxenVideo.nested_loops = {nested}")
+    kernel.run(
+        "import asyncio\n"
+        "beats = []\n"
+        "async def beat():\n"
+        "    while True:\n"
+        "        beats.append(1)\n"
+        "        await asyncio.sleep(0.05)\n"
+        "task = asyncio.get_running_loop().create_task(beat())"
+    )
+    kernel.run(CLIP)
+    said = kernel.run("before = len(beats)\n%oxenvideo wait clip --timeout 1\nprint('beats:', len(beats) - before)")
+    assert "Still running after 1 s" in said
+    assert (int(said.rpartition("beats: ")[2]) > 5) == nested
+    service.finish()
+    assert "clip: done" in kernel.run("%oxenvideo wait clip")

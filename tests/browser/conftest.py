@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from faulty import FaultyService
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # One that draws without a screen and asks the world for nothing.
 ARGUMENTS = [
     "--no-sandbox",
@@ -45,8 +46,8 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium."""
     if find_spec("playwright") is None:
         _missing("playwright is not installed: pip install playwright")
-    if not CHROMIUM.exists():
-        _missing(f"there is no {CHROMIUM}: apt install chromium")
+    if CHROMIUM is None or not Path(CHROMIUM).exists():
+        _missing(f"there is no {CHROMIUM or 'chromium'}: apt install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -40,8 +40,8 @@ class OxenVideo(Magics):
     media_repo = Unicode(None, allow_none=True, help="namespace/name that takes large input files").tag(config=True)
     nested_loops = Bool(
         False,
-        help="handle button clicks while a cell waits, by nest-asyncio2 or nest-asyncio, which patch asyncio for the "
-        "whole process",
+        help="let the notebook's own asyncio tasks go on while %oxenvideo wait waits, by nest-asyncio2 or nest-asyncio, "
+        "which patch asyncio for the whole process; `await NAME` needs no patch, and handles button clicks too",
     ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:

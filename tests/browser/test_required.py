@@ -1,0 +1,22 @@
+"""What becomes of the browser's tests where there is no browser."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", "1 skipped"), ("1", "1 error")])
+def test_without_a_browser_they_are_skipped_with_the_reason_or_fail_where_required(required: str, outcome: str) -> None:
+    """A newcomer sees what is missing; continuous integration cannot pass over it."""
+    environment = os.environ | {"OXENVIDEO_CHROMIUM": "/nowhere/chromium", "OXENVIDEO_REQUIRE_BROWSER": required}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_voila_browser.py")]
+    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=60)
+    assert outcome in done.stdout
+    assert "there is no /nowhere/chromium: apt install chromium" in done.stdout
