@@ -323,6 +323,14 @@ def test_ids_are_one_part_of_a_path(replay: Replay) -> None:
     assert replay.requests[0][1] == "/api/ai/queue/..%2F..%2Fx%3Fy%3D1%23z"
 
 
+def test_an_id_that_is_no_id(replay: Replay) -> None:
+    """What no URL can hold is one clear error, and nothing is sent."""
+    replay.requests.clear()
+    with pytest.raises(InvalidRequest, match="cannot be asked for: URL too long"):
+        replay.ask(lambda c: c.generation("x" * 100_000))
+    assert replay.requests == []
+
+
 def test_what_json_cannot_carry() -> None:
     """A lone surrogate, a NaN and an object are refused before anything is sent."""
     for value in ("\ud800", float("nan"), object()):

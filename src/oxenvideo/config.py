@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from oxenvideo.errors import ConfigurationError
@@ -30,6 +31,9 @@ class Secret:
 
     def __repr__(self) -> str:
         return "'***'"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An API key is not written down: neither pickled nor copied into a file.")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -74,8 +78,9 @@ def key_from_file(host: str, path: Path) -> Secret | None:
     try:
         hosts = tomllib.loads(text).get("host_configs", [])
         for entry in hosts:
-            if entry.get("host") == host and entry.get("auth_token"):
-                return Secret(entry["auth_token"])
+            token = entry.get("auth_token")
+            if entry.get("host") == host and isinstance(token, str) and token:
+                return Secret(token)
     except (tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
         # The parser's message can quote the line, and the line can hold the key: say where, not what.
         place = f" ({str(error).rpartition('(')[2]}" if isinstance(error, tomllib.TOMLDecodeError) else ""

@@ -11,7 +11,7 @@ import httpx
 
 from oxenvideo import wire
 from oxenvideo.config import Secret
-from oxenvideo.errors import ConnectionFailed, DownloadFailed, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.errors import ConnectionFailed, DownloadFailed, InvalidRequest, OutcomeUnknown, UnexpectedAnswer
 from oxenvideo.retry import parse_retry_after
 
 #: Seconds for a connection to be made, and for one of the pool to come free.
@@ -63,7 +63,11 @@ class Transport:
     async def open(self, method: str, path: str, **options: Any) -> httpx.Response:
         """Send an API request and return the answer's head; its body is still to be read, and to be closed."""
         headers = {"Accept": "application/json", **options.pop("headers", {})}
-        return await self._send(self._http.build_request(method, self.base_url + path, headers=headers, **options))
+        try:
+            request = self._http.build_request(method, self.base_url + path, headers=headers, **options)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InvalidRequest(f"{path[:80]} cannot be asked for: {error}.") from None
+        return await self._send(request)
 
     async def json(self, method: str, path: str, *, most: int = ANSWER_LIMIT, **options: Any) -> dict[str, Any]:
         """The JSON object that a successful request answers with; a ServiceError for any other answer."""
@@ -100,9 +104,12 @@ class Transport:
 
     def get(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
         """Send a GET to any address, blocking; the key goes along only to the service's own origin."""
-        with _translated(url.host):
-            request = self._blocking.build_request("GET", url, headers=headers)
-            return self._blocking.send(request, stream=True, auth=self._key)
+        try:
+            with _translated(url.host):
+                request = self._blocking.build_request("GET", url, headers=headers)
+                return self._blocking.send(request, stream=True, auth=self._key)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise DownloadFailed(f"The address of the result is not usable: {error}.") from None
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         with _translated(request.url.host):
@@ -125,8 +132,6 @@ def _translated(host: str) -> Iterator[None]:
         raise OutcomeUnknown(f"{host} did not answer in time.") from None
     except (httpx.TransportError, httpx.DecodingError) as error:
         raise OutcomeUnknown(f"The connection to {host} broke: {why(error)}.") from None
-    except (httpx.InvalidURL, ValueError) as error:
-        raise DownloadFailed(f"The address is not usable: {error}.") from None
 
 
 class _KeyForOrigin(httpx.Auth):
