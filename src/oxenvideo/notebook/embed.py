@@ -65,11 +65,17 @@ class Embedded:
 
 
 def embed(
-    path: Path, how: How, *, url: str | None = None, base: Path | None = None, limit: int = INLINE_LIMIT
+    path: Path,
+    how: How,
+    *,
+    url: str | None = None,
+    base: Path | None = None,
+    limit: int = INLINE_LIMIT,
+    widest: int = 640,
 ) -> Embedded:
     """Embed a video file; ``base`` is the directory of the notebook, ``url`` where the service keeps the file,
-    ``limit`` the bytes up to which ``auto`` puts it inside. ``webp`` keeps a small moving picture instead of the video,
-    for front ends that play no MP4.
+    ``limit`` the bytes up to which ``auto`` puts it inside, ``widest`` the pixels of a poster. ``webp`` keeps a small
+    moving picture instead of the video, for front ends that play no MP4.
 
     Raises OSError where the file is gone, ConfigurationError for ``webp`` without the ``local`` extra.
     """
@@ -82,7 +88,7 @@ def embed(
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
     first = _first_picture(path)
     size = first.size if first is not None else None
-    poster = _poster(first, _room(path) if inside else _POSTER) if first is not None else None
+    poster = _poster(first, _room(path) if inside else _POSTER, widest) if first is not None else None
     if how == "url" and url is not None:
         return Embedded(url, poster, sha256, False, kind, size)
     if inside:
@@ -103,9 +109,11 @@ def _room(path: Path) -> int:
     return min(_POSTER, int(path.stat().st_size * 0.0495) - _MARKUP)
 
 
-def _poster(picture: Image, most: int) -> str | None:
+def _poster(picture: Image, most: int, widest: int) -> str | None:
     """The picture as a data URI of at most ``most`` bytes before its encoding; None where that is too little."""
     for width, quality in ((640, 75), (480, 75), (480, 55), (320, 60), (320, 35), (200, 30)):
+        if width > widest:
+            continue
         small = picture.convert("RGB")
         small.thumbnail((width, width))
         out = io.BytesIO()

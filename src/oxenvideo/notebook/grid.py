@@ -37,20 +37,28 @@ def html(
     rest = f'<div style="opacity:.7;margin-top:6px">and {more} more: <code>{name}[i]</code></div>' if more else ""
     said = "".join(f'<div style="margin-top:4px">{escape(r)}</div>' for r in remarks)
     cost = "free previews" if free else f"cost {dollars(batch.cost)}" if batch.cost is not None else price
-    hint = (
-        ""
-        if batch.done
-        else '<div style="opacity:.65;font-size:12px;margin-top:4px">Runs in the background. If this stands still, the '
-        "kernel is gone: <code>%oxenvideo resume</code> brings the videos back.</div>"
-    )
     return (
         f'<div role="group" aria-label="{escape(text(batch), quote=True)}" style="padding:10px 14px;margin:4px 0;'
         'border:1px solid rgba(127,127,127,.28);border-radius:10px;font-size:13px;line-height:1.5;text-align:left">'
         f'<div style="display:flex;flex-wrap:wrap;column-gap:10px"><span style="font-weight:600">{escape(text(batch))}</span>'
         f'<span style="opacity:.75;margin-left:auto">{escape(cost)}</span></div>'
         '<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px;margin-top:8px">'
-        f"{tiles}</div>{rest}{said}{hint}</div>"
+        f"{tiles}</div>{rest}{said}{_hint(batch, name)}</div>"
     )
+
+
+def _hint(batch: Batch, name: str) -> str:
+    """What a person can do about it as it stands."""
+    if not batch.done:
+        words = (
+            "Runs in the background. If this stands still, the kernel is gone: <code>%oxenvideo resume</code> brings the "
+            "videos back."
+        )
+    elif batch.failed and batch.name:
+        words = f"<code>{name}.retry_failed()</code> submits the failed ones once more."
+    else:
+        return ""
+    return f'<div style="opacity:.65;font-size:12px;margin-top:4px">{words}</div>'
 
 
 def _shown(batch: Batch) -> Sequence[Generation]:

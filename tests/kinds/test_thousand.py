@@ -1,0 +1,162 @@
+"""A thousand videos from one cell of a real kernel: how soon it returns, and what page, kernel and service feel of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
+
+from faulty import FaultyService
+
+COUNT = 1000
+SHOWN = ("display_data", "update_display_data", "stream")
+# A thread that wants to run every 5 ms; how late it comes is how long the kernel was held up.
+HEARTBEAT = """
+import threading, time
+beats, gaps = True, []
+def beat():
+    last = time.monotonic()
+    while beats:
+        time.sleep(0.005)
+        now = time.monotonic()
+        gaps.append(now - last)
+        last = now
+threading.Thread(target=beat, daemon=True).start()
+"""
+
+
+class Watch:
+    """Looks at the service all the while: how many connections it has at most."""
+
+    def __init__(self, service: FaultyService) -> None:
+        self.most = 0
+        self._service = service
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.003):
+            self.most = max(self.most, self._service.connections_open)
+
+
+class Front:
+    """A front end: sends cells and keeps every message with the moment of its arrival."""
+
+    def __init__(self, client: BlockingKernelClient) -> None:
+        self.client = client
+        self.messages: list[tuple[float, dict[str, Any]]] = []
+
+    def run(self, code: str) -> float:
+        """Run a cell; return the seconds until the kernel is free again."""
+        begun, cell = time.monotonic(), self.client.execute(code)
+        while not self._take(cell, 60.0):
+            continue
+        return time.monotonic() - begun
+
+    def value(self, expression: str) -> Any:
+        """What an expression gives in the kernel."""
+        answer = self.client.execute_interactive(
+            "", user_expressions={"value": expression}, allow_stdin=False, output_hook=self._keep
+        )
+        return ast.literal_eval(answer["content"]["user_expressions"]["value"]["data"]["text/plain"])
+
+    def rest(self, seconds: float) -> None:
+        """Take in what still comes."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._take("", 0.2)
+
+    def _keep(self, message: dict[str, Any]) -> None:
+        assert message["msg_type"] != "error", message["content"]["evalue"]
+        self.messages.append((time.monotonic(), message))
+
+    def _take(self, cell: str, timeout: float) -> bool:
+        """Take one message; whether it says that this cell is over."""
+        try:
+            message = self.client.get_iopub_msg(timeout=timeout)
+        except Empty:
+            return False
+        self._keep(message)
+        idle = message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+        return idle and message["parent_header"].get("msg_id") == cell
+
+
+@pytest.fixture
+def quick() -> Iterator[FaultyService]:
+    """A service whose jobs take 0.3 s."""
+    with FaultyService(job_seconds=0.3) as service:
+        yield service
+
+
+@pytest.fixture
+def front(quick: FaultyService, tmp_path: Path) -> Iterator[Front]:
+    """A kernel, the extension loaded and used once."""
+    environment = os.environ | {
+        "HOME": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "OXEN_BASE_URL": quick.base_url,
+        "OXEN_API_KEY": quick.api_key,
+        "OXENVIDEO_DATA_DIR": str(tmp_path / "data"),
+    }
+    manager, client = start_new_kernel(kernel_name="python3", env=environment, cwd=str(tmp_path))
+    try:
+        opened = Front(client)
+        opened.run("%load_ext oxenvideo\nimport oxenvideo")
+        opened.run("%%oxenvideo --dry-run\nA fox")
+        opened.run(HEARTBEAT)
+        yield opened
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_a_thousand_jobs_in_one_cell(front: Front, quick: FaultyService) -> None:
+    """The cell returns at once, all videos come, and nobody is flooded: not the page, the kernel or the service."""
+    front.run(f"rows = [{{'animal': f'fox number {{i}}'}} for i in range({COUNT})]")
+    front.messages.clear()
+    with Watch(quick) as watch:
+        took = front.run(
+            "%%oxenvideo many --each rows\nA {animal} that runs over the hills while the sun sets behind it"
+        )
+        answers = []
+        while not front.value("many.done"):
+            answers.append(front.run("1 + 1"))
+            time.sleep(0.05)
+        front.rest(3.0)
+    shown = [(at, message) for at, message in front.messages if message["msg_type"] in SHOWN]
+    sizes = [len(json.dumps(message["content"])) for _, message in shown]
+    times = [at for at, _ in shown]
+    busiest = max(sum(start <= at < start + 1 for at in times) for start in times)
+    gap = front.value("max(gaps)")
+    print(
+        f"\ncell {took:.2f} s, {len(shown)} display messages, at most {busiest} in a second, largest {max(sizes)} bytes, "
+        f"kernel held up {gap:.2f} s at most, a cell meanwhile took {max(answers):.2f} s, {watch.most} connections"
+    )
+    assert front.value("many.summary") == f"{COUNT} videos: {COUNT} succeeded"
+    assert len(quick.submits) == COUNT
+    assert took < 2
+    assert busiest <= 20
+    assert max(sizes) < 1_000_000
+    assert sum(sizes) < 3_000_000
+    assert gap < 1
+    assert max(answers) < 2
+    assert watch.most <= 8 + 4 + 2, "submits, downloads, the stream, and one request of another kind"
+    assert f"{COUNT} succeeded" in shown[-1][1]["content"]["data"]["text/plain"]
