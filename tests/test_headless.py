@@ -167,6 +167,19 @@ def test_a_run_without_waiting_says_that_the_video_is_to_come(tmp_path: Path, se
     assert ["blue" in body["prompt"] for body in service.submits].count(True) == 1
 
 
+def test_what_ended_unseen_is_found_again(tmp_path: Path, service: FaultyService) -> None:
+    """With nothing left to resume, resume says which video ended meanwhile, and attach shows it, not downloaded again."""
+    _execute(tmp_path, CLIP, WAIT)
+    downloads = service.counts["GET /files/{file}"]
+    (resume,) = _execute(tmp_path, "%oxenvideo resume")
+    assert "Nothing of this notebook is unfinished" in _text(resume)
+    attach = _text(resume).partition("; ")[2].partition(" shows it")[0]
+    assert attach.startswith("%oxenvideo attach ")
+    shown, _ = _execute(tmp_path, f"{attach} again", "%oxenvideo wait again")
+    assert "<video" in _html(shown)[0]
+    assert service.counts["GET /files/{file}"] == downloads
+
+
 def test_a_failed_video_fails_the_run(tmp_path: Path) -> None:
     """The service's own words end the waiting cell, so that nothing builds on a video that is not there."""
     with pytest.raises(nbclient.exceptions.CellExecutionError, match="Content policy: refused"):
