@@ -71,7 +71,7 @@ class Kernel:
 
 
 def _is_idle(message: dict[str, Any], cell: str) -> bool:
-    return (
+    return bool(
         message["msg_type"] == "status"
         and message["content"]["execution_state"] == "idle"
         and message["parent_header"].get("msg_id") == cell

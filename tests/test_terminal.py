@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ MAGIC = "get_ipython().run_cell_magic('oxenvideo', 'clip --duration 5', 'A red b
 class Terminal:
     """IPython as a person at a terminal has it."""
 
-    def __init__(self, child: pexpect.spawn) -> None:
+    def __init__(self, child: Any) -> None:
         self.child = child
 
     def run(self, line: str, timeout: float = 30.0) -> str:
