@@ -129,6 +129,31 @@ def test_cost_is_looked_up_late(session: Session, service: FaultyService) -> Non
     assert service.counts["GET /api/ai/generations"] <= 2
 
 
+def test_in_another_namespace(session: Session, service: FaultyService) -> None:
+    """Videos of several namespaces are each found in their own list."""
+    service.always(STREAM, f.not_found())
+    wanted = [request(), *(replace(request(), target_namespace=name) for name in ("films", "other"))]
+    batch = session.submit_batch(wanted)
+    until(service, lambda: all(g.id for g in batch))
+    for generation in batch:
+        service.start(generation.id or "")
+    until(service, lambda: [g.status for g in batch] == ["processing"] * 3)
+    assert service.counts[ONE] == 0
+    until(service, lambda: {r.query.get("namespace") for r in service.requests(LIST)} == {None, "films", "other"})
+    service.finish()
+    batch.wait(5)
+    assert len(batch.succeeded) == 3
+
+
+def test_lost_in_another_namespace(session: Session, service: FaultyService) -> None:
+    """A submit to another namespace whose answer was lost is looked for there."""
+    service.script(POST, f.act_then_reset())
+    generation = session.submit(replace(request(), target_namespace="films"))
+    until(service, lambda: generation.id)
+    service.finish()
+    assert generation.wait(5).path
+
+
 # --- cancelling ------------------------------------------------------------------------------------------------------
 
 
@@ -713,9 +738,9 @@ def test_a_dead_embedded_server_is_started_again(tmp_path: Path, caplog: pytest.
     """The embedded server is killed with videos under way: it is started again, and they are delivered."""
     caplog.set_level(logging.INFO, "oxenvideo")
     with Session(base_url="local", data_dir=tmp_path / "data", download_dir=tmp_path / "videos") as session:
-        batch = session.submit_batch([{"prompt": f"A red balloon {n}", "duration": 10} for n in range(2)])
+        generation = session.submit("A red balloon", duration=10)
         deadline = time.monotonic() + 30
-        while not all(g.id for g in batch) and time.monotonic() < deadline:
+        while not generation.id and time.monotonic() < deadline:
             time.sleep(0.02)
         (channel,) = session.engine._channels.values()
         assert channel._local is not None
@@ -723,8 +748,5 @@ def test_a_dead_embedded_server_is_started_again(tmp_path: Path, caplog: pytest.
         first = channel._local._server.process
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
-        batch.wait(60)
-        assert [g.status for g in batch] == ["succeeded"] * 2
+        assert generation.wait(60).path
         assert channel._local._server.process.pid != first.pid
-        later = session.submit("Another one", duration=5)
-        assert later.wait(30).path

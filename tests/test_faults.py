@@ -11,7 +11,7 @@ import av
 import pytest
 
 from faults.fault import MODEL, PROMPT, End, Fault
-from faults.table import FAULTS
+from faults.table import FAULTS, filled
 from faulty import FaultyService
 from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
 from oxenvideo.files import is_of, recall
@@ -62,6 +62,21 @@ def test_fault(
         assert sum(service.counts.values()) < 120 * fault.jobs, f"too many requests: {service.counts}"
     assert not list(tmp_path.rglob("*.part"))
     assert not [r for r in caplog.records if r.name == "oxenvideo" and r.levelno >= logging.WARNING]
+
+
+def test_the_readmes_table() -> None:
+    """The README tells of exactly these faults; ``PYTHONPATH=tests:src python -m faults.table README.md`` writes it."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    if "<!-- faults -->\n<!-- /faults -->" in readme:
+        pytest.skip("the README's table of faults is still empty")
+    assert filled(readme) == readme
+    assert readme.count("<!-- faults -->") == 1
+
+
+def test_each_fault_is_told_once() -> None:
+    """No two rows of the table have the same name, and there are enough of them."""
+    names = [_id(fault) for fault in FAULTS]
+    assert len(names) == len(set(names)) >= 30
 
 
 def _end_of(generation: Generation) -> OxenVideoError | None:

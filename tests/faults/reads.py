@@ -103,6 +103,10 @@ OF_READS = (
         READS, "an id is unknown three times, as on a copy that lags behind", "asked again; delivered",
         both(NO_STREAM, scripted(ONE, f.not_found(), f.not_found(), f.not_found())), _hide,
     ),
+    Fault(
+        READS, "an id is unknown for good", "believed after three times and 45 s: failed, with that reason",
+        both(NO_STREAM, always(ONE, f.not_found())), _hide, end=End.FAILED, says="knows no generation", service=_BY_HAND,
+    ),
     Fault(READS, "the list does not show the video", "read by its id; delivered", NO_STREAM, _hide),
     Fault(READS, "the list fails for good", "read by its id; delivered", both(NO_STREAM, always(LIST, f.server_error()))),
     Fault(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from itertools import groupby
+from pathlib import Path
 
 from faults.fault import Fault
 from faults.reads import OF_READS, OF_STREAMS
@@ -21,5 +24,14 @@ def markdown() -> str:
     return "\n\n".join(tables)
 
 
-if __name__ == "__main__":
-    print(markdown())
+_PLACE = re.compile(r"(<!-- faults -->\n).*?(<!-- /faults -->)", re.DOTALL)
+
+
+def filled(readme: str) -> str:
+    """The README with the table in its place."""
+    return _PLACE.sub(lambda place: f"{place[1]}\n{markdown()}\n\n{place[2]}", readme)
+
+
+if __name__ == "__main__":  # python -m faults.table README.md
+    target = Path(sys.argv[1])
+    target.write_text(filled(target.read_text(encoding="utf-8")), encoding="utf-8")
