@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import mimetypes
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import replace as replace_fields
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -103,11 +105,8 @@ class Media:
             return hashlib.sha256(self.content).hexdigest()
         if self.path is None:
             return None
-        try:
-            with self.path.open("rb") as stream:
-                return hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
+        stat = self._stat()
+        return _hash_of_file(self.path, stat.st_size, stat.st_mtime_ns)
 
     def read(self) -> bytes:
         """The bytes; InvalidRequest where the file is gone or is not the one that was recorded."""
@@ -132,9 +131,13 @@ class Media:
         return f"data:{self.mime};base64,{base64.b64encode(self.read()).decode('ascii')}"
 
     def store(self, directory: Path) -> Media:
-        """This medium with its bytes in a file of ``directory`` named by their hash; one that holds none is itself."""
+        """This medium as it must be kept: bytes in a file of ``directory`` named by their hash, a file with its hash.
+
+        From then on ``read`` refuses a file that has changed. A URL, a Generation and a very large file stay themselves.
+        """
         if self.content is None:
-            return self
+            small = self.path is not None and (self.size or 0) <= DEFAULT_INLINE_LIMIT
+            return replace_fields(self, recorded_sha256=self.sha256) if small and not self.recorded_sha256 else self
         path = directory.absolute() / f"{self.sha256}.{encode.EXTENSIONS.get(self.mime or '', 'bin')}"
         if not path.exists():
             directory.mkdir(parents=True, exist_ok=True)
@@ -153,7 +156,10 @@ class Media:
             name = getattr(self.generation, "name", None)
             return f"the {part} of {name}" if name else f"the {part} of another generation"
         name = "" if self.path is None else f", {self.path.name}"
-        return f"data:{self.mime};base64,… ({_size_text(self.size or 0)}{name})"
+        try:
+            return f"data:{self.mime};base64,… ({_size_text(self.size or 0)}{name})"
+        except InvalidRequest:  # it was there when the request was made
+            return f"data:…{name} (no longer there)"
 
     def to_json(self) -> dict[str, Any]:
         """The form for a journal, ``{"$media": {...}}``.
@@ -164,8 +170,9 @@ class Media:
         entry: dict[str, Any] = {"kind": self.kind}
         if self.path is not None:
             entry["path"] = str(self.path)
-            if self.recorded_sha256 or (self.size or 0) <= DEFAULT_INLINE_LIMIT:
-                entry["sha256"] = self.recorded_sha256 or self.sha256
+            with contextlib.suppress(InvalidRequest):  # the file may be gone once it has been sent
+                if self.recorded_sha256 or (self.size or 0) <= DEFAULT_INLINE_LIMIT:
+                    entry["sha256"] = self.recorded_sha256 or self.sha256
         elif self.key is not None:
             entry |= {"generation": self.key, "part": self.part}
         elif self.url is not None:
@@ -246,6 +253,16 @@ def _existing(text: str | bytes, kind: Kind) -> Path:
         raise InvalidRequest(f"{name!r} {problem}: give {_ARTICLE[kind]} as a URL or as the path of a file.")
     _require_kind(_mime_of_file(path), kind, str(path))
     return path.absolute()
+
+
+@lru_cache(maxsize=64)
+def _hash_of_file(path: Path, size: int, changed: int) -> str:
+    """The SHA-256 of a file in this very state: many requests may hold the same one."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _mime_of_file(path: Path) -> str | None:

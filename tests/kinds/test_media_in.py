@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,8 +16,8 @@ from PIL import Image
 
 from kinds import clips
 from kinds.conftest import Place
-from kinds.shapes import EDIT, IMAGE, REFERENCE
-from oxenvideo import Generation, api
+from kinds.shapes import EDIT, IMAGE, REFERENCE, TEXT
+from oxenvideo import Generation, GenerationFailed, api, recall
 from oxenvideo.server.background import LocalServer
 from oxenvideo.setup import Limits
 from shell import Notebook
@@ -198,3 +199,36 @@ def test_a_large_file_is_uploaded_and_read_from_there(book: Notebook, service: L
     row = httpx.get(f"{service.base_url}/api/ai/queue/{book['made'].id}", headers=headers).json()
     assert row["start_image_url"].startswith(f"{service.base_url}/api/repos/ox/uploads/file/main/")
     assert httpx.get(row["start_image_url"], headers=headers).content == Path("large.bmp").read_bytes()
+
+
+def test_an_input_may_be_deleted_once_it_was_sent(book: Notebook) -> None:
+    """What becomes of a file after it was sent holds up neither the video nor the cards that speak of it."""
+    Path("brief.png").write_bytes(clips.png(PICTURE))
+    ran = book.run(f"%%oxenvideo kept {FRAMES} --start-image brief.png\nIt moves")
+    assert ran.error is None
+    kept = book["kept"]
+    end = time.monotonic() + 10
+    while kept.id is None and time.monotonic() < end:
+        time.sleep(0.01)
+    Path("brief.png").unlink()
+    assert "brief.png (no longer there)" in repr(kept.request)
+    path = kept.wait(60).path
+    assert clips.difference(clips.read(path).frames[0], PICTURE) < 8
+    assert recall(path) == kept.request
+
+
+def test_an_input_that_changes_before_it_is_sent_is_not_sent(book: Notebook, tmp_path: Path) -> None:
+    """A job that waited for another does not go out with a picture that nobody gave it."""
+    file = tmp_path / "changing.png"
+    file.write_bytes(clips.png(PICTURE))
+    book["changing"] = file
+    assert book.run(f"%%oxenvideo slow --model {TEXT} --duration 10 --aspect-ratio 1:1\nA whale").error is None
+    ran = book.run(f"%%oxenvideo late {FRAMES} --start-image changing --end-image slow\nIt moves")
+    assert ran.error is None
+    end = time.monotonic() + 10
+    while book["late"].status != "waiting" and time.monotonic() < end:
+        time.sleep(0.005)
+    file.write_bytes(clips.png(OTHER))
+    with pytest.raises(GenerationFailed, match="has changed since the request was made"):
+        book["late"].wait(60)
+    assert book["late"].id is None
