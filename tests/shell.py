@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def notebook_in(directory: Path, *, base_url: str | None = None, api_key: str | 
         if base_url is not None:
             # Not by the environment, which is cleaned before each test, while a shell may outlive many.
             api.configure(base_url=base_url, api_key=api_key, data_dir=directory / "data")
+        patch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # which the shell replaces by its own
         shell = InteractiveShell()
         book = Notebook(shell)
         assert book.run("%load_ext oxenvideo").error is None

@@ -45,8 +45,12 @@ def configure(**settings: Any) -> None:
     """
     with _current.lock:
         previous = _current.session
+        if previous is not None and previous.reconfigure(**settings):
+            return
         kept = previous.settings if previous is not None else Settings()
         _current.session = Session(kept.changed(**settings), notebook=notebook_path())
+        if previous is not None and all(g.done for g in previous.generations):
+            previous.close()
 
 
 def submit(prompt: str | VideoRequest | None = None, **options: Any) -> Generation:

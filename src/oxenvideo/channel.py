@@ -47,7 +47,6 @@ class Channel:
         self.ledger = engine.ledger
         self.pace = setup.local_pace if target.is_local else setup.pace
         self._engine = engine
-        self._setup = setup
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._local: LocalService | None = None
@@ -56,10 +55,16 @@ class Channel:
         self._submitter = Submitter(self, setup.limits.submits)
         self._submission_of: dict[Generation, Submission] = {}
         self._canceller = Canceller(self)
-        self._deliveries = Deliveries(self, setup.download_dir, at_once=setup.limits.downloads, most=setup.limits.video)
+        self._deliveries = Deliveries(
+            self, lambda: engine.setup.download_dir, at_once=setup.limits.downloads, most=setup.limits.video
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._inputs = Inputs(
-            self.open, engine.find, self._fresh_url, inline_limit=setup.limits.inline, repository=setup.media_repo
+            self.open,
+            engine.find,
+            self._fresh_url,
+            inline_limit=setup.limits.inline,
+            repository=lambda: engine.setup.media_repo,
         )
 
     # Opening and closing
@@ -78,7 +83,7 @@ class Channel:
             return self._client
 
     async def _open_local(self) -> None:
-        local = self._local = self._local or LocalService(self._setup.data_dir / "local")
+        local = self._local = self._local or LocalService(self._engine.setup.data_dir / "local")
         if self._client is not None and local.is_running:
             return
         base_url, key = await asyncio.to_thread(local.start)
@@ -88,12 +93,12 @@ class Channel:
             self._client.relocate(base_url)
 
     def _connect(self, base_url: str, key: Any) -> None:
-        limits = self._setup.limits
+        limits = self._engine.setup.limits
         self._client = client = Client(
             base_url,
             key,
             connections=limits.submits + limits.downloads + _OTHER_CONNECTIONS,
-            timeout=self._setup.client_timeout,
+            timeout=self._engine.setup.client_timeout,
             stream_silence=self.pace.stream_silence,
         )
         self._watcher = Watcher(

@@ -38,23 +38,26 @@ class Home(Protocol):
 
 
 class Deliveries:
-    """Fetches the files of generations that succeeded, ``at_once`` of them together, each of at most ``most`` bytes."""
+    """Fetches the files of generations that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
 
-    def __init__(self, home: Home, directory: Path, *, at_once: int, most: int) -> None:
+    ``directory`` tells where files go; what holds when a generation comes in holds for its file.
+    """
+
+    def __init__(self, home: Home, directory: Callable[[], Path], *, at_once: int, most: int) -> None:
         self._home = home
         self._directory = directory
         self._at_once = at_once
         self._most = most
-        self._save_as: WeakKeyDictionary[Generation, str] = WeakKeyDictionary()
+        self._places: WeakKeyDictionary[Generation, tuple[Path, str | None]] = WeakKeyDictionary()
         self._queue: deque[Generation] = deque()
         self._under_way: set[Generation] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
 
     def name(self, generation: Generation, save_as: str | None) -> None:
-        """Have its file named by a path or a pattern."""
-        if save_as is not None:
-            self._save_as[generation] = save_as
+        """Have its file named by a path or a pattern, in what is the directory for files now."""
+        if save_as is not None or generation not in self._places:
+            self._places[generation] = self._directory().absolute(), save_as
 
     def bring(self, generation: Generation) -> None:
         """Fetch its file when it is its turn; once, however often that is asked for meanwhile."""
@@ -161,7 +164,8 @@ class Deliveries:
         return seen.result_url
 
     def _destination(self, generation: Generation) -> Path:
-        return files.destination(generation, self._save_as.get(generation), self._directory)
+        directory, save_as = self._places.get(generation) or (self._directory().absolute(), None)
+        return files.destination(generation, save_as, directory)
 
 
 def _ended(state: State, **changes: Any) -> State:

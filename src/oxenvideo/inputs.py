@@ -43,8 +43,8 @@ def _too_large(leaf: Media, inline_limit: int) -> InvalidRequest:
 class Inputs:
     """Resolves the media of requests for one service.
 
-    ``inline_limit`` is bytes of a file sent as a data URI; larger ones go to ``repository`` ("namespace/name"), or are
-    an error where there is none. ``fresh_url`` renews the result URL of a generation of the same service, or gives None
+    ``inline_limit`` is bytes of a file sent as a data URI; larger ones go to what ``repository`` tells
+    ("namespace/name"), or are an error where there is none. ``fresh_url`` renews the result URL of a generation of the same service, or gives None
     for one that lives elsewhere.
     """
 
@@ -55,7 +55,7 @@ class Inputs:
         fresh_url: Callable[[Generation], Awaitable[str | None]],
         *,
         inline_limit: int,
-        repository: str | None,
+        repository: Callable[[], str | None],
     ) -> None:
         self._open = open_client
         self._find = find
@@ -92,12 +92,13 @@ class Inputs:
             leaf = await asyncio.to_thread(_taken_from, upstream, leaf)
         if (leaf.size or 0) <= self._inline_limit:
             return await asyncio.to_thread(leaf.data_uri)
-        if self._repository is None:
+        repository = self._repository()
+        if repository is None:
             raise _too_large(leaf, self._inline_limit)
-        return await self._upload(leaf, self._repository)
+        return await self._upload(leaf, repository)
 
     async def _upload(self, leaf: Media, repository: str) -> str:
-        place = repository, leaf.sha256 or ""
+        place = repository, await asyncio.to_thread(lambda: leaf.sha256 or "")
         task = self._uploads.get(place)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
             task = self._uploads[place] = asyncio.create_task(self._put(leaf, repository))

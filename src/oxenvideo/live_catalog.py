@@ -24,7 +24,7 @@ class LiveCatalog:
 
     def __init__(self, engine: Engine, target: Target, directory: Path) -> None:
         self._engine = engine
-        self._target = target
+        self.target = target
         self._path = directory / f"{hashlib.sha256(target.base_url.encode()).hexdigest()[:16]}.json"
         self._catalog: Catalog | None = None
         self._asked = False
@@ -32,18 +32,18 @@ class LiveCatalog:
     def known(self) -> Catalog:
         """What is known now. The first call has an old or missing copy renewed in the background."""
         if self._catalog is None:
-            cached = None if self._target.is_local else load_cache(self._path)
+            cached = None if self.target.is_local else load_cache(self._path)
             self._catalog = bundled().merge(cached.catalog) if cached else bundled()
             fresh = cached is not None and time.time() - cached.fetched_at < _AGE
-            if not fresh and not self._target.is_local and not self._asked:
+            if not fresh and not self.target.is_local and not self._asked:
                 self._asked = True
-                self._engine.spawn(self._renew, self._target)
+                self._engine.spawn(self._renew, self.target)
         return self._catalog
 
     def refresh(self) -> None:
         """Ask the service now and wait for it; where it does not answer, what was known stays."""
         try:
-            self._engine.ask(self._renew, self._target, _PATIENCE)
+            self._engine.ask(self._renew, self.target, _PATIENCE)
         except OxenVideoError:
             self.known()
 

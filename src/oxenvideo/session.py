@@ -70,6 +70,10 @@ class Settings:
         return replace(self, **options)
 
 
+# Settings that hold from one request to the next; the others are built into the engine.
+_CHANGEABLE = {"base_url", "api_key", "model", "max_cost", "download_dir", "download", "media_repo"}
+
+
 class Session:
     """Everything behind ``oxenvideo.submit`` and its siblings, as an object: tests and programs can have their own."""
 
@@ -95,7 +99,6 @@ class Session:
             ),
             recall=earlier.recall,
         )
-        self._target: Target | None = None
         self._live_catalog: LiveCatalog | None = None
         self._observers: list[Callable[[Sequence[Generation]], object]] = []
 
@@ -109,13 +112,29 @@ class Session:
         """Stop the engine; what is unfinished stays in the journal for ``resume``."""
         self.engine.close()
 
+    def reconfigure(self, **options: Any) -> bool:
+        """Change settings from here on; False, changing nothing, where one of them takes a new session.
+
+        What was submitted before goes on as it began. Raises ConfigurationError for a setting that does not exist.
+        """
+        changed = self.settings.changed(**options)
+        if not options.keys() <= _CHANGEABLE:
+            return False
+        self.settings = changed
+        self.engine.setup = replace(
+            self.engine.setup,
+            download_dir=changed.download_dir,
+            media_repo=changed.media_repo,
+            download=changed.download,
+        )
+        return True
+
     @property
     def target(self) -> Target:
         """Where requests go, and with which key; ConfigurationError where that is not known."""
-        if self._target is None:
-            key = self.settings.api_key.reveal() if self.settings.api_key else None
-            self._target = config.resolve(self.settings.base_url, key)
-        return self._target
+        # Looked up each time: a key that was set in a later cell counts from there.
+        key = self.settings.api_key.reveal() if self.settings.api_key else None
+        return config.resolve(self.settings.base_url, key)
 
     @property
     def generations(self) -> list[Generation]:
@@ -280,8 +299,9 @@ class Session:
         return live.known().search(words, input=input)
 
     def _catalog_of_target(self) -> LiveCatalog:
-        if self._live_catalog is None:
-            self._live_catalog = LiveCatalog(self.engine, self.target, self.settings.data_dir / "models")
+        target = self.target
+        if self._live_catalog is None or self._live_catalog.target != target:
+            self._live_catalog = LiveCatalog(self.engine, target, self.settings.data_dir / "models")
         return self._live_catalog
 
     # Earlier generations

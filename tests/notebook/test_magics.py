@@ -195,3 +195,23 @@ def test_completion(notebook: Notebook, text: str, offered: str) -> None:
     results = [text[: c.start] + c.text + text[c.end :] for c in completions]
     head = text[: len(text) - len(text.split(" ")[-1])]
     assert head + offered in results
+
+
+def test_a_changed_setting_keeps_the_videos_of_the_kernel(notebook: Notebook) -> None:
+    """What is configured later holds from there on; what was submitted before is still listed and waited for."""
+    notebook.run("%%oxenvideo clip\nA red balloon")
+    notebook.run("%config OxenVideo.max_cost = 0.5")
+    notebook.run("%config OxenVideo.download_dir = 'elsewhere'")
+    assert notebook.run("%oxenvideo wait").error is None
+    assert notebook["clip"].done
+    assert notebook["clip"].path.parent.name == "videos"
+    assert "clip" in notebook.run("_ = print(get_ipython().run_line_magic('oxenvideo', 'list'))").text
+
+
+def test_a_key_that_is_set_later_counts_from_there(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting OXEN_API_KEY in a cell leads the next request to the hub, without a restart."""
+    from oxenvideo import api
+
+    assert api.current_session().target.is_local
+    monkeypatch.setenv("OXEN_API_KEY", "key")
+    assert api.current_session().target.base_url == "https://hub.oxen.ai"
