@@ -105,7 +105,7 @@ def test_large_media_are_uploaded() -> None:
 
     async def run(service: FaultyService) -> tuple[dict[str, Any], bytes]:
         async with opened(service) as client:
-            made = inputs(client, inline_limit=10, repository=lambda: "ox/inputs")
+            made = inputs(client, inline_limit=10, repository="ox/inputs")
             body = (await made.resolve(request_with(start_image_url=Media("image", content=DOT)), print)).body()
             return body, service.requests("PUT /api/repos/file")[0].body
 
@@ -123,7 +123,7 @@ def test_the_same_file_is_uploaded_once() -> None:
 
     async def run(service: FaultyService) -> set[str]:
         async with opened(service) as client:
-            made = inputs(client, inline_limit=10, repository=lambda: "ox/inputs")
+            made = inputs(client, inline_limit=10, repository="ox/inputs")
             asked = [request_with(start_image_url=Media("image", content=DOT), seed=seed) for seed in range(5)]
             first = await asyncio.gather(*(made.resolve(request, print) for request in asked))
             later = await made.resolve(asked[0], print)
@@ -140,7 +140,7 @@ def test_a_repository_that_exists_is_used() -> None:
     async def run(service: FaultyService) -> None:
         async with opened(service) as client:
             for picture in (DOT, DOT + b"x"):
-                made = inputs(client, inline_limit=10, repository=lambda: "ox/inputs")
+                made = inputs(client, inline_limit=10, repository="ox/inputs")
                 await made.resolve(request_with(start_image_url=Media("image", content=picture)), print)
 
     with FaultyService() as service:
@@ -241,7 +241,7 @@ def test_a_failed_upload_is_not_remembered() -> None:
 
     async def run(service: FaultyService) -> None:
         async with opened(service) as client:
-            made = inputs(client, inline_limit=10, repository=lambda: "ox/inputs")
+            made = inputs(client, inline_limit=10, repository="ox/inputs")
             request = request_with(start_image_url=Media("image", content=DOT))
             service.always("PUT /api/repos/file", bad_request())
             with pytest.raises(OxenVideoError):
