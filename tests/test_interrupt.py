@@ -138,3 +138,20 @@ except TimeoutError:
     out, err = child(service, tmp_path, code, start="import time").communicate(timeout=20)
     assert (out, err) == ("full\n", "")
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_copy_takes_nothing_along(service: FaultyService, tmp_path: Path) -> None:
+    """A copy of the process that ends, as some libraries fork them, leaves the original's videos to the original."""
+    code = """
+import os
+copy = os.fork()
+if not copy:
+    sys.exit(0)
+os.waitpid(copy, 0)
+print(len(session.journal.open_entries()), session.journal._live_owners([session.journal.owner]) != set())
+print(generation.cancel())
+"""
+    out, err = child(service, tmp_path, code).communicate(timeout=20)
+    assert out.splitlines() == ["5 True", "The service cancelled it."]
+    assert err == ""

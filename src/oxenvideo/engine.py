@@ -7,6 +7,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import logging
+import os
 import threading
 import time
 import weakref
@@ -42,6 +43,7 @@ class Engine:
         self.setup = setup
         self.known: weakref.WeakValueDictionary[str, Generation] = weakref.WeakValueDictionary()
         self._recall = recall
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
@@ -115,6 +117,8 @@ class Engine:
 
     def close(self, timeout: float = 0.4) -> None:
         """Stop, and leave unfinished work for ``resume``; takes at most ``timeout`` seconds. Waits end with WaitTimeout."""
+        if os.getpid() != self._pid:
+            return  # a forked copy of the process ends: the thread, the journal and the server are the original's
         with self._start_lock:
             self._closed = True
             loop, thread = self._loop, self._thread

@@ -44,8 +44,8 @@ class Inputs:
     """Resolves the media of requests for one service.
 
     ``inline_limit`` is bytes of a file sent as a data URI; larger ones go to what ``repository`` tells
-    ("namespace/name"), or are an error where there is none. ``fresh_url`` renews the result URL of a generation of the same service, or gives None
-    for one that lives elsewhere.
+    ("namespace/name"), or are an error where there is none. ``fresh_url`` renews the result URL of a generation of the
+    same service, or gives None for one that lives elsewhere.
     """
 
     def __init__(
