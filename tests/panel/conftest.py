@@ -10,10 +10,18 @@ import comm
 import pytest
 from comm.base_comm import BaseComm
 
+from faulty import FaultyService
 from oxenvideo.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
 from panel.page import Wire, hear, within
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest) -> Iterator[FaultyService]:
+    """A service whose jobs take 50 ms, or the seconds that a test gives as its parameter: None is until they are told."""
+    with FaultyService(job_seconds=getattr(request, "param", 0.05), keep_alive=0.1) as running:
+        yield running
 
 
 @pytest.fixture

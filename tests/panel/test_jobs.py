@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from faulty import FaultyService, bad_request, never_answer
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
@@ -28,13 +30,14 @@ def test_a_panel_keeps_what_nobody_else_refers_to(panel: Panel, session: Session
     assert len(panel.generations) == 1
 
 
-def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session, service: FaultyService) -> None:
+@pytest.mark.parametrize("service", [None], indirect=True)
+def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session) -> None:
     """One, or all that run."""
-    service.job_seconds = None
     jobs = [session.submit(f"take {n}") for n in range(3)]
     assert within(5, lambda: all(job.id for job in jobs))
     hear(panel, do="cancel", key=jobs[0].key)
     assert within(5, lambda: jobs[0].status == "cancelled")
+    assert [job.done for job in jobs] == [True, False, False]
     hear(panel, do="cancel all")
     assert within(5, lambda: all(job.status == "cancelled" for job in jobs))
 

@@ -83,11 +83,11 @@ def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyServ
     assert within(10, lambda: panel.board.history.get("error"))
 
 
+@pytest.mark.parametrize("service", [None], indirect=True)
 def test_jobs_of_the_whole_account_can_be_followed_here(
     panel: Panel, service: FaultyService, make_session: Callable[..., Session], tmp_path: Path
 ) -> None:
     """Another kernel's job is listed on request, and joins this kernel's jobs when it is followed."""
-    service.job_seconds = None
     elsewhere = make_session(service, data_dir=tmp_path / "elsewhere").submit("Another balloon")
     assert within(5, lambda: elsewhere.id)
     hear(panel, do="account")

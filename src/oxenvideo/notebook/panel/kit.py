@@ -27,8 +27,14 @@ class Kit:
             self._styles[style.klass] = style.klass()
         if style is not None:
             traits["style"] = self._styles[style.klass]
-        self._made.append(kind(layout=self.layout, _dom_classes=tuple(classes.split()), **traits))
-        return self._made[-1]
+        made = kind(layout=self.layout, _dom_classes=tuple(classes.split()), **traits)
+        return self.adopt(made)
+
+    def adopt(self, widget: Any) -> Any:
+        """Take care of a widget that was made elsewhere: have it heard in order with the others, and closed with them."""
+        in_order(widget)
+        self._made.append(widget)
+        return widget
 
     def close(self) -> None:
         """Close every widget that was made here, the latest first, so that none outlives what it stands in."""
@@ -53,6 +59,17 @@ class Kit:
     def html(self, value: str = "", classes: str = "") -> Any:
         """A piece of HTML; whoever sets its value has escaped it."""
         return self.make(widgets.HTML, classes, value=value)
+
+
+def in_order(widget: Any) -> None:
+    """Have what the browser says to a widget handled in one line with what it says to the others.
+
+    JupyterLab asks for widgets' messages to be handled in a thread beside the cells, so that they do not wait for a
+    running one. ipykernel 7.4 grants that comm by comm, to those that have been answered there already, and then a press
+    of Generate could overtake the words that were typed before it. As the front end asked is the same for all.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, asked: asked
 
 
 def show(widget: Any, *, when: bool) -> None:

@@ -46,7 +46,9 @@ class Panel:
         self.actions = Actions(self)
         self.jobs = Jobs(session)
         rows = {key: row for key, row in self.jobs.news().items() if row is not None}
-        self.board = Board(self.actions.hear, service=session.target.host, jobs=rows, layout=kit.layout)
+        self.board: Board = kit.adopt(
+            Board(self.actions.hear, service=session.target.host, jobs=rows, layout=kit.layout)
+        )
         self.stage: Stage | None = None
         self._stage_place = kit.column()
         self.courier = Courier(self._tell)
@@ -111,9 +113,6 @@ class Panel:
         self.jobs.close()
         self.courier.close()
         self._kit.close()
-        for widget in (self.board, self.stage, self.form.inlet):
-            if widget is not None:
-                widget.close()
 
     def __repr__(self) -> str:
         return "<Panel>"
@@ -125,7 +124,8 @@ class Panel:
 
     def _make_inlet(self) -> Inlet:
         store = self.session.settings.data_dir / "media"
-        return Inlet(self._names, store, self._changed, layout=self._kit.layout)
+        inlet: Inlet = self._kit.adopt(Inlet(self._names, store, self._changed, layout=self._kit.layout))
+        return inlet
 
     def _set_count(self, count: int) -> None:
         self.form.draft.count = count
@@ -195,7 +195,7 @@ class Panel:
         if self.stage is None:
             if not clips:
                 return
-            self.stage = Stage(self.actions.hear, layout=self._kit.layout)
+            self.stage = self._kit.adopt(Stage(self.actions.hear, layout=self._kit.layout))
             self._stage_place.children = (self.stage,)
         self.stage.clips = [clip.described for clip in clips]
         self.board.shown = [clip.key for clip in clips]

@@ -1,0 +1,359 @@
+"""The panel in JupyterLab and Voilà: from the choice of a model to two videos side by side, as a person does it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import PIL.Image
+import pytest
+
+from browser.pages import NotebookPage, OpenNotebook, Shown
+from browser.servers import Server
+from faulty import FaultyService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.browser
+
+LOCAL = "import os\nos.environ['OXEN_BASE_URL'] = 'local'\n%load_ext oxenvideo\nimport oxenvideo"
+SHOW = "panel = oxenvideo.panel()\npanel"
+SLOW = 90_000  # ms within which the embedded server has drawn a video on a busy machine
+FIRST_PAINT = 300  # ms
+MESSAGES = 20  # a second
+
+
+def opened(notebook: NotebookPage, *, setup: str = LOCAL) -> Page:
+    """Run the first cells of a notebook, so that the panel stands below the second."""
+    notebook.run_cell(0)
+    notebook.run_cell(1)
+    notebook.page.locator(".oxv-board").wait_for()
+    return notebook.page
+
+
+def generate(page: Page, prompt: str) -> None:
+    """Write a prompt and press the button."""
+    page.get_by_label("Prompt", exact=True).fill(prompt)
+    page.get_by_role("button", name="Generate", exact=True).click()
+
+
+def tiles(page: Page) -> Locator:
+    """The videos in the gallery."""
+    return page.locator(".oxv-tile")
+
+
+def pick_model(page: Page, words: str, name: str) -> None:
+    """Find a model by words, and click it."""
+    page.locator(".oxv-model").click()
+    page.get_by_label("Find").fill(words)
+    page.locator(".oxv-models option", has_text=re.compile(name.replace(" ", r"\s"))).first.click()
+    page.locator(".oxv-picker").wait_for(state="hidden")
+
+
+def keep(page: Page, shot: Path) -> None:
+    """A picture for people: kept where OXENVIDEO_PICTURES says."""
+    page.screenshot(path=shot)
+    if where := os.environ.get("OXENVIDEO_PICTURES"):
+        Path(where).mkdir(parents=True, exist_ok=True)
+        shutil.copy(shot, where)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture to upload."""
+    path = tmp_path / "harbour.png"
+    PIL.Image.radial_gradient("L").resize((640, 360)).save(path)
+    return path
+
+
+def test_a_person_makes_and_compares_videos(
+    lab: Server, open_notebook: OpenNotebook, picture: Path, tmp_path: Path
+) -> None:
+    """Model, upload, price, Generate, play, compare in step, reuse; and how it looks, wide and narrow, light and dark."""
+    notebook = open_notebook(lab, [LOCAL, SHOW, "panel.selected is panel.generations[-1], panel.request.prompt"])
+    page = opened(notebook)
+
+    generate(page, "A red balloon floats over a quiet harbour at dawn")
+    page.locator(".oxv-job, .oxv-tile").first.wait_for()
+    pick_model(page, "kling 2.6", "Kling 2.6 Pro - Image to Video")
+    page.locator(".oxv-f-input_image input[type=file]").set_input_files(picture)
+    thumbnail = page.locator(".oxv-item img")
+    thumbnail.wait_for()
+    assert thumbnail.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
+    page.locator(".oxv-f-duration button", has_text="10 s").click()
+    page.locator(".oxv-price", has_text="10 s × $0.07 = $0.70").wait_for()
+    page.locator(".oxv-f-duration button", has_text=re.compile("^5 s")).click()
+    page.locator(".oxv-price", has_text="5 s × $0.07 = $0.35").wait_for()
+    generate(page, "The balloon drifts out to sea")
+    tiles(page).nth(1).wait_for(timeout=SLOW)
+
+    tiles(page).first.locator(".oxv-open").click()
+    assert notebook.plays(page.locator(".oxv-stage video"))
+    assert page.locator(".oxv-stage video").evaluate("video => video.readyState") >= 2
+    notebook.run_cell(2)
+    notebook.wait_for_text("(True, 'The balloon drifts out to sea')", within=notebook.outputs(2))
+
+    for index in range(2):
+        tiles(page).nth(index).get_by_role("checkbox").check()
+    compare_in_step(page)
+    page.locator(".oxv-clip").nth(1).get_by_role("button", name="Reuse settings").click()
+    page.wait_for_function(
+        "document.querySelector('.oxv-prompt textarea').value === 'A red balloon floats over a quiet harbour at dawn'"
+    )
+    page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
+    code = page.get_by_role("textbox", name="Code")
+    assert code.input_value().startswith("%%oxenvideo --model kling-video-v2-6-pro-image-to-video")
+    page.get_by_role("button", name="Close the code").click()
+    look_at_it(notebook, tmp_path)
+    assert not notebook.complaints
+
+
+def compare_in_step(page: Page) -> None:
+    """Two videos stand side by side, and stay within a frame of one another while they play and after a jump."""
+    pair = page.locator(".oxv-two")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.oxv-two video')].filter(v => v.readyState >= 2).length === 2"
+    )
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.get_by_label("Place in both videos").fill("2.5")
+    apart = []
+    for _ in range(8):
+        page.wait_for_timeout(150)
+        one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
+        apart.append(abs(one - two))
+    assert one > 2.5
+    assert max(apart[2:]) < 1 / 24
+    page.get_by_role("button", name="Pause", exact=True).click()
+    one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
+    assert abs(one - two) < 0.05
+
+
+def look_at_it(notebook: NotebookPage, folder: Path) -> None:
+    """Pictures of both themes, wide and narrow; nothing is cut off at the side."""
+    page = notebook.page
+    notebook.command("application:toggle-left-area")
+    for theme in ("light", "dark"):
+        notebook.theme(theme)
+        for width in (1300, 480):
+            page.set_viewport_size({"width": width, "height": 1000})
+            for part in ("oxv-model", "oxv-stage"):
+                page.locator(f".{part}").scroll_into_view_if_needed()
+                page.wait_for_timeout(400)
+                keep(page, folder / f"panel-{theme}-{width}-{part}.png")
+            assert page.locator(".oxv-panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth + 1")
+    page.set_viewport_size({"width": 1300, "height": 900})
+    notebook.theme("light")
+
+
+def test_jobs_are_watched_cancelled_and_tried_again(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """A running job shows how it stands and is cancelled; a failed one says why, and is submitted once more."""
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW])
+    page = opened(notebook)
+    generate(page, "A red balloon")
+    row = page.locator(".oxv-job").first
+    row.get_by_text("Queued").wait_for()
+    (job,) = service.jobs.values()
+    service.start(job.id)
+    row.get_by_text("Processing").wait_for()
+    before = row.locator(".oxv-time").inner_text()
+    page.wait_for_function("text => document.querySelector('.oxv-time').innerText !== text", arg=before)
+    row.get_by_role("button", name="Cancel").click()
+    row.get_by_text("Cancelled").wait_for()
+    assert job.status == "cancelled"
+    generate(page, "A blue balloon")
+    service.wait_until(lambda: len(service.jobs) == 2)
+    blue = list(service.jobs)[1]
+    service.fail(blue, "The sky was not blue enough.")
+    failed = page.locator(".oxv-job", has_text="A blue balloon")
+    failed.get_by_text("The sky was not blue enough.").wait_for()
+    failed.get_by_role("button", name="Retry").click()
+    service.wait_until(lambda: len(service.jobs) == 3)
+    service.finish(list(service.jobs)[2])
+    tiles(page).first.wait_for()
+    assert not notebook.complaints
+
+
+BUSY = "import time\ntime.sleep(6)\nprint('awake')"
+
+
+def hurry(page: Page) -> None:
+    """Type, change one's mind, and press the button again and again."""
+    page.get_by_label("Prompt", exact=True).press_sequentially("A blue balloon", delay=15)
+    page.get_by_label("Prompt", exact=True).fill("A green balloon")
+    button = page.get_by_role("button", name="Generate", exact=True)
+    for _ in range(4):
+        button.click(force=True)
+
+
+def test_the_panel_works_while_a_cell_runs(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Where front end and kernel can, a press does not wait for the cell; hurried presses are one video, of the last text."""
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
+    page = opened(notebook)
+    notebook.run_cell(2, wait=False)
+    page.wait_for_timeout(300)
+    hurry(page)
+    page.locator(".oxv-job").get_by_text("Queued").wait_for(timeout=4000)
+    (job,) = service.jobs.values()
+    assert job.body["prompt"] == "A green balloon"
+    service.finish(job.id)
+    tiles(page).first.wait_for(timeout=3000)
+    assert "awake" not in notebook.outputs(2).inner_text()
+    assert not page.get_by_text("The kernel is busy").is_visible()
+    notebook.wait_for_text("awake", within=notebook.outputs(2))
+    assert len(service.jobs) == 1
+    assert not notebook.complaints
+
+
+@pytest.fixture
+def waiting_lab(lab: Server, tmp_path: Path) -> Iterator[Server]:
+    """A JupyterLab that has widgets' messages wait for the running cell, as older ones and other front ends do."""
+    server = Server("lab", tmp_path / "lab")
+    settings = tmp_path / "lab/settings/@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings"
+    settings.write_text('{"commsOverSubshells": "disabled"}')
+    yield server
+    server.stop()
+
+
+def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
+    waiting_lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Where clicks wait for the cell, the panel says so, progress goes on, and hurried clicks become one video."""
+    notebook = open_notebook(waiting_lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
+    page = opened(notebook)
+    generate(page, "A red balloon")
+    page.locator(".oxv-job").get_by_text("Queued").wait_for()
+    notebook.run_cell(2, wait=False)
+    page.wait_for_timeout(300)
+    hurry(page)
+    page.get_by_text("The kernel is busy").wait_for(timeout=4000)
+    service.finish(next(iter(service.jobs)))
+    tiles(page).first.wait_for(timeout=3000)
+    assert page.get_by_text("The kernel is busy").is_visible()
+    service.wait_until(lambda: len(service.jobs) > 1, timeout=10)
+    page.get_by_text("The kernel is busy").wait_for(state="hidden")
+    page.wait_for_timeout(500)
+    assert [job.body["prompt"] for job in service.jobs.values()] == ["A red balloon", "A green balloon"]
+    assert not notebook.complaints
+
+
+def test_every_control_is_reached_by_keyboard(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The Tab key goes through model, prompt, fields, Generate and tabs; each is seen to have the focus and has a name."""
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW])
+    page = opened(notebook)
+    page.locator(".oxv-model").focus()
+    reached = []
+    for _ in range(24):
+        reached.append(page.evaluate(NAMED))
+        page.keyboard.press("Tab")
+    names = [entry["name"] for entry in reached if entry]
+    for wanted in (
+        "Prompt",
+        "5 s",
+        "16:9",
+        "With sound",
+        "More settings",
+        "Videos",
+        "Generate",
+        "Show as code",
+        "This kernel",
+    ):
+        assert any(wanted in name for name in names), (wanted, names)
+    assert all(entry["name"] and entry["outline"] for entry in reached if entry), reached
+    page.get_by_role("tab", name="This kernel").focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.get_by_role("tab", name="History").get_attribute("aria-selected") == "true"
+
+
+# The accessible name, as far as labels, ARIA and text give it, and whether focus is drawn; nothing outside of the panel.
+NAMED = """() => {
+    const it = document.activeElement;
+    if (!it.closest('.oxv-panel')) return null;
+    const label = it.labels?.length ? it.labels[0].innerText : '';
+    const name = it.getAttribute('aria-label') || label || it.innerText || it.title;
+    return {name, outline: getComputedStyle(it).outlineStyle !== 'none'};
+}"""
+
+# From the key that runs the cell to the frame after everything stands on the page; ms.
+PAINT = """async ([index, rows]) => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    notebook.activeCellIndex = index;
+    const cell = () => document.querySelector(`.jp-Cell[data-windowed-list-index="${index}"]`);
+    const before = cell().querySelector('.oxv-board');
+    const start = performance.now();
+    jupyterapp.commands.execute('notebook:run-cell');
+    return await new Promise(done => {
+        const look = () => {
+            const board = cell().querySelector('.oxv-board');
+            const there = board && board !== before && board.querySelectorAll('.oxv-job, .oxv-tile').length >= rows;
+            if (there && cell().querySelector('.oxv-generate')) requestAnimationFrame(() => done(performance.now() - start));
+            else requestAnimationFrame(look);
+        };
+        look();
+    });
+}"""
+COUNT = """() => {
+    window.arrivals = [];
+    const kernel = jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+    kernel.iopubMessage.connect((_, message) => {
+        if (message.header.msg_type.startsWith('comm')) window.arrivals.push(performance.now());
+    });
+}"""
+
+
+def test_two_hundred_jobs_are_light(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """With 200 jobs the panel is there at once, and their whole course is few messages."""
+    submit = "batch = oxenvideo.submit_batch([dict(prompt=f'A red balloon, take {i}') for i in range(200)])"
+    wait = "import time\nwhile any(g.id is None for g in batch): time.sleep(0.1)"
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo\n{submit}\n{wait}", SHOW])
+    page = opened(notebook)
+    times = []
+    for _ in range(5):
+        page.wait_for_timeout(400)
+        times.append(page.evaluate(PAINT, [1, 200]))
+    print(f"first paint with 200 jobs, ms: {[round(t) for t in times]}")
+    page.evaluate(COUNT)
+    ids = list(service.jobs)
+    for first in range(0, 200, 10):
+        for job in ids[first : first + 10]:
+            service.start(job)
+        service.finish(*ids[first : first + 10])
+        page.wait_for_timeout(250)
+    page.wait_for_function("document.querySelectorAll('.oxv-tile').length === 200", timeout=60_000)
+    arrivals = page.evaluate("arrivals")
+    most = max(sum(start <= at < start + 1000 for at in arrivals) for start in arrivals)
+    print(f"widget messages: {len(arrivals)} in all, at most {most} in a second")
+    assert len(arrivals) > 5
+    assert most <= MESSAGES
+    assert min(times) < FIRST_PAINT, f"first paint took {statistics.median(times):.0f} ms"
+    assert not notebook.complaints
+
+
+def test_the_panel_works_in_voila(
+    voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
+) -> None:
+    """Without a notebook around it, by widgets alone: generate, watch, play."""
+    voila.write("panel.ipynb", [f"{connect}\nimport oxenvideo", "oxenvideo.panel()"])
+    shown = open_page(f"{voila.url}/voila/render/panel.ipynb")
+    page = shown.page
+    page.locator(".oxv-board").wait_for(timeout=30_000)
+    generate(page, "A red balloon")
+    page.locator(".oxv-job").get_by_text("Queued").wait_for()
+    service.finish(next(iter(service.jobs)))
+    tiles(page).first.wait_for()
+    tiles(page).first.locator(".oxv-open").click()
+    assert shown.plays(page.locator(".oxv-stage video"))
+    assert not shown.complaints
