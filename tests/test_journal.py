@@ -180,6 +180,22 @@ def test_taken_over_once(make: Callable[..., Journal]) -> None:
     assert one.claim_sending("s", FINGERPRINT)
 
 
+def test_what_was_taken_over_is_left_to_the_taker(make: Callable[..., Journal]) -> None:
+    """One who was thought dead, and is not, changes nothing of what another has taken over."""
+    one, other = make(), make()
+    one.plan([plan("s")])
+    assert other.take_over("s", one.owner)
+    one.step("s", "refused")
+    one.record([("s0", State(remote="failed"))])
+    assert not one.claim_sending("s", FINGERPRINT)
+    entry = other.entry("s0")
+    assert entry is not None
+    assert (entry.step, entry.status, entry.delivered) == ("planned", "submitting", False)
+    assert other.claim_sending("s", FINGERPRINT)
+    other.record([("s0", State(remote="failed"))])
+    assert other.open_entries() == []
+
+
 def test_an_equal_submit_of_a_living_kernel(make: Callable[..., Journal]) -> None:
     """Another living kernel's equal submit on its way is known; a dead one's and one's own are not in the way."""
     one, other = make(), make()

@@ -166,10 +166,12 @@ class Journal:
         return changed == 1
 
     def step(self, submission: str, step: Step) -> None:
-        """Write how far a submission has come. After ``refused`` there is nothing of it to bring back."""
+        """Write how far a submission of ours has come. After ``refused`` there is nothing of it to bring back."""
         with self._transaction():
-            self._db.execute("UPDATE submission SET step=? WHERE key=?", (step, submission))
-            if step == "refused":
+            ours = self._db.execute(
+                "UPDATE submission SET step=? WHERE key=? AND owner=?", (step, submission, self.owner)
+            ).rowcount
+            if ours and step == "refused":
                 self._db.execute("UPDATE generation SET delivered=1 WHERE submission=?", (submission,))
 
     def withdraw(self, key: str) -> None:
@@ -226,19 +228,20 @@ class Journal:
             self._db.execute("UPDATE submission SET step='accepted' WHERE key=?", (submission,))
 
     def record(self, changes: Iterable[tuple[str, State]]) -> None:
-        """Write the present state of some generations, by key."""
+        """Write the present state of some generations, by key; of those that another kernel took over, nothing."""
         rows = [
             (
                 state.status, state.result_url, state.error_message or (str(state.error) if state.error else None),
                 str(state.cost) if state.cost is not None else None, state.finished_at,
-                str(state.path) if state.path else None, int(is_delivered(state)), time.time(), key,
+                str(state.path) if state.path else None, int(is_delivered(state)), time.time(), key, self.owner,
             )
             for key, state in changes
         ]  # fmt: skip
         with self._transaction():
             self._db.executemany(
                 "UPDATE generation SET status=?, result_url=?, error_message=?, cost=coalesce(?, cost), finished_at=?,"
-                " path=?, delivered=?, updated_at=? WHERE key=?",
+                " path=?, delivered=?, updated_at=?"
+                " WHERE key=? AND (SELECT owner FROM submission s WHERE s.key = submission)=?",
                 rows,
             )
 
@@ -277,15 +280,9 @@ class Journal:
 
     def claimed(self, base_url: str, ids: Iterable[str]) -> set[str]:
         """Those of ``ids`` that some journalled generation already stands for."""
-        wanted = list(ids)
-        taken: set[str] = set()
-        for start in range(0, len(wanted), 500):
-            part = wanted[start : start + 500]
-            marks = ",".join("?" * len(part))
-            query = f"SELECT generation_id FROM generation WHERE base_url=? AND generation_id IN ({marks})"  # noqa: S608
-            with self._lock:
-                taken.update(row[0] for row in self._db.execute(query, (base_url, *part)))
-        return taken
+        query = "SELECT generation_id FROM generation WHERE base_url=? AND generation_id IN (SELECT value FROM json_each(?))"
+        with self._lock:
+            return {row[0] for row in self._db.execute(query, (base_url, json.dumps(list(ids))))}
 
     def in_flight_elsewhere(self, base_url: str, fingerprint: dict[str, Any]) -> bool:
         """Whether a living other kernel has an identical submission on its way, which could be the one we see."""
