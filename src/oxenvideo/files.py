@@ -54,7 +54,7 @@ def destination(generation: Generation, pattern: str | None, directory: Path) ->
         "model": generation.request.model,
         "seed": generation.request.parameters.get("seed", "noseed"),
         "index": generation.index if generation.index is not None else 0,
-        "id": (generation.id or generation.key)[:8],
+        "id": generation.id[:8] if generation.id else generation.key[-8:],  # keys of one kernel begin alike
     }
     text = re.sub(r"^/+", "/", pattern or _USUAL)  # POSIX gives two slashes at the start a meaning of their own
     home = text == "~" or text.startswith("~/")
