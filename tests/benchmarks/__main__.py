@@ -1,9 +1,13 @@
-"""Run the measurements, print the table, write it as JSON: `python -m tests.benchmarks [--only NAME ...] [--json FILE]`."""
+"""Run the measurements, print the table, write it as JSON: `python -m tests.benchmarks [--only NAME ...] [--json FILE]`.
+
+With `--readme README.md` the table also goes between that file's marks.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import os
 import sys
 import time
@@ -12,13 +16,14 @@ from pathlib import Path
 from .rows import Row, ratios_first, tables, write
 
 # Modules of this package whose rows() yields rows. Each runs alone: what one measures, another would disturb.
-PARTS = ("knowing", "transfer", "startup", "kernel", "rendering")
+PARTS = ("knowing", "transfer", "startup", "kernel", "rendering", "panel")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to run; all by default")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the rows are written")
+    parser.add_argument("--readme", type=Path, help="a file in which the table is put between its marks")
     options = parser.parse_args()
     rows: list[Row] = []
     begun, load = time.monotonic(), os.getloadavg()[0]
@@ -33,6 +38,10 @@ def main() -> int:
             rows.append(Row(part, float("nan"), must="to run", met=False, note=f"{type(error).__name__}: {last}"))
     rows = ratios_first(rows)
     print(tables(rows))
+    if options.readme is not None:
+        marks = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+        text = options.readme.read_text(encoding="utf-8")
+        options.readme.write_text(marks.sub(lambda m: f"{m[1]}\n{tables(rows)}\n\n{m[2]}", text), encoding="utf-8")
     write(options.json, rows, seconds=round(time.monotonic() - begun, 1), load_before=round(load, 2))
     return 0 if all(row.met is not False for row in rows) else 1
 
