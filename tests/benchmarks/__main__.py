@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import os
+import re
 import sys
 import time
 from pathlib import Path
