@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import av
@@ -12,10 +13,22 @@ import pytest
 
 from faults.fault import MODEL, PROMPT, End, Fault
 from faults.table import FAULTS, filled
-from faulty import FaultyService
+from faulty import (
+    DOWNLOAD_FAULTS,
+    READ_FAULTS,
+    RESUME_FAULTS,
+    STREAM_FAULTS,
+    UNTOLD_SUBMITS,
+    Behaviour,
+    FaultyService,
+    ok,
+    rate_limited,
+)
+from oxenvideo.entry import Entry
 from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
 from oxenvideo.files import is_of, recall
 from oxenvideo.generation import Generation
+from oxenvideo.journal import Journal
 from oxenvideo.request import VideoRequest
 from oxenvideo.session import Session
 
@@ -54,14 +67,47 @@ def test_fault(
             brought = session.resume()
             assert [g.wait(PATIENCE).status for g in brought] == ["succeeded"] * len(batch)
             _check_delivered(service, list(batch))
-        if fault.end is not End.UNCONFIRMED:
-            _wait_until(lambda: session.unfinished() == 0)
         session.close()
+        assert bool(_unfinished(session)) == (fault.end is End.UNCONFIRMED)
         posts = fault.posts if fault.posts is not None else fault.jobs
         assert service.counts[POST] <= posts, "a submit was sent again"
         assert sum(service.counts.values()) < 120 * fault.jobs, f"too many requests: {service.counts}"
     assert not list(tmp_path.rglob("*.part"))
     assert not [r for r in caplog.records if r.name == "oxenvideo" and r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_all_at_once(seed: int, make_session: Callable[..., Session], caplog: pytest.LogCaptureFixture) -> None:
+    """Forty videos, a third of all requests going wrong in any way that loses no submit: each is made and brought once."""
+    chance = random.Random(seed)
+
+    def mixed(*tables: Mapping[str, Callable[[], Behaviour]], number: int) -> list[Behaviour]:
+        faults = [make for table in tables for name, make in table.items() if name not in _TOO_SLOW]
+        return [chance.choice(faults)() if chance.random() < 0.3 else ok() for _ in range(number)]
+
+    with FaultyService(job_seconds=lambda job: chance.uniform(0.05, 0.6), keep_alive=0.1) as service:
+        service.script(POST, *mixed(UNTOLD_SUBMITS, {"429": rate_limited}, number=60))
+        service.script("GET /api/ai/queue", *mixed(READ_FAULTS, number=200))
+        service.script("GET /api/ai/queue/{id}", *mixed(READ_FAULTS, number=200))
+        service.script("GET /api/events", *mixed(STREAM_FAULTS, number=20))
+        service.script("GET /files/{file}", *mixed(DOWNLOAD_FAULTS, RESUME_FAULTS, number=200))
+        session = make_session(service)
+        prompts = [PROMPT if n % 4 else f"{PROMPT} {n}" for n in range(40)]  # many alike
+        batch = session.submit_batch([VideoRequest(MODEL, {"prompt": prompt}) for prompt in prompts])
+        deadline = time.monotonic() + 40
+        while not all(g.path for g in batch) and time.monotonic() < deadline:
+            session.resume()  # what was given to a person, or failed for good, is tried again as a person would
+            time.sleep(0.3)
+        assert all(g.path for g in batch), batch
+        assert len(service.jobs) == 40, "a submit was sent again"
+        assert {g.id for g in batch} == set(service.jobs)
+        assert sorted(recall(g.path).prompt for g in batch if g.path) == sorted(prompts)
+        session.close()
+        assert _unfinished(session) == []
+    assert not [r for r in caplog.records if r.name == "oxenvideo" and r.levelno >= logging.WARNING]
+
+
+_TOO_SLOW = ("never answered", "stalled midway", "a line without end", "huge length", "slow", "page")
 
 
 def test_the_readmes_table() -> None:
@@ -115,16 +161,17 @@ def _check_delivered(service: FaultyService, batch: list[Generation]) -> None:
             assert sum(1 for _ in container.decode(video=0)) == 24
 
 
+def _unfinished(session: Session) -> list[Entry]:
+    journal = Journal(session.journal.path)
+    try:
+        return journal.open_entries()
+    finally:
+        journal.close()
+
+
 def _pictures(mp4: bytes) -> bytes:
     """What the video shows: the content of its mdat box, which labelling a file leaves alone."""
     at = 0
     while mp4[at + 4 : at + 8] != b"mdat":
         at += int.from_bytes(mp4[at : at + 4])
     return mp4[at + 8 : at + int.from_bytes(mp4[at : at + 4])]
-
-
-def _wait_until(holds: Callable[[], bool], timeout: float = 3.0) -> None:
-    end = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < end, "not so in time"
-        time.sleep(0.01)
