@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -52,4 +54,5 @@ class LiveCatalog:
         live = from_service(payload)
         if live:
             self._catalog = bundled().merge(live)
-            store_cache(self._path, payload)
+            with contextlib.suppress(OSError):  # a full disk costs the next kernel a request, and this one nothing
+                await asyncio.to_thread(store_cache, self._path, payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -67,6 +68,9 @@ class Settings:
                 options[name] = Path(options[name]).expanduser()
         if options.get("max_cost") is not None:
             options["max_cost"] = Decimal(str(options["max_cost"]))
+        place = options.get("media_repo")
+        if place is not None and not re.fullmatch(r"[^/\s]+/[^/\s]+", place):
+            raise ConfigurationError(f"media_repo {place!r} names no repository: use namespace/name.")
         return replace(self, **options)
 
 

@@ -84,6 +84,14 @@ def test_items_of_a_batch_are_inputs(book: Notebook) -> None:
     assert clips.difference(picture(book["on"], 0), wanted) < 8
 
 
+def test_a_whole_batch_is_as_many_pictures(book: Notebook) -> None:
+    """A Batch given as pictures is the last frame of each of its videos."""
+    cell(book, "pair --model wan-ai-wan2-1-t2v-1-3b-diffusers --width 96 --height 96 --num-frames 8 -n 2", "A fox")
+    cell(book, f"both {NEXT} --image pair", "@Image1 meets @Image2")
+    assert [medium.key for medium in book["both"].request.parameters["input_image"]] == [g.key for g in book["pair"]]
+    assert book["both"].wait(60).path.exists()
+
+
 def test_a_failure_upstream_fails_what_builds_on_it_and_sends_nothing(book: Notebook, service: LocalServer) -> None:
     """The reason is told down the whole chain, and the service never hears of the jobs in it."""
     cell(book, "bad --no-check --duration 2", "A fox of no length")

@@ -187,6 +187,15 @@ def test_a_large_file_without_a_repository_is_refused_in_the_cell(book: Notebook
     assert "no" not in book.shell.user_ns
 
 
+def test_a_repository_for_uploads_is_checked_when_it_is_set(book: Notebook, caplog: pytest.LogCaptureFixture) -> None:
+    """A name that can be none is refused at once, not when the first large file comes."""
+    book.run("%config OxenVideo.media_repo = 'uploads'")
+    assert (
+        "media_repo 'uploads' names no repository: use namespace/name." in caplog.text
+    )  # IPython's %config logs errors
+    book.run("%config OxenVideo.media_repo = None")
+
+
 @pytest.mark.usefixtures("small_limit")
 def test_a_large_file_is_uploaded_and_read_from_there(book: Notebook, service: LocalServer) -> None:
     """With a repository configured, the job reads the uploaded file, and the request names its address."""

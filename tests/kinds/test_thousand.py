@@ -152,6 +152,8 @@ def test_a_thousand_jobs_in_one_cell(front: Front, quick: FaultyService) -> None
     )
     assert front.value("many.summary") == f"{COUNT} videos: {COUNT} succeeded"
     assert len(quick.submits) == COUNT
+    grids = [message for _, message in shown if "text/html" in message["content"].get("data", {})]
+    assert len({message["content"]["transient"]["display_id"] for message in grids}) == 1, "more than one output"
     assert took < 2
     assert busiest <= 20
     assert max(sizes) < 1_000_000

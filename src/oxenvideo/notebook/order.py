@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo import shots
+from oxenvideo.batch import Batch
 from oxenvideo.catalog import Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.notebook import options
@@ -219,10 +220,10 @@ def _medium(text: str, names: Mapping[str, Any]) -> Any:
 
 
 def _media(texts: Sequence[str], names: Mapping[str, Any]) -> Iterator[Any]:
-    """The media of a repeatable option; a variable may hold a list of them."""
+    """The media of a repeatable option; a variable may hold a list of them, or a Batch."""
     for text in texts:
         value = _medium(text, names)
-        yield from value if isinstance(value, list | tuple) else (value,)
+        yield from value if isinstance(value, list | tuple | Batch) else (value,)
 
 
 def _element(text: str, names: Mapping[str, Any]) -> Any:
