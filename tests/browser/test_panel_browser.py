@@ -26,6 +26,7 @@ LOCAL = "import os\nos.environ['OXEN_BASE_URL'] = 'local'\n%load_ext oxenvideo\n
 SHOW = "panel = oxenvideo.panel()\npanel"
 SLOW = 90_000  # ms within which the embedded server has drawn a video on a busy machine
 FIRST_PAINT = 300  # ms
+PICTURES = os.environ.get("OXENVIDEO_PICTURES")  # read before a test clears the environment
 MESSAGES = 20  # a second
 
 
@@ -59,9 +60,9 @@ def pick_model(page: Page, words: str, name: str) -> None:
 def keep(page: Page, shot: Path) -> None:
     """A picture for people: kept where OXENVIDEO_PICTURES says."""
     page.screenshot(path=shot)
-    if where := os.environ.get("OXENVIDEO_PICTURES"):
-        Path(where).mkdir(parents=True, exist_ok=True)
-        shutil.copy(shot, where)
+    if PICTURES:
+        Path(PICTURES).mkdir(parents=True, exist_ok=True)
+        shutil.copy(shot, PICTURES)
 
 
 @pytest.fixture

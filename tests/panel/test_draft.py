@@ -11,7 +11,7 @@ from oxenvideo.catalog import Model, bundled
 from oxenvideo.media import Media
 from oxenvideo.notebook.panel.draft import NOTHING, Draft, fields, fitting, media_slots, slot_for
 from oxenvideo.notebook.panel.verdict import GENERAL, judge
-from oxenvideo.notebook.panel.words import choice_words, label_of, price_of, rate_of
+from oxenvideo.notebook.panel.words import choice_words, details_of, label_of, price_of, rate_of
 from oxenvideo.price import estimate
 from oxenvideo.request import VideoRequest
 
@@ -196,6 +196,21 @@ def test_parameters_have_names_for_people() -> None:
     ]
     assert [choice_words("duration", c) for c in (5, "10", "5s", -1, "auto")] == ["5 s", "10 s", "5s", "auto", "auto"]
     assert choice_words("fps", 24) == "24"
+
+
+def test_details_are_short_and_in_words() -> None:
+    """Files by their name, lengths with their unit, a data URI by its size."""
+    made = request(
+        SHOTS,
+        multi_prompt=[{"prompt": "a"}, {"prompt": "b"}],
+        duration=5,
+        generate_audio=True,
+        start_image_url=Media("image", path=Path("/x/harbour.png")),
+        tail_image_url="data:image/png;base64," + "A" * 4000,
+    )
+    assert details_of(made) == (
+        "Duration 5 s · With sound on · First frame harbour.png · Last frame data:image/png;base64,… (3 KB) · 2 shots"
+    )
 
 
 def test_prices_are_told_with_how_they_come_about() -> None:

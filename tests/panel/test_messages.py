@@ -70,5 +70,6 @@ def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
 
 def test_the_panel_shows_itself(panel: Panel) -> None:
     """As a widget, and as text that is the same each time."""
-    assert "application/vnd.jupyter.widget-view+json" in panel._repr_mimebundle_()
-    assert repr(panel) == "<Panel>"
+    data, _ = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == repr(panel) == "<Panel>"

@@ -12,6 +12,7 @@ from typing import Any
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.generation import Generation
 from oxenvideo.notebook.panel.rows import shown_path
+from oxenvideo.notebook.panel.words import details_of
 from oxenvideo.request import VideoRequest
 
 _CHUNK = 1024 * 1024  # bytes in one message: others get through between two
@@ -29,15 +30,13 @@ class Clip:
     @property
     def described(self) -> dict[str, Any]:
         """What the browser shows beside it."""
-        shown = self.request.preview(count=1)
-        rest = [f"{k} {v}" for k, v in shown.items() if k not in ("model", "prompt", "multi_prompt")]
         name = self.generation.name if self.generation is not None else None
         return {
             "key": self.key,
             "title": name or "",
             "prompt": self.request.prompt,
             "model": self.request.model,
-            "details": " · ".join(rest),
+            "details": details_of(self.request),
             "file": shown_path(self.path),
             "name": self.path.name,
         }

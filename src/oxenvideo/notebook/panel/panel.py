@@ -118,7 +118,9 @@ class Panel:
         return "<Panel>"
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        shown = self.widget._repr_mimebundle_(**options)
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        return {**data, "text/plain": repr(self)}, metadata
 
     # The form
 

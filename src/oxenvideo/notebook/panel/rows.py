@@ -10,6 +10,7 @@ from typing import Any
 from oxenvideo.earlier import HistoryRow
 from oxenvideo.generation import Generation
 from oxenvideo.notebook import card
+from oxenvideo.notebook.panel.words import cut, details_of
 from oxenvideo.price import Estimate, dollars
 from oxenvideo.state import Observation, Status
 
@@ -36,7 +37,7 @@ def row_of(
 ) -> dict[str, Any]:
     """A job. Times are unix seconds of this machine's clock; ``expected`` and ``took`` are seconds."""
     state = generation.state
-    view = card.view_of(generation, time.time())
+    name = generation.name or ""
     prompt = generation.request.prompt
     money = (
         f"cost {dollars(state.cost)}"
@@ -50,10 +51,10 @@ def row_of(
         "order": order,
         "group": group_of(generation),
         "word": card.WORDS[state.status],
-        "name": (view.name or "") if generation.name else "",
-        "prompt": cut(prompt),
+        "name": f"{name}[{generation.index}]" if name and generation.index is not None else name,
+        "prompt": cut(prompt, _PROMPT),
         "model": generation.request.model,
-        "details": view.details,
+        "details": details_of(generation.request),
         "since": state.submitted_at,
         "took": state.elapsed,
         "expected": expected,
@@ -75,7 +76,7 @@ def history_row(row: HistoryRow) -> dict[str, Any]:
         "word": _word(row.status),
         "when": when,
         "model": row.model,
-        "prompt": cut(row.prompt),
+        "prompt": cut(row.prompt, _PROMPT),
         "money": dollars(row.cost) if row.cost is not None else "",
         "file": shown_path(row.path),
         "reusable": row.request is not None,
@@ -90,7 +91,7 @@ def account_row(seen: Observation, own: Generation | None) -> dict[str, Any]:
         "word": _word(seen.status),
         "since": seen.enqueued_at,
         "model": str(fields.get("model_name") or ""),
-        "prompt": cut(str(fields.get("prompt") or "")),
+        "prompt": cut(str(fields.get("prompt") or ""), _PROMPT),
         "key": own.key if own is not None else "",
     }
 
@@ -98,11 +99,6 @@ def account_row(seen: Observation, own: Generation | None) -> dict[str, Any]:
 def _word(status: str) -> str:
     """The word for people for a status; the service's own where it has one that is not documented."""
     return card.WORDS[Status(status)] if status in set(Status) else status
-
-
-def cut(text: str) -> str:
-    """A prompt short enough for a tile."""
-    return text if len(text) <= _PROMPT else text[: _PROMPT - 1] + "…"
 
 
 def shown_path(path: Path | None) -> str:

@@ -53,12 +53,11 @@ const makeClip = (model, files, clip, { alone }) => {
   const save = () => { model.send({ do: "save", key: clip.key, to: name.value }); show(saving, false); };
   const saving = h("div", { class: "oxv-bar-row", hidden: true }, name, button("Save", save));
   const act = (label, what) => button(label, () => model.send({ do: what, key: clip.key }), { "aria-label": `${label}: ${about}` });
-  const element = h("figure", { class: "oxv-clip", "data-key": clip.key }, video,
-    h("figcaption", {}, h("div", { class: "oxv-cap", title: clip.prompt }, clip.prompt || clip.model),
-      h("div", { class: "oxv-faint" }, [clip.model, clip.details].filter(Boolean).join(" · ")), line),
+  const note = h("div", { class: "oxv-clip", "data-key": clip.key }, h("div", { class: "oxv-cap", title: clip.prompt }, clip.prompt || clip.model),
+    h("div", { class: "oxv-faint" }, [clip.model, clip.details].filter(Boolean).join(" · ")), line,
     h("div", { class: "oxv-acts" }, act("Use last frame", "frame"), act("Reuse settings", "use"), act("Show as code", "code"),
       button("Save as …", () => { show(saving, saving.hidden); if (!saving.hidden) name.focus(); }), get), saving);
-  return { element, video };
+  return { note, video };
 };
 
 // Two videos as one: the longer leads, and the other follows by small changes of speed, so that neither stutters.
@@ -142,11 +141,15 @@ export default () => {
         controls = null;
         const clips = model.get("clips");
         show(stage, clips.length > 0);
-        const made = clips.map((clip) => makeClip(model, files, clip, { alone: clips.length === 1 }));
+        const two = clips.length > 1;
+        const made = clips.map((clip) => makeClip(model, files, clip, { alone: !two }));
         const close = button("×", () => model.send({ do: "close" }), { class: "oxv-btn oxv-right", "aria-label": "Close" });
-        stage.replaceChildren(h("div", { class: "oxv-head" }, h("h3", {}, clips.length > 1 ? "Side by side" : clips[0]?.title || "Open video"), close),
-          h("div", { class: clips.length > 1 ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.element)));
-        if (made.length > 1) stage.append((controls = makeControls(made.map((one) => one.video))).element);
+        if (two) controls = makeControls(made.map((one) => one.video));
+        stage.replaceChildren(
+          h("div", { class: "oxv-head" }, h("h3", {}, two ? "Side by side" : clips[0]?.title || "Open video"), close),
+          h("div", { class: two ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.video)),
+          ...(controls ? [controls.element] : []),
+          h("div", { class: two ? "oxv-clips oxv-notes" : "oxv-clips" }, ...made.map((one) => one.note)));
         if (made.length) stage.scrollIntoView({ block: "nearest" });
       };
       model.on("change:clips", draw);

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from oxenvideo import price
 from oxenvideo.catalog import Model
+from oxenvideo.media import replace, shortened
 from oxenvideo.price import Estimate, dollars
+from oxenvideo.request import VideoRequest
 from oxenvideo.schema import shown_choice
+
+_DETAIL = 48  # characters of one parameter's value
 
 _LABELS = {
     "generate_audio": "With sound",
@@ -54,7 +59,27 @@ def choice_words(name: str, choice: Any) -> str:
         return "auto"
     if name in ("duration", "seconds") and str(choice).isdigit():
         return f"{choice} s"
+    if isinstance(choice, bool):
+        return "on" if choice else "off"
     return shown_choice(choice)
+
+
+def details_of(request: VideoRequest) -> str:
+    """The parameters besides model and prompt, short: "Duration 5 s · Image harbour.png"."""
+    shown = []
+    for name, value in request.parameters.items():
+        if name not in ("prompt", "multi_prompt"):
+            plain = replace(value, lambda medium: medium.path.name if medium.path is not None else medium.label)
+            text = choice_words(name, plain) if not isinstance(plain, list | dict) else json.dumps(plain)
+            shown.append(f"{label_of(name)} {cut(shortened(text), _DETAIL)}")
+    if isinstance(request.parameters.get("multi_prompt"), list):
+        shown.append(f"{len(request.parameters['multi_prompt'])} shots")
+    return " · ".join(shown)
+
+
+def cut(text: str, most: int) -> str:
+    """Text of at most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def class_of(name: str) -> str:
@@ -76,8 +101,3 @@ def price_of(estimate: Estimate | None, *, local: bool) -> tuple[str, str]:
         return "Price not known", "the service tells it afterwards"
     how, _, _ = estimate.text.rpartition(" = ")
     return dollars(estimate.total), f"{how}; {estimate.note}" if estimate.note else how
-
-
-def file_size(size: int) -> str:
-    """Bytes for people."""
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(1, round(size / 1000))} KB"
