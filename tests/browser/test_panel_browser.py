@@ -272,6 +272,15 @@ def test_every_control_is_reached_by_keyboard(
     ):
         assert any(wanted in name for name in names), (wanted, names)
     assert all(entry["name"] and entry["outline"] for entry in reached if entry), reached
+    page.get_by_label("Prompt", exact=True).fill("A red balloon")
+    page.get_by_role("button", name="Generate", exact=True).focus()
+    page.keyboard.press("Enter")
+    service.wait_until(lambda: len(service.jobs) == 1, timeout=10)
+    page.locator(".oxv-model").focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Find").fill("veo fast")
+    page.keyboard.press("Enter")
+    page.locator(".oxv-model", has_text="Veo").wait_for()
     page.get_by_role("tab", name="This kernel").focus()
     page.keyboard.press("ArrowLeft")
     assert page.get_by_role("tab", name="History").get_attribute("aria-selected") == "true"

@@ -9,8 +9,10 @@ import ipywidgets
 import pytest
 
 from oxenvideo.notebook.panel import Panel
+from oxenvideo.notebook.panel.draft import NOTHING
+from oxenvideo.notebook.panel.fields import make
 from oxenvideo.request import VideoRequest
-from panel.page import SHOTS, TEXT, field
+from panel.page import IMAGE, SHOTS, TEXT, field
 
 
 def test_a_form_of_every_model_can_be_shown(panel: Panel) -> None:
@@ -64,6 +66,48 @@ def test_a_loaded_request_stands_in_the_form_as_it_is(panel: Panel, request_: Vi
     assert panel.request == request_
     panel.form._toggle_more()
     assert panel.request == request_
+
+
+def test_parameters_that_no_schema_has_are_given_as_json(panel: Panel) -> None:
+    """A name that has a field of its own is not taken twice, and text that is no JSON is a fault."""
+    panel.load(VideoRequest(TEXT, {"prompt": "p"}))
+    panel.form._toggle_more()
+    assert panel.form._other is not None
+    other = panel.form._other.widget
+    other.value = '{"of_tomorrow": 1}'
+    assert panel.request.parameters == {"prompt": "p", "of_tomorrow": 1}
+    for wrong in ('{"model": "another"}', '{"duration": 10}', "{"):
+        other.value = wrong
+        assert panel.board.faults["oxv-f-other-parameters"][1] == "fault"
+        assert panel.request.model == TEXT
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "integer", "minimum": "low", "maximum": "high", "default": 1},
+        {"type": "integer", "minimum": 0, "maximum": 10, "default": 2.5},
+        {"enum": 5},
+        {"type": "string", "enum": []},
+        {"type": "number", "minimum": 1, "maximum": 1, "default": 1},
+        {"type": ["integer", "null"], "default": None},
+        {},
+    ],
+)
+def test_a_schema_that_makes_no_sense_still_gets_a_field(panel: Panel, spec: dict[str, Any]) -> None:
+    """The service's schemas are not ours to trust: a panel opens whatever they say."""
+    given: dict[str, Any] = {}
+    field = make(panel._kit, "odd", spec, given.__setitem__, lambda *_: None, required=False)
+    field.show(NOTHING)
+    assert not given
+
+
+def test_a_form_is_cleared_but_for_its_model(panel: Panel) -> None:
+    """And for the number of videos, which stands beside it."""
+    panel.load(VideoRequest(IMAGE, {"prompt": "p", "duration": 10}, 2))
+    panel.form.clear()
+    assert panel.request == VideoRequest(IMAGE, {}, 2)
+    assert panel.form._prompt.value == ""
 
 
 def test_a_search_lists_what_has_all_words_and_takes_the_kind(panel: Panel) -> None:

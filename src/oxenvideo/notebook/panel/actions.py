@@ -157,11 +157,13 @@ class Actions:
 
         form.put(slot.name, Media.of(last_frame(clip.path), "image"))
         self._panel.board.say("The last frame is in the form.", "good")
+        self._panel.board.focus(slot.name)
 
     def use(self, key: str) -> None:
         """Put the parameters of a job or of a line of the history into the form."""
         self._panel.load(self.request_of(key).with_(count=1))
         self._panel.board.say("The form has these settings now.", "good")
+        self._panel.board.focus("prompt")
 
     def request_of(self, key: str) -> VideoRequest:
         """The request behind a key of the queue or gallery, or an id of the history; "" is the form's."""

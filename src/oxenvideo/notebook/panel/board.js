@@ -225,6 +225,8 @@ const annotate = (root, faults) => {
     input?.setAttribute("aria-describedby", line.id);
     input?.setAttribute("aria-invalid", String(tone === "fault"));
   }
+  for (const one of root.querySelectorAll(".oxv-form .widget-toggle-button")) one.setAttribute("aria-pressed", String(one.classList.contains("mod-active")));
+  for (const handle of root.querySelectorAll(".oxv-form .noUi-handle")) handle.setAttribute("aria-label", handle.closest(".oxv-field").querySelector("label").textContent);
   const opened = { ".oxv-model": !root.querySelector(".oxv-picker.oxv-hidden"), ".oxv-more": Boolean(root.querySelector(".oxv-more.oxv-opened")) };
   for (const [selector, open] of Object.entries(opened)) root.querySelector(selector)?.setAttribute("aria-expanded", String(open));
 };
@@ -250,9 +252,14 @@ const attend = (model, link, el) => {
   watcher.observe(form, { childList: true, subtree: true, attributes: true, attributeFilter: ["class"] });
   const acted = (event) => form.contains(event.target) && link.ping();
   const picked = (event) => {
-    if (event.target.closest(".oxv-models select") && (event.type === "click" || ["Enter", "Escape"].includes(event.key)))
-      model.send({ do: "picked" });
+    const chosen = event.target.closest(".oxv-models select") && (event.type === "click" || event.key === "Enter");
+    if (!chosen && !(event.key === "Escape" && event.target.closest(".oxv-picker"))) return;
+    model.send({ do: "picked" });
+    root.querySelector(".oxv-model").focus();
   };
+  // Plain keys are the panel's, for its buttons and lists; those with Ctrl stay the notebook's.
+  const keys = (event) => root.contains(event.target) &&
+    root.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.metaKey || event.altKey));
   // A second click on Generate must not even leave the browser: while a cell runs, clicks queue up in the kernel.
   const pressed = (event) => {
     const generate = event.target.closest(".oxv-generate");
@@ -263,6 +270,7 @@ const attend = (model, link, el) => {
     link.after(() => setTimeout(() => delete generate.dataset.pressed, 300));
   };
   root.addEventListener("click", pressed, true);
+  window.addEventListener("keydown", keys, true);
   const heard = { click: [acted, picked], input: [acted], keydown: [picked] };
   for (const [type, all] of Object.entries(heard)) all.forEach((one) => root.addEventListener(type, one));
   model.on("change:faults", soon);
@@ -270,6 +278,7 @@ const attend = (model, link, el) => {
   return () => {
     watcher.disconnect();
     root.removeEventListener("click", pressed, true);
+    window.removeEventListener("keydown", keys, true);
     for (const [type, all] of Object.entries(heard)) all.forEach((one) => root.removeEventListener(type, one));
     model.off("change:faults", soon);
   };
@@ -391,7 +400,8 @@ const makeBoard = (model, link) => {
 };
 
 const focusField = (element, field) =>
-  element.closest(".oxv-panel")?.querySelector(`.oxv-form .${CSS.escape(field)} :is(textarea, input, select, button)`)?.focus();
+  element.closest(".oxv-panel")
+    ?.querySelector(`.oxv-form .${CSS.escape(field)} :is(textarea, input:not([hidden]), select, button)`)?.focus();
 
 export default () => {
   let link;
@@ -400,7 +410,10 @@ export default () => {
       link = makeLink(model);
       const hear = (content, buffers) => link.hear(content, buffers);
       model.on("msg:custom", hear);
-      return () => model.off("msg:custom", hear);
+      return () => {
+        model.off("msg:custom", hear);
+        for (const url of link.posters.values()) URL.revokeObjectURL(url);
+      };
     },
     render({ model, el }) {
       const view = makeBoard(model, link);

@@ -10,6 +10,7 @@ import anywidget
 import traitlets
 
 from oxenvideo.notebook.panel import web
+from oxenvideo.notebook.panel.words import class_of
 
 Hear = Callable[[Mapping[str, Any]], object]
 
@@ -48,6 +49,10 @@ class Board(anywidget.AnyWidget):
     def say(self, text: str, tone: str = "plain") -> None:
         """One line for a person, above the queue; ``tone`` is plain, good or bad."""
         self.said = {"text": text, "tone": tone, "at": time.time()}
+
+    def focus(self, name: str) -> None:
+        """Have the page show the field of a parameter, and put the focus there."""
+        self.send({"is": "focus", "field": class_of(name)})
 
     def _should_send_property(self, key: str, value: Any) -> bool:
         return key != "jobs" and bool(super()._should_send_property(key, value))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import ipywidgets as widgets
+from traitlets import TraitError
 
 from oxenvideo import schema
 from oxenvideo.errors import InvalidRequest
@@ -62,6 +63,15 @@ def make(
     """The field of a parameter. What a person sets goes to ``on_change(name, value)``, NOTHING where it was emptied;
     text that is no value of the parameter's type to ``on_unreadable(name, why)``.
     """
+    try:
+        return _made(kit, name, spec, on_change, on_unreadable, required=required)
+    except (TypeError, ValueError, TraitError):  # a schema that no control can follow: JSON will do
+        return _made(kit, name, {"type": "object"}, on_change, on_unreadable, required=required)
+
+
+def _made(
+    kit: Kit, name: str, spec: Mapping[str, Any], on_change: OnChange, on_unreadable: OnUnreadable, *, required: bool
+) -> Field:
     control = control_of(name, spec, required=required)
     common = {"description": label_of(name), "tooltip": hint_of(name, spec)}
     classes = f"oxv-field oxv-{control} {class_of(name)}"

@@ -24,6 +24,7 @@ from oxenvideo.request import VideoRequest
 from oxenvideo.session import Session
 
 _OTHER = "other parameters"
+_FIELDS = {"model", "prompt", "multi_prompt", "num_generations"}
 
 
 class Form:
@@ -75,8 +76,8 @@ class Form:
         self._on_change()
 
     def clear(self) -> None:
-        """Empty the form; the model stays."""
-        self.draft = Draft(self.draft.model)
+        """Empty the form; the model and the number of videos stay."""
+        self.draft = Draft(self.draft.model, count=self.draft.count)
         self._show_draft()
         self._on_change()
 
@@ -199,10 +200,16 @@ class Form:
         self._more.children = (*self._more.children, self._other.widget)
 
     def _set_others(self, _: str, value: Any) -> None:
-        if not self._quiet:
-            self.draft.unreadable.pop(_OTHER, None)
-            self.draft.extra = {} if value is NOTHING else dict(value)
-            self._on_change()
+        if self._quiet:
+            return
+        others = {} if value is NOTHING else dict(value)
+        own = next((name for name in others if name in self.draft.model.parameters or name in _FIELDS), None)
+        if own is not None:
+            self._cannot_read(_OTHER, f"{own} has a field of its own: set it there.")
+            return
+        self.draft.unreadable.pop(_OTHER, None)
+        self.draft.extra = others
+        self._on_change()
 
     def _field(self, name: str) -> Field:
         """The field of a parameter; one with the same schema in two models is one and the same."""

@@ -25,7 +25,7 @@ from oxenvideo.notebook.panel.words import class_of, price_of
 from oxenvideo.request import VideoRequest
 from oxenvideo.session import Session
 
-_MOST = 64  # videos that one press may ask for
+_MOST = 999  # videos that one press may ask for
 
 
 class Panel:
@@ -172,7 +172,7 @@ class Panel:
         verdict = self.form.verdict
         if verdict.first is not None:
             self.board.say(verdict.first, "bad")
-            self.board.send({"is": "focus", "field": class_of(next(iter(verdict.faults)))})
+            self.board.focus(next(iter(verdict.faults)))
             return False
         try:
             batch = self.session.submit_batch([verdict.request])

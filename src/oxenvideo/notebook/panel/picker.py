@@ -37,7 +37,7 @@ class Picker:
         self._button.description = model.display_name or model.id
         facts = [
             rate_of(model),
-            f"takes {', '.join(model.inputs)}" if model.inputs else "",
+            escape(f"takes {', '.join(model.inputs)}") if model.inputs else "",
             f"<code>{escape(model.id)}</code>",
         ]
         summary = f"<div>{escape(model.summary)}</div>" if model.summary else ""
