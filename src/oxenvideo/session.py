@@ -198,8 +198,7 @@ class Session:
         made = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
         if save_as is not None:
             files.check_pattern(save_as)
-        inputs.check_sizes(made, self.settings.limits.inline, self.settings.media_repo)
-        self.check_cost(made, max_cost)
+        self.check(made, max_cost)
         count = sum(r.count for r in made)
         return self._send(made, range(count) if count > 1 else [None] * count, name, save_as, synchronous)
 
@@ -262,6 +261,11 @@ class Session:
         if model is None:
             return None
         return price.estimate(model, request.parameters, request.count, lengths.of_input(request, self.catalog))
+
+    def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
+        """InvalidRequest for what would be refused as a whole before anything is sent: files too large, and the cost."""
+        inputs.check_sizes(requests, self.settings.limits.inline, self.settings.media_repo)
+        self.check_cost(requests, max_cost)
 
     def check_cost(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
         """CostLimitExceeded where the estimates add up to more than ``max_cost``, or than the setting of that name.

@@ -79,6 +79,28 @@ def test_above_the_limit_nothing_is_sent(book: Notebook, line: str, sum_: str) -
     assert book.run("%oxenvideo list").text.startswith("No videos")
 
 
+def test_a_dry_run_says_what_would_be_refused(book: Notebook) -> None:
+    """A limit that the cell would exceed is told beside the price."""
+    ran = book.run(f"%%oxenvideo --dry-run --model {TEXT} --max-cost 0.30\nA fox")
+    assert ran.error is None
+    assert "It would be refused: This would cost $0.35, above the limit of $0.30; nothing was sent.\n" in ran.text
+
+
+def test_prices_that_are_not_known_are_not_passed_over(book: Notebook) -> None:
+    """Of two requests the price of one is known: the sum says so."""
+    said = told(book, f"--sweep model={TEXT},{TINY}")
+    assert said == "About $0.35 for 1 request, and 1 whose price is not known. Nothing was sent."
+
+
+def test_a_dry_run_of_very_many_is_short(book: Notebook) -> None:
+    """A thousand requests are counted, not printed."""
+    book["rows"] = [{"animal": f"fox {number}"} for number in range(1000)]
+    ran = book.run(f"%%oxenvideo --dry-run --model {TEXT} --each rows\nA {{animal}}")
+    assert ran.text.count("POST ") == 24
+    assert "and 976 more requests" in ran.text
+    assert ran.text.endswith("About $350.00 for 1000 requests. Nothing was sent.\n")
+
+
 def test_the_configured_limit_holds_for_every_cell(book: Notebook) -> None:
     """%config OxenVideo.max_cost refuses likewise; a cell's own limit takes its place."""
     assert book.run("%config OxenVideo.max_cost = 0.5").error is None

@@ -23,6 +23,8 @@ from oxenvideo.session import Session
 if TYPE_CHECKING:
     from oxenvideo.notebook.magics import OxenVideo
 
+_MOST_SHOWN = 24  # requests that a dry run prints
+
 
 class Page:
     """The cards of one shell, and the way from a cell to them."""
@@ -88,7 +90,7 @@ class Page:
             files.check_pattern(save_as)
         limit = _dollars(line.values.get("max-cost"))
         if "dry-run" in line.flags:
-            self._dry_run(wanted, session, synchronous="sync" in line.flags)
+            self._dry_run(wanted, session, limit, synchronous="sync" in line.flags)
             return
         remarks = [f"Note: {warning}" for warning in wanted.warnings]
         if (earlier := self._still_running(line.name)) is not None:
@@ -117,26 +119,22 @@ class Page:
         several = len(batch) > 1 or "each" in line.values or "sweep" in line.lists
         return batch if several else batch[0]
 
-    def _dry_run(self, wanted: order.Order, session: Session, *, synchronous: bool) -> None:
+    def _dry_run(self, wanted: order.Order, session: Session, limit: Decimal | None, *, synchronous: bool) -> None:
         path = "/api/ai/videos/generate" if synchronous else "/api/ai/queue"
-        for request in wanted.requests:
-            for part in request.split(1) if synchronous else request.split():
-                print(f"POST {session.target.base_url if not session.target.is_local else ''}{path}")
-                print(json.dumps(part.preview(), indent=2, ensure_ascii=False))
+        host = "" if session.target.is_local else session.target.base_url
+        parts = [part for r in wanted.requests for part in (r.split(1) if synchronous else r.split())]
+        for part in parts[:_MOST_SHOWN]:
+            print(f"POST {host}{path}")
+            print(json.dumps(part.preview(), indent=2, ensure_ascii=False))
+        if len(parts) > _MOST_SHOWN:
+            print(f"and {len(parts) - _MOST_SHOWN} more requests")
         for warning in wanted.warnings:
             print(f"Note: {warning}")
-        estimates = [session.estimate(request) for request in wanted.requests]
-        known = [e for e in estimates if e is not None]
-        if len(known) == 1:
-            print(f"About {known[0]}. Nothing was sent.")
-        elif known:
-            total = price.dollars(sum((e.total for e in known), Decimal()))
-            rest = (
-                f", and {len(estimates) - len(known)} whose price is not known" if len(known) < len(estimates) else ""
-            )
-            print(f"About {total} for {len(known)} requests{rest}. Nothing was sent.")
-        else:
-            print("The price is not known. Nothing was sent.")
+        try:
+            session.check(wanted.requests, limit)
+        except InvalidRequest as error:
+            print(f"It would be refused: {error}")
+        print(f"{_price_of([session.estimate(request) for request in wanted.requests])} Nothing was sent.")
 
     def _still_running(self, name: str | None) -> str | None:
         previous = self.variables.get(name) if name is not None else None
@@ -270,6 +268,19 @@ def _total(session: Session, requests: Sequence[VideoRequest]) -> Decimal | None
         return None
     known = [e.total for e in map(session.estimate, requests) if e is not None]
     return sum(known, Decimal()) if known else None
+
+
+def _price_of(estimates: Sequence[price.Estimate | None]) -> str:
+    """What is known of the price, as a sentence."""
+    known = [e for e in estimates if e is not None]
+    if not known:
+        return "The price is not known."
+    if len(estimates) == 1:
+        return f"About {known[0]}."
+    total = price.dollars(sum((e.total for e in known), Decimal()))
+    open_ = len(estimates) - len(known)
+    noun = "request" if len(known) == 1 else "requests"
+    return f"About {total} for {len(known)} {noun}{f', and {open_} whose price is not known' if open_ else ''}."
 
 
 def _dollars(text: str | None) -> Decimal | None:
