@@ -25,6 +25,8 @@ DEFAULT_INLINE_LIMIT = 12 * 1024 * 1024
 """Bytes of a file up to which it travels as a data URI: as far as image data URIs are known to work."""
 
 _URL = re.compile(r"(?:https?://|data:)", re.IGNORECASE)
+_DATA_URI = re.compile(r"data:(?:[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+(?:=[\w.+-]+)?)*,", re.IGNORECASE)
+_SPACE = re.compile(r"\s")
 _ARTICLE = {"image": "an image", "video": "a video", "audio": "a sound"}
 
 
@@ -231,12 +233,13 @@ def replace(tree: Any, change: Callable[[Media], Any]) -> Any:
 
 
 def shortened(url: str) -> str:
-    """A URL as a person wants to see it: the payload of a data URI gives way to its size."""
-    header, comma, payload = url.partition(",")
-    if header[:5].lower() != "data:" or not comma or len(payload) <= 64:
+    """A URL as a person wants to see it: the payload of a data URI gives way to its size. Any other text stays."""
+    header = _DATA_URI.match(url)
+    payload = url[header.end() :] if header else ""
+    if header is None or len(payload) <= 64 or _SPACE.search(payload):  # a prompt may begin with "data:" as well
         return url
-    size = len(payload) * 3 // 4 if header.lower().endswith(";base64") else len(payload)
-    return f"{header},… ({_size_text(size)})"
+    size = len(payload) * 3 // 4 if header[0].lower().endswith(";base64,") else len(payload)
+    return f"{header[0]}… ({_size_text(size)})"
 
 
 def _size_text(size: int) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from kinds import clips
@@ -67,6 +70,24 @@ def test_dry_run_shows_exactly_the_documented_json(book: Notebook, urls: dict[st
     assert printed == shape.documented(urls)
     assert rest[end:].strip().endswith("Nothing was sent.")
     assert "dry" not in book.shell.user_ns
+
+
+# A text that begins like an address of inline data, and is none, as it has spaces, is not to be shortened either.
+words = st.text(max_size=120).filter(lambda text: text[:5].lower() != "data:") | st.text(
+    st.characters(codec="utf-8"), min_size=70, max_size=120
+).map(lambda text: f"data:text/plain,{text} and more")
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(prompt=words, parameters=st.dictionaries(st.from_regex(r"[a-z]{3,8}_x", fullmatch=True), values, max_size=4))
+def test_what_a_dry_run_shows_is_what_is_sent(prompt: str, parameters: dict[str, Any]) -> None:
+    """Without local media there is nothing to shorten: what is shown is the body, whatever it holds."""
+    request = VideoRequest("any-model", {"prompt": prompt, **parameters})
+    assert json.loads(json.dumps(request.preview())) == request.body()
 
 
 @pytest.mark.parametrize("kind", SHAPES)
