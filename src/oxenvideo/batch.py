@@ -94,7 +94,9 @@ class Batch(Sequence[Generation]):
                 except OxenVideoError:
                     continue
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"Stopped waiting. {self.summary}. They go on; cancel them with .cancel().") from None
+            raise KeyboardInterrupt(
+                f"Stopped waiting. {self.summary}. They go on; cancel them with .cancel()."
+            ) from None
         return self
 
     def _timed_out(self, timeout: float | None, error: WaitTimeout) -> WaitTimeout:
