@@ -73,9 +73,9 @@ def test_dry_run_shows_exactly_the_documented_json(book: Notebook, urls: dict[st
 
 
 # A text that begins like an address of inline data, and is none, as it has spaces, is not to be shortened either.
-words = st.text(max_size=120).filter(lambda text: text[:5].lower() != "data:") | st.text(
-    st.characters(codec="utf-8"), min_size=70, max_size=120
-).map(lambda text: f"data:text/plain,{text} and more")
+plain = st.text(max_size=120).filter(lambda text: text[:5].lower() != "data:")
+long = st.text(st.characters(codec="utf-8"), min_size=70, max_size=120)
+words = plain | long.map(lambda text: f"data:text/plain,{text} and more")
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | words,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
