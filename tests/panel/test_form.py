@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
+from oxenvideo.catalog import Model
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.notebook.panel.draft import NOTHING
 from oxenvideo.notebook.panel.fields import make
@@ -143,7 +144,9 @@ def test_shots_are_added_moved_and_taken_away(panel: Panel) -> None:
 
 def test_text_of_models_is_never_read_as_markup(panel: Panel) -> None:
     """A model's name and id from the service are text."""
-    panel.load(VideoRequest("<img src=x onerror=alert(1)>", {"prompt": "p"}))
+    mark = "<img src=x onerror=alert(1)>"
+    panel.load(VideoRequest(mark, {"prompt": "p"}, target_namespace=mark))
+    panel.form.picker.show(Model(mark, mark, summary=mark, inputs=(mark,)))
     shown = [html.value for html in _htmls(panel.widget)]
     assert shown
     assert not any("<img" in value for value in shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from faulty import FaultyService, bad_request, never_answer
+from faulty import FaultyService, bad_request, never_answer, not_found
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
 from panel.page import hear, within
@@ -66,3 +66,14 @@ def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
     assert len(panel.generations) == 1
     hear(panel, do="retry", key=lost.key, sure=True)
     assert len(panel.generations) == 2
+
+
+def test_a_file_that_did_not_arrive_is_fetched_again(panel: Panel, session: Session, service: FaultyService) -> None:
+    """The video is there at the service, and paid: a retry brings the file, and submits nothing."""
+    service.always("GET /files/{file}", not_found())
+    lost = session.submit("A red balloon")
+    assert within(10, lambda: panel.board.jobs.get(lost.key, {}).get("group") == "lost")
+    service.clear("GET /files/{file}")
+    hear(panel, do="retry", key=lost.key)
+    assert within(10, lambda: panel.board.jobs[lost.key]["group"] == "done")
+    assert service.counts["POST /api/ai/queue"] == 1

@@ -10,9 +10,10 @@ import pytest
 
 from faulty import FaultyService, unavailable
 from oxenvideo.notebook.panel import Panel
+from oxenvideo.notebook.panel.clips import Clip, pieces
 from oxenvideo.request import VideoRequest
 from oxenvideo.session import Session
-from panel.page import IMAGE, Wire, hear, within
+from panel.page import IMAGE, TEXT, Wire, hear, within
 
 
 def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, done: Any, wire: Wire) -> None:
@@ -25,6 +26,16 @@ def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, do
     assert within(5, lambda: any(part["at"] == size for part in wire.of("part")))
     hear(panel, do="close")
     assert panel.selected is None
+
+
+def test_a_large_file_comes_in_parts_of_a_megabyte(tmp_path: Path) -> None:
+    """Together they are the file, and each says how far it has come."""
+    path = tmp_path / "large.mp4"
+    path.write_bytes(bytes(range(256)) * 10_000)
+    messages = list(pieces(Clip("k", path, VideoRequest(TEXT, {}))))
+    assert [message["at"] for message, _ in messages] == [1048576, 2097152, 2560000]
+    assert {message["size"] for message, _ in messages} == {2560000}
+    assert b"".join(part for _, (part,) in messages) == path.read_bytes()
 
 
 def test_a_file_that_is_gone_is_said_where_it_would_play(panel: Panel, done: Any, wire: Wire) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets
@@ -12,6 +13,7 @@ import ipywidgets
 from faulty import FaultyService
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.notebook.panel.courier import Courier
+from oxenvideo.notebook.panel.kit import in_order
 from oxenvideo.session import Session
 from panel.page import Wire, hear, within
 
@@ -61,10 +63,12 @@ def test_the_courier_keeps_its_pace_and_ends() -> None:
 def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
     """And leaves no widget behind."""
     before = set(ipywidgets.widgets.widget._instances)
+    running = session.submit("A blue balloon")
     gone = Panel(session)
     gone.close()
     session.submit("A red balloon").wait(10)
-    assert not gone.generations
+    assert gone.generations == [running]
+    assert not running._observers
     assert set(ipywidgets.widgets.widget._instances) == before
 
 
@@ -73,3 +77,15 @@ def test_the_panel_shows_itself(panel: Panel) -> None:
     data, _ = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == repr(panel) == "<Panel>"
+
+
+def test_messages_are_heard_where_the_front_end_asks_for_it() -> None:
+    """Not where this widget was answered last: then one could overtake another."""
+
+    class Comm:
+        def _reply_subshell_for(self, data: object, asked: object) -> object:
+            return "elsewhere"
+
+    widget = SimpleNamespace(comm=Comm())
+    in_order(widget)
+    assert widget.comm._reply_subshell_for({}, "asked") == "asked"
