@@ -15,8 +15,8 @@ from oxenvideo.state import State
 
 log = logging.getLogger("oxenvideo")
 
-# Seconds for which writes are gathered. Ids soon: until then a killed kernel has to search for them. States less soon:
-# the service tells them again.
+# Seconds for which writes are gathered. Ids soon: until then a killed kernel has to search for them. States on the way
+# less soon: the service tells them again.
 _ANSWERS = 0.05
 _STATES = 0.5
 _RETRY = 2.0  # seconds after which a refused write is tried again
@@ -39,7 +39,7 @@ class Ledger:
     def note(self, key: str, state: State) -> None:
         """Have a generation's present state written before long."""
         self._changes[key] = state
-        self._schedule(_STATES)
+        self._schedule(0.0 if state.is_settled else _STATES)  # an end at the next turn, with all that came with it
 
     def step(self, submission: str, step: Step) -> None:
         """Write how far a submission has come."""
