@@ -87,6 +87,7 @@ def test_a_person_makes_and_compares_videos(
     thumbnail = page.locator(".oxv-item img")
     thumbnail.wait_for()
     assert thumbnail.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
+    assert page.locator(".oxv-more").bounding_box()["height"] > 20  # type: ignore[index]
     page.locator(".oxv-f-duration button", has_text="10 s").click()
     page.locator(".oxv-price", has_text="10 s × $0.07 = $0.70").wait_for()
     page.locator(".oxv-f-duration button", has_text=re.compile("^5 s")).click()

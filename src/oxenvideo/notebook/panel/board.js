@@ -321,7 +321,7 @@ const makeBoard = (model, link) => {
     show(empty, rows.length === 0);
     show(queue, open.length > 0);
     show(gallery, finished.length > 0);
-    setText(counts, [running.length && `${running.length} running`, ended.length && `${ended.length} without a video`].filter(Boolean).join(" · "));
+    setText(counts, [running.length && `${running.length} running`, ended.length && `${ended.length} ended without a video`].filter(Boolean).join(" · "));
     show(cancelAll, running.length > 1);
     setText(done, finished.length === 1 ? "1 video" : `${finished.length} videos`);
     arrange(jobs, keptJobs, [...ended, ...running], (row) => row.key, makeJob(link), updateJob(link));

@@ -14,7 +14,7 @@ from oxenvideo import schema
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.notebook.panel.draft import NOTHING
 from oxenvideo.notebook.panel.kit import Kit
-from oxenvideo.notebook.panel.words import choice_words, class_of, hint_of, label_of
+from oxenvideo.notebook.panel.words import LENGTHS, choice_words, class_of, hint_of, label_of
 
 Control = Literal["toggle", "dropdown", "checkbox", "slider", "text", "area"]
 
@@ -73,7 +73,8 @@ def _made(
     kit: Kit, name: str, spec: Mapping[str, Any], on_change: OnChange, on_unreadable: OnUnreadable, *, required: bool
 ) -> Field:
     control = control_of(name, spec, required=required)
-    common = {"description": label_of(name), "tooltip": hint_of(name, spec)}
+    unit = " (s)" if name in LENGTHS and control not in ("toggle", "dropdown") else ""
+    common = {"description": label_of(name) + unit, "tooltip": hint_of(name, spec)}
     classes = f"oxv-field oxv-{control} {class_of(name)}"
     widget: Any
     match control:

@@ -22,7 +22,7 @@ class Jobs:
         self._followed: dict[str, Generation] = {}
         self._order: dict[str, int] = {}
         self._changed: set[str] = set()
-        self._asides: dict[str, tuple[float | None, Estimate | None]] = {}
+        self._estimates: dict[str, Estimate | None] = {}
         self._typical: dict[str, float | None] = {}
         self._forget = session.on_submit(self._enter)
         self._enter(session.generations)
@@ -81,16 +81,17 @@ class Jobs:
     def _change(self, generation: Generation) -> None:
         with self._lock:
             self._changed.add(generation.key)
+            if generation.done:
+                self._typical.pop(generation.request.model, None)  # there is one more to learn from
         self._on_news()
 
     def _row(self, generation: Generation) -> dict[str, Any]:
         key = generation.key
-        if key not in self._asides:
+        if key not in self._estimates:
             local = self._session.target.is_local
-            estimate = None if local else self._session.estimate(generation.request.with_(count=1))
-            self._asides[key] = (self._typical_seconds(generation.request.model), estimate)
-        expected, estimate = self._asides[key]
-        return row_of(generation, self._order[key], expected=expected, estimate=estimate)
+            self._estimates[key] = None if local else self._session.estimate(generation.request.with_(count=1))
+        expected = None if generation.done else self._typical_seconds(generation.request.model)
+        return row_of(generation, self._order[key], expected=expected, estimate=self._estimates[key])
 
     def _typical_seconds(self, model: str) -> float | None:
         if model not in self._typical:

@@ -14,6 +14,9 @@ from oxenvideo.price import Estimate, dollars
 from oxenvideo.request import VideoRequest
 from oxenvideo.schema import shown_choice
 
+LENGTHS = ("duration", "seconds")
+"""The parameters that are a video's length in seconds."""
+
 _DETAIL = 48  # characters of one parameter's value
 
 _LABELS = {
@@ -55,9 +58,9 @@ def hint_of(name: str, spec: Mapping[str, Any]) -> str:
 
 def choice_words(name: str, choice: Any) -> str:
     """One of a parameter's values for people: seconds with their unit, and -1 as what it means for a length."""
-    if name in ("duration", "seconds") and choice == -1:
+    if name in LENGTHS and choice == -1:
         return "auto"
-    if name in ("duration", "seconds") and str(choice).isdigit():
+    if name in LENGTHS and str(choice).isdigit():
         return f"{choice} s"
     if isinstance(choice, bool):
         return "on" if choice else "off"
