@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 from oxenvideo import recover
@@ -16,7 +17,7 @@ from oxenvideo.errors import OutcomeUnknown, OxenVideoError
 from oxenvideo.generation import Generation
 from oxenvideo.ledger import Ledger
 from oxenvideo.pace import Pace
-from oxenvideo.repeat import pace_of
+from oxenvideo.repeat import pace_of, persist
 from oxenvideo.state import Observation, State, Status
 from oxenvideo.submission import Submission, put
 
@@ -81,7 +82,7 @@ class Search:
 
     async def _search(self) -> None:
         first = min(0.5, self._home.pace.confirm / 4)
-        pause = first
+        pause, failures = first, 0
         while self._lost:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._another.wait(), pause)
@@ -89,17 +90,19 @@ class Search:
                 self._another.clear()
                 pause = first  # a fresh loss is looked for quickly, after the others' long pauses too
                 await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
             try:
                 await self._look(await self._home.open())
-            except OxenVideoError as error:
-                pause = max(pause, pace_of(error) or 0.0)
+            except OxenVideoError as error:  # a failed look is no evidence
+                failures += 1
+                pause = self._home.pace.backoff.delay(failures, retry_after=pace_of(error))
                 self._say(f"{error} Looking for it again soon; it is not sent again.")
-                continue  # a failed look is no evidence
             except Exception:
+                failures += 1
+                pause = self._home.pace.backoff.most
                 log.exception("A look for a lost submit failed in an unforeseen way")
-                continue
-            self._give_up_old_ones()
+            else:
+                failures, pause = 0, first if failures else min(pause * 2, _LONGEST_PAUSE)
+                self._give_up_old_ones()
 
     def _say(self, notice: str) -> None:
         for submission in self._lost:
@@ -120,7 +123,7 @@ class Search:
         listed: dict[str, Observation] = {}
         for namespace in {s.request.target_namespace for s in self._lost}:
             for status in _STATUSES:
-                for seen in await client.queue(status=status, namespace=namespace):
+                for seen in await persist(partial(client.queue, status=status, namespace=namespace), attempts=3):
                     listed[seen.generation_id] = seen
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
         claimed = self._home.ledger.journal.claimed(self._home.base_url, listed)
