@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from oxenvideo.callbacks import Callbacks
@@ -23,7 +24,7 @@ from oxenvideo.generation import TICK, Cancellation, Generation
 from oxenvideo.journal import Journal
 from oxenvideo.ledger import Ledger
 from oxenvideo.setup import Setup, account_of
-from oxenvideo.state import Observation, State
+from oxenvideo.state import Observation, State, Status
 from oxenvideo.submission import Submission
 from oxenvideo.threads import DaemonThreads
 
@@ -267,7 +268,14 @@ class Engine:
         for target, submissions in arrived:
             by_target.setdefault(target, []).extend(submissions)
         for target, together in by_target.items():
-            self._submit(target, together)
+            try:
+                self._submit(target, together)
+            except Exception as error:  # nobody may be left waiting for what was never begun
+                log.exception("Submitting failed in an unforeseen way")
+                failure = OxenVideoError(f"Nothing was sent: {type(error).__name__}: {error}")
+                for generation in (g for submission in together for g in submission.generations):
+                    if not generation.state.is_settled:
+                        self.change(generation, replace(generation.state, local=Status.FAILED, error=failure))
 
     def _submit(self, target: Target, submissions: Sequence[Submission]) -> None:
         channel = self.channel(target)

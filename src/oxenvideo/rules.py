@@ -234,7 +234,16 @@ def _frames_of_four(given: Given) -> Iterator[str]:
 
 _REFERENCES = ["input_images", "input_videos", "input_audios"]
 
+
+def _starts_from_a_picture(given: Given) -> Iterator[str]:
+    """A model that makes videos of pictures, asked without one: the schema of some allows it, and it is rarely meant."""
+    pictures = ("input_image", "input_images", "start_image_url", "first_frame_image", "reference_image_url")
+    if not any(given.has(name) for name in pictures):
+        yield f"{given.model.id} starts from a picture, and none is given: --image gives one."
+
+
 RULES: tuple[tuple[str, Rule], ...] = (
+    ("*-image-to-video", _starts_from_a_picture),
     ("kling-video-o3-*", needs("tail_image_url", "start_image_url")),
     ("kling-video-o3-pro-reference-to-video", shot_total(3, 15)),
     ("kling-video-o3-pro-reference-to-video", images_with_elements(4)),

@@ -55,12 +55,14 @@ class Settings:
     timeout: float = 30.0
 
     def changed(self, **options: Any) -> Settings:
-        """These settings with some replaced; ConfigurationError names an unknown one."""
+        """These settings with some replaced, None meaning the default; ConfigurationError names an unknown one."""
         unknown = sorted(set(options) - set(self.__dataclass_fields__))
         if unknown:
             raise ConfigurationError(
                 f"There is no setting {unknown[0]!r}: use one of {', '.join(self.__dataclass_fields__)}."
             )
+        standard = Settings()
+        options = {name: getattr(standard, name) if value is None else value for name, value in options.items()}
         if isinstance(options.get("api_key"), str):
             options["api_key"] = Secret(options["api_key"])
         for name in ("data_dir", "download_dir"):

@@ -215,3 +215,29 @@ def test_a_key_that_is_set_later_counts_from_there(notebook: Notebook, monkeypat
     assert api.current_session().target.is_local
     monkeypatch.setenv("OXEN_API_KEY", "key")
     assert api.current_session().target.base_url == "https://hub.oxen.ai"
+
+
+def test_a_default_can_be_restored(notebook: Notebook) -> None:
+    """None means the default again, for the directory and for the model."""
+    notebook.run("%config OxenVideo.download_dir = 'out'")
+    notebook.run("%config OxenVideo.download_dir = None")
+    notebook.run("%config OxenVideo.model = 'nosuch'")
+    assert "Unknown model" in notebook.run("%%oxenvideo\nA cat").message
+    notebook.run("%config OxenVideo.model = None")
+    assert notebook.run("%%oxenvideo clip --wait\nA cat").error is None
+    assert notebook["clip"].path.parent.name == "videos"
+
+
+def test_the_help_is_had_on_a_line(notebook: Notebook) -> None:
+    """IPython refuses a cell without a body, so the line magic tells verbs and options."""
+    text = notebook.run("%oxenvideo --help").text
+    assert "--aspect-ratio" in text
+    assert "history" in text
+
+
+def test_a_column_that_is_not_used_is_told(notebook: Notebook) -> None:
+    """A row's column that stands nowhere in the cell might be meant as a parameter."""
+    notebook["rows"] = [{"animal": "fox", "seed": 1}]
+    said = notebook.run("%%oxenvideo --each rows --dry-run\nA {animal}").text
+    assert "Column seed of rows is not used" in said
+    assert "animal of rows" not in said

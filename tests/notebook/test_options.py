@@ -39,6 +39,7 @@ def test_an_element_takes_all_its_views() -> None:
         ("--model --audio", "--model needs a value"),
         ("a b", "'b' stands alone"),
         ("1x", "'1x' is no name for a variable"),
+        ("class", "'class' is no name for a variable"),
         ("for --audio=yes", "--audio takes no value"),
         ("--negative 'open", "Quotes come in pairs"),
         ("-x 3", "There is no option -x."),

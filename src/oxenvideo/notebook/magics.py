@@ -72,7 +72,7 @@ class OxenVideo(Magics):
     @no_var_expand
     @line_cell_magic
     def oxenvideo(self, line: str, cell: str | None = None) -> Any:
-        """Make a video of the prompt in the cell: ``%%oxenvideo --help``; or manage videos: ``%oxenvideo list``."""
+        """Make a video of the prompt in the cell, or manage videos on a line: ``%oxenvideo --help`` tells all."""
         try:
             if cell is not None:
                 return self.page.run_cell(line, cell)

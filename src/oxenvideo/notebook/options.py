@@ -6,6 +6,7 @@ import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Literal
 
 from oxenvideo.errors import InvalidRequest
@@ -88,9 +89,14 @@ def read(line: str) -> Line:
     rest = _Tokens(tokens)
     while rest:
         _take(found, rest.next(), rest)
-    if found.name is not None and not found.name.isidentifier():
+    if found.name is not None and not is_name(found.name):
         raise InvalidRequest(f"{found.name!r} is no name for a variable: use letters, digits and _, or leave it out.")
     return found
+
+
+def is_name(text: str) -> bool:
+    """Whether a variable may be called so."""
+    return text.isidentifier() and not iskeyword(text)
 
 
 class _Tokens:
@@ -163,7 +169,7 @@ def nearest(text: str, names: Iterable[str], *, likeness: float = 0.55) -> str:
 
 
 def help_text() -> str:
-    """The help of ``%%oxenvideo --help``."""
+    """The help of ``%oxenvideo --help``: IPython itself refuses a cell magic without a body."""
     lines = [
         "%%oxenvideo [NAME] [OPTIONS]",
         "the prompt, as the body of the cell; {variable} is filled in, {{ is a brace",

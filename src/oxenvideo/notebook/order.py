@@ -50,6 +50,10 @@ def of(line: Line, body: str, namespace: Mapping[str, Any], session: Session, de
             built = session.request(**_arguments(line, body, names, session, sweep, defaults))
             requests.append(built.request)
             warnings.update(dict.fromkeys(built.warnings))
+    for column in _unused_columns(line, body, namespace):
+        warnings[
+            f"Column {column} of {line.values['each']} is not used: {{{column}}} in the prompt or an option uses it."
+        ] = None
     if not requests:
         raise InvalidRequest(f"--each {line.values.get('each')} has no rows.")
     return Order(tuple(requests), tuple(warnings))
@@ -164,6 +168,15 @@ def _rows(line: Line, namespace: Mapping[str, Any]) -> Sequence[Mapping[str, Any
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise InvalidRequest(f"--each {name}: a list of dicts or a DataFrame with rows is needed.")
     return [{str(key): item for key, item in row.items()} for row in rows]
+
+
+def _unused_columns(line: Line, body: str, namespace: Mapping[str, Any]) -> list[str]:
+    """Columns of the rows that stand nowhere in the cell: a person may take them for parameters."""
+    written = [body, *line.values.values(), *(str(v) for v in line.parameters.values())]
+    written += [text for groups in line.lists.values() for group in groups for text in group]
+    whole = " ".join(written)
+    columns = dict.fromkeys(column for row in _rows(line, namespace) for column in row)
+    return [column for column in columns if f"{{{column}" not in whole]
 
 
 def _sweeps(line: Line) -> Iterator[dict[str, str]]:

@@ -54,7 +54,7 @@ class Page:
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Pass changed traits on to the session."""
-        api.configure(**{name: value for name, value in settings.items() if name != "model" or value is not None})
+        api.configure(**settings)
 
     def close(self) -> None:
         """Stop drawing, and take the formatter and the event back."""

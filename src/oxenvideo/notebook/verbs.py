@@ -15,6 +15,7 @@ from oxenvideo.generation import Generation
 from oxenvideo.notebook import card
 from oxenvideo.notebook import models as tables_of_models
 from oxenvideo.notebook.live import shown_path
+from oxenvideo.notebook.options import help_text, is_name
 from oxenvideo.notebook.page import Page
 from oxenvideo.notebook.tables import Table
 from oxenvideo.notebook.waiting import Item
@@ -37,7 +38,7 @@ def run(page: Page, line: str) -> Any:
     except ValueError as error:
         raise InvalidRequest(f"The line cannot be read: {str(error).lower()}.") from None
     if not words or words[0] in _HELP:
-        print(_USAGE)
+        print(f"{_USAGE}\n\n{help_text()}")
         return None
     verb = _VERBS.get(words[0])
     if verb is None:
@@ -105,7 +106,7 @@ def _attach(page: Page, words: Sequence[str]) -> None:
     if not 1 <= len(rest) <= 2:
         raise InvalidRequest("%oxenvideo attach ID [NAME]")
     name = rest[1] if len(rest) == 2 else None
-    if name is not None and not name.isidentifier():
+    if name is not None and not is_name(name):
         raise InvalidRequest(f"{name!r} is no name for a variable: use letters, digits and _.")
     generation = page.session.attach(rest[0], name=name)
     if name is not None:
@@ -120,12 +121,12 @@ def _resume(page: Page, words: Sequence[str]) -> None:
     resumed = page.session.resume(everything="--all" in found)
     generations = list({id(g): g for g in [*here, *resumed]}.values())
     for note in resumed.notes:
-        print(note)
+        print(f"Not brought back: {note}")
     for generation in generations:
         if generation.name is not None and generation.index is None:
             page.push(generation.name, generation)
         page.show(generation)
-    if not generations:
+    if not generations and not resumed.notes:
         print(
             "Nothing is unfinished."
             if "--all" in found
