@@ -59,7 +59,7 @@ def destination(generation: Generation, pattern: str | None, directory: Path) ->
     text = re.sub(r"^/+", "/", pattern or _USUAL)  # POSIX gives two slashes at the start a meaning of their own
     home = text == "~" or text.startswith("~/")
     written = Path(text).parts
-    if text.endswith(("/", "\\")) or not written or text == "~":
+    if text == "~" or re.split(r"[/\\]", text)[-1] in ("", "."):
         written = (*written, _USUAL)
     parts = [_filled(part, values) for part in written]
     # An absolute part takes the place of those before it.

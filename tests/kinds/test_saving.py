@@ -9,7 +9,7 @@ from typing import Any
 
 import av
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kinds import clips
@@ -88,6 +88,9 @@ values = st.text(max_size=30) | st.sampled_from(
 
 
 @settings(max_examples=300)
+@example(pattern="/.", name="", model="", seed="", index=0)
+@example(pattern="~/.", name="", model="", seed="", index=0)
+@example(pattern="a/.", name="", model="", seed="", index=0)
 @given(pattern=patterns, name=values, model=values, seed=values, index=st.integers(0, 9))
 def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, seed: str, index: int) -> None:
     """Whatever stands in the fields, the file lies below the folders that the pattern itself spells out."""
