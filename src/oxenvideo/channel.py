@@ -165,7 +165,7 @@ class Channel:
     def _enter(self, submission: Submission) -> None:
         for generation in submission.generations:
             self._submission_of[generation] = submission
-            self._deliveries.name(generation, submission.save_as)
+            self._deliveries.name(generation, submission.save_as, submission.directory)
 
     def follow(self, generation: Generation, save_as: str | None = None) -> None:
         """Watch a generation that the service has, or bring its file home."""

@@ -54,10 +54,10 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers = 0
 
-    def name(self, generation: Generation, save_as: str | None) -> None:
-        """Have its file named by a path or a pattern, in what is the directory for files now."""
+    def name(self, generation: Generation, save_as: str | None, directory: Path | None = None) -> None:
+        """Have its file named by a path or a pattern, in this directory or in what is the one for files now."""
         if save_as is not None or generation not in self._places:
-            self._places[generation] = self._directory().absolute(), save_as
+            self._places[generation] = (directory or self._directory()).absolute(), save_as
 
     def bring(self, generation: Generation) -> None:
         """Fetch its file when it is its turn; once, however often that is asked for meanwhile."""

@@ -232,6 +232,7 @@ class Session:
                         batch=batch_key,
                         position=len(submissions),
                         save_as=save_as,
+                        directory=self.settings.download_dir.absolute(),
                     )
                 )
         everything = [g for s in submissions for g in s.generations]

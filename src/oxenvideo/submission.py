@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from oxenvideo.generation import Generation
@@ -27,6 +28,7 @@ class Submission:
     batch: str | None = None
     position: int = 0
     save_as: str | None = None
+    directory: Path | None = None  # for the files; what is set when they come, where it is not told
     fingerprint: dict[str, Any] = field(default_factory=dict)
     since: float = 0.0  # when it was sent, by this machine's clock
     lost_at: float | None = None  # monotonic, when its answer was lost
