@@ -52,7 +52,10 @@ def tiles(page: Page) -> Locator:
 def pick_model(page: Page, words: str, name: str) -> None:
     """Find a model by words, and click it."""
     page.locator(".oxv-model").click()
+    listed = page.locator(".oxv-models option")
+    listed.nth(20).wait_for()
     page.get_by_label("Find").fill(words)
+    listed.nth(20).wait_for(state="detached")
     page.locator(".oxv-models option", has_text=re.compile(name.replace(" ", r"\s"))).first.click()
     page.locator(".oxv-picker").wait_for(state="hidden")
 

@@ -13,7 +13,7 @@ from oxenvideo.notebook.panel import Panel
 from oxenvideo.notebook.panel.draft import NOTHING
 from oxenvideo.notebook.panel.fields import make
 from oxenvideo.request import VideoRequest
-from panel.page import IMAGE, SHOTS, TEXT, field
+from panel.page import IMAGE, SHOTS, TEXT, field, hear
 
 
 def test_a_form_of_every_model_can_be_shown(panel: Panel) -> None:
@@ -122,6 +122,10 @@ def test_a_search_lists_what_has_all_words_and_takes_the_kind(panel: Panel) -> N
     assert all("audio" in panel.session.catalog[model_id].inputs for _, model_id in picker._list.options)
     picker._list.value = picker._list.options[0][1]
     assert panel.request.model == picker._list.options[0][1]
+    line = picker._list.options[1][0]
+    hear(panel, do="picked", line=line)
+    assert panel.request.model == picker._list.options[1][1]
+    assert not picker.is_open
 
 
 def test_shots_are_added_moved_and_taken_away(panel: Panel) -> None:

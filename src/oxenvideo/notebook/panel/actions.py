@@ -54,7 +54,7 @@ class Actions:
             "settled": lambda told: panel.settled(told.get("n")),
             "use": lambda told: self.use(str(told["key"])),
             "video": lambda told: self.send_video(str(told["key"])),
-            "picked": lambda _: panel.form.picker.close(),
+            "picked": lambda told: panel.form.picker.pick(str(told.get("line") or "")),
         }
 
     def hear(self, told: Mapping[str, Any]) -> None:
@@ -222,9 +222,13 @@ class Actions:
         def ask() -> None:
             own = {generation.id: generation for generation in self._panel.jobs.generations}
             seen = session.engine.ask(look, session.target)
-            board.account = {"rows": [rows.account_row(s, own.get(s.generation_id)) for s in seen], "at": time.time()}
+            board.account = {
+                "rows": [rows.account_row(s, own.get(s.generation_id)) for s in seen],
+                "at": time.time(),
+                "busy": False,
+            }
 
-        self._in_background(ask, lambda why: setattr(board, "account", {"rows": [], "error": why}))
+        self._in_background(ask, lambda why: setattr(board, "account", {"rows": [], "busy": False, "error": why}))
 
     def attach(self, generation_id: str, *, cancel: bool) -> None:
         """Follow a generation of the account here, and cancel it where that was asked for."""

@@ -23,7 +23,7 @@ class Board(anywidget.AnyWidget):
     each with its tone: ``need`` for what is still to be given, ``fault`` for what is wrong.
     """
 
-    _esm = web.module("board.js")
+    _esm = web.module("link.js", "jobs.js", "attend.js", "board.js")
     _css = web.style()
     jobs = traitlets.Dict().tag(sync=True)
     faults = traitlets.Dict().tag(sync=True)

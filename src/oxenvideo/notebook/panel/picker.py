@@ -62,6 +62,13 @@ class Picker:
             self._filter.value = takes
         show(self._drawer, when=True)
 
+    def pick(self, line: str) -> None:
+        """Take the model of this line of the list, where it is one, and close the search."""
+        found = next((model for model in self._catalog().values() if _line(model) == line), None)
+        if found is not None:
+            self._on_pick(found)
+        self.close()
+
     def close(self) -> None:
         """Close the search."""
         show(self._drawer, when=False)

@@ -9,9 +9,9 @@ _HERE = Path(__file__).parent
 
 
 @lru_cache
-def module(name: str) -> str:
-    """The ES module of a widget: what all share, and then its own. Each is one text, so that no bundler is needed."""
-    return _read("common.js") + "\n" + _read(name)
+def module(*names: str) -> str:
+    """The ES module of a widget: what all share, and then its own files in order, as one text without a bundler."""
+    return "\n".join(_read(name) for name in ("common.js", *names))
 
 
 @lru_cache
