@@ -206,10 +206,11 @@ def test_details_are_short_and_in_words() -> None:
         duration=5,
         generate_audio=True,
         start_image_url=Media("image", path=Path("/x/harbour.png")),
+        input_image=[Media("image", path=Path("/x") / ("a" * 64 + ".png"))],
         tail_image_url="data:image/png;base64," + "A" * 4000,
     )
     assert details_of(made) == (
-        "Duration 5 s · With sound on · First frame harbour.png · Last frame data:image/png;base64,… (3 KB) · 2 shots"
+        "Duration 5 s · With sound on · First frame harbour.png · Image given · Last frame data:image/png;base64,… (3 KB) · 2 shots"
     )
 
 

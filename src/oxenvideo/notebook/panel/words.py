@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from oxenvideo import price
 from oxenvideo.catalog import Model
-from oxenvideo.media import replace, shortened
+from oxenvideo.media import Media, replace, shortened
 from oxenvideo.price import Estimate, dollars
 from oxenvideo.request import VideoRequest
 from oxenvideo.schema import shown_choice
@@ -72,12 +71,20 @@ def details_of(request: VideoRequest) -> str:
     shown = []
     for name, value in request.parameters.items():
         if name not in ("prompt", "multi_prompt"):
-            plain = replace(value, lambda medium: medium.path.name if medium.path is not None else medium.label)
-            text = choice_words(name, plain) if not isinstance(plain, list | dict) else json.dumps(plain)
+            plain = replace(value, _medium)
+            listed = isinstance(plain, list) and all(isinstance(item, str) for item in plain)
+            text = ", ".join(map(shortened, plain)) if listed else choice_words(name, plain)
             shown.append(f"{label_of(name)} {cut(shortened(text), _DETAIL)}")
     if isinstance(request.parameters.get("multi_prompt"), list):
         shown.append(f"{len(request.parameters['multi_prompt'])} shots")
     return " · ".join(shown)
+
+
+def _medium(medium: Media) -> str:
+    """A medium in few words; a file that was stored under its hash has no name to tell."""
+    if medium.path is None:
+        return medium.label
+    return "given" if re.fullmatch(r"[0-9a-f]{64}", medium.path.stem) else medium.path.name
 
 
 def cut(text: str, most: int) -> str:
