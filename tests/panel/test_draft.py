@@ -210,7 +210,8 @@ def test_details_are_short_and_in_words() -> None:
         tail_image_url="data:image/png;base64," + "A" * 4000,
     )
     assert details_of(made) == (
-        "Duration 5 s · With sound on · First frame harbour.png · Image given · Last frame data:image/png;base64,… (3 KB) · 2 shots"
+        "Duration 5 s · With sound on · First frame harbour.png · Image given "
+        "· Last frame data:image/png;base64,… (3 KB) · 2 shots"
     )
 
 
