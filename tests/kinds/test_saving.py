@@ -100,9 +100,9 @@ def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, se
         return
     request = VideoRequest(model, {"prompt": "A fox", "seed": seed})
     made = Generation(request, key="0123456789abcdef", port=None, name=name, index=index)  # type: ignore[arg-type]
-    path = files.destination(made, pattern, Path("/work/videos"))
+    path = files.destination(made, pattern, Path("/data/videos"))
     fixed = pattern.partition("{")[0].rpartition("/")[0]
-    base = Path("/work/videos", fixed)
+    base = Path("/data/videos", fixed)
     if pattern == "~" or pattern.startswith("~/"):
         base = Path.home() / fixed[2:]
     elif pattern.startswith("/"):
