@@ -34,6 +34,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key, address, home or data directory of the machine's own reaches a test."""
     for name in [name for name in os.environ if name.startswith("OXEN") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("OXENVIDEO_DATA_DIR", str(tmp_path / "data"))
 
