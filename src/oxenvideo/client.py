@@ -92,13 +92,12 @@ class Client:
                 **_json_body(body),
                 timeout=httpx.Timeout(SYNCHRONOUS_ANSWER, connect=CONNECT, write=60.0, pool=POOL),
                 most=_VIDEO_ANSWER_LIMIT,
-                fresh=True,
             )
         )
 
     async def enqueue(self, body: Mapping[str, Any] | bytes) -> list[Accepted]:
         """POST /api/ai/queue: one or more generations; the answer comes at once. ``body`` may be encoded already."""
-        return wire.accepted(await self._wire.json("POST", "/api/ai/queue", fresh=True, **_json_body(body)))
+        return wire.accepted(await self._wire.json("POST", "/api/ai/queue", **_json_body(body)))
 
     async def queue(
         self,

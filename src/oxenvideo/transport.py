@@ -33,27 +33,24 @@ class Transport:
         self.clock_offset: float | None = None
         self._date = ""
         self._key = _KeyForOrigin(key, base_url)
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=3.0)
+        # One pool for API calls, the stream and downloads. Keep-alive is shorter than common servers' 5 s, so that a
+        # submit is not sent into a connection which the other side is just closing.
         options: dict[str, Any] = {
             "timeout": httpx.Timeout(timeout, connect=CONNECT, pool=POOL),
-            "limits": limits,
+            "limits": httpx.Limits(
+                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=3.0
+            ),
             "headers": {"User-Agent": "oxenvideo"},
             "follow_redirects": False,
             "trust_env": not self._key.is_loopback,
             "verify": httpx.create_ssl_context(trust_env=not self._key.is_loopback),  # made once: it takes its time
         }
         self._http = httpx.AsyncClient(**options)
-        # For what must not be repeated, a connection each. One that was kept may be closed by the other side at the very
-        # moment when it is used again: the request is then lost, and nobody can tell that it never arrived.
-        options["limits"] = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
-        self._fresh = httpx.AsyncClient(**options)
-        options["limits"] = limits
         self._blocking = httpx.Client(**options)  # for result files alone
 
     async def aclose(self) -> None:
         """Close all connections."""
         self._blocking.close()
-        await self._fresh.aclose()
         await self._http.aclose()
 
     def relocate(self, base_url: str) -> None:
@@ -63,17 +60,14 @@ class Transport:
 
     # To the service
 
-    async def open(self, method: str, path: str, *, fresh: bool = False, **options: Any) -> httpx.Response:
-        """Send an API request and return the answer's head; its body is still to be read, and to be closed.
-
-        ``fresh`` is for a request that must not be repeated: it gets a connection of its own.
-        """
+    async def open(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Send an API request and return the answer's head; its body is still to be read, and to be closed."""
         headers = {"Accept": "application/json", **options.pop("headers", {})}
         try:
             request = self._http.build_request(method, self.base_url + path, headers=headers, **options)
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidRequest(f"{path[:80]} cannot be asked for: {error}.") from None
-        return await self._send(self._fresh if fresh else self._http, request)
+        return await self._send(request)
 
     async def json(self, method: str, path: str, *, most: int = ANSWER_LIMIT, **options: Any) -> dict[str, Any]:
         """The JSON object that a successful request answers with; a ServiceError for any other answer."""
@@ -117,9 +111,9 @@ class Transport:
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The address of the result is not usable: {error}.") from None
 
-    async def _send(self, http: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         with _translated(request.url.host):
-            response = await http.send(request, stream=True, auth=self._key)
+            response = await self._http.send(request, stream=True, auth=self._key)
         date = response.headers.get("date", "")
         if date != self._date and self._key.belongs_to(request.url) and (there := _date(response)) is not None:
             self._date = date
