@@ -30,12 +30,13 @@ FAST = Pace(
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def clean_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """No key, address, home or data directory of the machine's own reaches a test."""
     for name in [name for name in os.environ if name.startswith("OXEN") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
-    (tmp_path / "home").mkdir()
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("OXENVIDEO_DATA_DIR", str(tmp_path / "data"))
 
 
