@@ -30,7 +30,7 @@ ENGINE = (
     "setup",
     "ledger",
 )
-WIRE = ("client", "transport", "results", "sse", "download")
+WIRE = ("client", "transport", "network", "results", "sse", "download")
 REQUEST = (
     "request",
     "checks",
@@ -46,7 +46,7 @@ REQUEST = (
     "lengths",
 )
 PURE = ("state", "retry", "config", "entry", "journal", "processes", "threads", "container", "frames", "files")
-KNOW_HTTP = {"client", "transport", "results", "sse", "download"}
+KNOW_HTTP = {"client", "transport", "network", "results", "sse", "download"}
 
 
 def module_of(path: Path) -> str:

@@ -266,7 +266,7 @@ def test_a_cancelled_one_does_not_come_back(make_session: Callable[..., Session]
     one.close()
     resumed = make_session(service).resume()
     assert {g.index for g in resumed} == {0, 2}
-    until(service, lambda: service.jobs)
+    until(service, lambda: all(g.id for g in resumed))
     assert len(service.jobs) == 2
 
 

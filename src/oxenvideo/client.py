@@ -202,7 +202,7 @@ class Client:
             route,
             files={"file": (path.rpartition("/")[2], content, mime)},
             data={"message": message, "name": user.name, "email": user.email or ""},
-            timeout=300.0,
+            timeout=httpx.Timeout(300.0, connect=CONNECT, pool=POOL),
         )
         return self.base_url + route
 

@@ -18,6 +18,7 @@ log = logging.getLogger("oxenvideo")
 _LOOKS = (2.0, 10.0, 60.0, 300.0)
 _PAGE = 1000  # rows, the most that the service gives at once
 _MOST_PAGES = 6
+_AT_A_TIME = 50  # rows that are taken in before anything else has its turn
 
 
 class Costs:
@@ -64,7 +65,9 @@ class Costs:
         size = min(_PAGE, max(50, 2 * len(self._wanted)))
         for number in range(1, _MOST_PAGES + 1):
             page = await self._client.history(page=number, page_size=size)
-            for seen in page.generations:
+            for number, seen in enumerate(page.generations):
+                if number % _AT_A_TIME == _AT_A_TIME - 1:
+                    await asyncio.sleep(0)  # a long page holds up nothing else
                 if seen.cost is not None and seen.generation_id in self._wanted:
                     generation, _ = self._wanted.pop(seen.generation_id)
                     self._observed(generation, seen)

@@ -242,8 +242,6 @@ class Generation:
     def put(self, state: State) -> None:
         """Replace the state and tell those who watch. For the engine's thread only."""
         before = self._state
-        if state == before:
-            return
         with self._lock:
             self._state = state
             callbacks = tuple(self._callbacks) if state.status != before.status else ()

@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS generation (
 CREATE UNIQUE INDEX IF NOT EXISTS claimed ON generation (base_url, generation_id) WHERE generation_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS undelivered ON generation (delivered) WHERE delivered = 0;
 CREATE INDEX IF NOT EXISTS of_submission ON generation (submission);
-CREATE INDEX IF NOT EXISTS by_model ON generation (model, base_url, status);
+CREATE INDEX IF NOT EXISTS finished ON generation (model, base_url, finished_at) WHERE status = 'succeeded';
 CREATE INDEX IF NOT EXISTS unsettled ON submission (step) WHERE step IN ('planned', 'sending', 'unknown');
 """
 _JOINED = (

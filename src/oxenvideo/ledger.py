@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 from oxenvideo.entry import Step
@@ -19,6 +20,11 @@ log = logging.getLogger("oxenvideo")
 # less soon: the service tells them again.
 _ANSWERS = 0.05
 _STATES = 0.5
+# An end at the next turn of the loop; where many come, this long after the write before, or as soon as they are as many as
+# the loop can write without being late for anything.
+_ENDS = 0.2
+_TOGETHER = 4
+_SLICE = 20  # states that are written in one turn of the loop: about a millisecond
 _RETRY = 2.0  # seconds after which a refused write is tried again
 
 
@@ -35,11 +41,17 @@ class Ledger:
         self._refused: deque[Callable[[], object]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._complained = False
+        self._flushed_at = -_ENDS
 
     def note(self, key: str, state: State) -> None:
         """Have a generation's present state written before long."""
         self._changes[key] = state
-        self._schedule(0.0 if state.is_settled else _STATES)  # an end at the next turn, with all that came with it
+        if not state.is_settled:
+            self._schedule(_STATES)
+        elif len(self._changes) >= _TOGETHER:
+            self._schedule(0.0)
+        else:
+            self._schedule(max(0.0, self._flushed_at + _ENDS - asyncio.get_running_loop().time()))
 
     def step(self, submission: str, step: Step) -> None:
         """Write how far a submission has come."""
@@ -74,15 +86,20 @@ class Ledger:
         self._write_refused()
         return self.journal.claim_sending(submission, fingerprint)
 
-    def flush(self) -> None:
-        """Write what is still unwritten, as far as the disk takes it."""
+    def flush(self, most: int | None = None) -> None:
+        """Write what is still unwritten, as far as the disk takes it; at ``most`` so many states, and more soon."""
         self._timer = None
+        self._flushed_at = asyncio.get_running_loop().time()
         try:
             self._write_refused()
             self._write_answers()
             if self._changes:
-                self.journal.record(self._changes.items())
-                self._changes = {}
+                written = list(islice(self._changes.items(), most))
+                self.journal.record(written)
+                for key, _ in written:
+                    del self._changes[key]
+            if self._changes:
+                self._schedule(0.0)
             self._complained = False
         except sqlite3.Error as error:
             self._complain(error)
@@ -128,4 +145,4 @@ class Ledger:
             if self._timer.when() <= loop.time() + seconds:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(seconds, self.flush)
+        self._timer = loop.call_later(seconds, self.flush, _SLICE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from oxenvideo.catalog import Catalog, Model
@@ -137,8 +138,12 @@ class _Filling:
     def __init__(self, model: Model, catalog: Catalog | None) -> None:
         self.model = model
         self.catalog = catalog
-        self.slots = [slot for slot in slots(model) if slot.role != "special"]
         self.parameters: dict[str, Any] = {}
+
+    @cached_property
+    def slots(self) -> list[Slot]:
+        """Those of the model that anything can be put into."""
+        return [slot for slot in slots(self.model) if slot.role != "special"]
 
     def frame(self, role: Literal["start", "end"], picture: str | Media) -> None:
         """Put the first or the last frame into its slot."""

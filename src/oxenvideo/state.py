@@ -36,6 +36,7 @@ class Status(StrEnum):
 # another, and the stream overtakes them all.
 _RANK = {"queued": 0, "processing": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 _TERMINAL_RANK = 2
+_WORDS = {word: Status(word) for word in _RANK}
 _DETAILS = ("generation_id", "result_url", "error_message", "enqueued_at", "started_at", "completed_at", "cost")
 
 
@@ -92,7 +93,7 @@ class State:
             return self.local
         if self.remote == Status.SUCCEEDED and self.fetching:
             return Status.DOWNLOADING
-        return Status(self.remote) if self.remote in _RANK else Status.UNKNOWN
+        return _WORDS.get(self.remote, Status.UNKNOWN)
 
     @property
     def is_settled(self) -> bool:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
+from urllib.request import getproxies
 
 import httpx
 
 from oxenvideo import wire
 from oxenvideo.config import Secret
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, InvalidRequest, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.network import Files, Requests
 from oxenvideo.retry import parse_retry_after
 
 #: Seconds for a connection to be made, and for one of the pool to come free.
 CONNECT = 10.0
 POOL = 120.0
+#: Seconds for which an idle connection is kept: fewer than common servers' 5, so that a submit is not sent into one which
+#: the other side is just closing.
+KEEP_ALIVE = 3.0
 
 ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of an ordinary answer: a list of tens of thousands of generations
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "oxenvideo"}
 _ERROR_LIMIT = 256 * 1024  # bytes of an error's body that are read
 
 # Failures before a single byte of the request was on its way: sending again cannot be a second submit.
@@ -33,20 +40,8 @@ class Transport:
         self.clock_offset: float | None = None
         self._date = ""
         self._key = _KeyForOrigin(key, base_url)
-        # One pool for API calls, the stream and downloads. Keep-alive is shorter than common servers' 5 s, so that a
-        # submit is not sent into a connection which the other side is just closing.
-        options: dict[str, Any] = {
-            "timeout": httpx.Timeout(timeout, connect=CONNECT, pool=POOL),
-            "limits": httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=3.0
-            ),
-            "headers": {"User-Agent": "oxenvideo"},
-            "follow_redirects": False,
-            "trust_env": not self._key.is_loopback,
-            "verify": httpx.create_ssl_context(trust_env=not self._key.is_loopback),  # made once: it takes its time
-        }
-        self._http = httpx.AsyncClient(**options)
-        self._blocking = httpx.Client(**options)  # for result files alone
+        self._timeout = httpx.Timeout(timeout, connect=CONNECT, pool=POOL)
+        self._http, self._blocking = _pools(connections, trust_env=not self._key.is_loopback)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -60,11 +55,22 @@ class Transport:
 
     # To the service
 
-    async def open(self, method: str, path: str, **options: Any) -> httpx.Response:
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout | None = None,
+        **content: Any,
+    ) -> httpx.Response:
         """Send an API request and return the answer's head; its body is still to be read, and to be closed."""
-        headers = {"Accept": "application/json", **options.pop("headers", {})}
+        extensions = {"timeout": (timeout or self._timeout).as_dict()}
         try:
-            request = self._http.build_request(method, self.base_url + path, headers=headers, **options)
+            url = _url(self.base_url + path)
+            request = httpx.Request(
+                method, url, headers={**_HEADERS, **(headers or {})}, extensions=extensions, **content
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidRequest(f"{path[:80]} cannot be asked for: {error}.") from None
         return await self._send(request)
@@ -106,19 +112,38 @@ class Transport:
         """Send a GET to any address, blocking; the key goes along only to the service's own origin."""
         try:
             with _translated(url.host):
-                request = self._blocking.build_request("GET", url, headers=headers)
+                named = {"User-Agent": _HEADERS["User-Agent"], **headers}
+                request = self._blocking.build_request("GET", url, headers=named, timeout=self._timeout)
                 return self._blocking.send(request, stream=True, auth=self._key)
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The address of the result is not usable: {error}.") from None
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
+        self._key.sign(request)
         with _translated(request.url.host):
-            response = await self._http.send(request, stream=True, auth=self._key)
+            response = await self._http.send(request, stream=True)
         date = response.headers.get("date", "")
         if date != self._date and self._key.belongs_to(request.url) and (there := _date(response)) is not None:
             self._date = date
             self.clock_offset = there - time.time()
         return response
+
+
+def _pools(connections: int, *, trust_env: bool) -> tuple[Requests | httpx.AsyncClient, httpx.Client]:
+    """One pool for API calls and the stream, and one, blocking, for result files alone."""
+    context = httpx.create_ssl_context(trust_env=trust_env)  # made once: it takes its time
+    if trust_env and getproxies().keys() & {"http", "https", "all"}:  # httpx knows what to make of them
+        limits = httpx.Limits(
+            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE
+        )
+        return httpx.AsyncClient(verify=context, limits=limits), httpx.Client(verify=context, limits=limits)
+    files = Files(
+        ssl_context=context,
+        max_connections=connections,
+        max_keepalive_connections=connections,
+        keepalive_expiry=KEEP_ALIVE,
+    )
+    return Requests(ssl_context=context, connections=connections, keep_alive=KEEP_ALIVE), httpx.Client(transport=files)
 
 
 @contextlib.contextmanager
@@ -152,10 +177,19 @@ class _KeyForOrigin(httpx.Auth):
     def belongs_to(self, url: httpx.URL) -> bool:
         return _origin(url) == self._origin
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+    def sign(self, request: httpx.Request) -> None:
         if self.belongs_to(request.url):
             request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        self.sign(request)
         yield request
+
+
+@functools.lru_cache(maxsize=16)
+def _url(text: str) -> httpx.URL:
+    """Taking an address apart costs a tenth of a request; most go to the same few."""
+    return httpx.URL(text)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

@@ -21,6 +21,7 @@ log = logging.getLogger("oxenvideo")
 
 _READ_ONE_BY_ONE = 3  # up to this many are read by id; more by one list for each way of ending
 _READS_A_ROUND = 20
+_AT_A_TIME = 50  # rows of a list that are taken in before anything else has its turn
 _EARLY_EVENTS = 1_000  # events kept for ids that no answer has named yet
 _LOST_AFTER = 3  # times that the service may say "unknown id" before it is believed
 _LISTS_BROKEN = 3  # failures of the list in a row after which generations are read by id instead
@@ -219,7 +220,9 @@ class Watcher:
     async def _list(self, status: str | None, namespaces: Iterable[str | None]) -> set[str]:
         listed = set()
         for namespace in namespaces:
-            for seen in await self._client.queue(status=status, namespace=namespace):
+            for number, seen in enumerate(await self._client.queue(status=status, namespace=namespace)):
+                if number % _AT_A_TIME == _AT_A_TIME - 1:
+                    await asyncio.sleep(0)  # a long list holds up nothing else
                 listed.add(seen.generation_id)
                 self._see(seen)
         return listed
