@@ -212,6 +212,10 @@ def test_connections_are_kept() -> None:
             for _ in range(5):
                 await asyncio.gather(*(body_of(http, request(origin)) for _ in range(4)))
             assert len(connections) <= 16
+            hurried = asyncio.create_task(body_of(http, request(origin)))
+            await asyncio.sleep(0)
+            hurried.cancel()  # while it waits for a connection that has just answered
+            await asyncio.sleep(0)
             await http.aclose()
             await asyncio.sleep(0.05)
             assert all(writer.transport.is_closing() for writer in connections)

@@ -47,15 +47,17 @@ class Requests:
     async def send(self, request: httpx.Request, *, stream: Literal[True]) -> httpx.Response:
         """Send it as it is, as httpx.AsyncClient would; the answer's body is still to be read, and to be closed."""
         await self._begin(request.extensions["timeout"]["pool"])
+        connection = None
         try:
             plain = _plain(request)
             connection = await self._connection(plain.url.origin, settled=request.method != "GET")
             answer = await connection.handle_async_request(plain)
-        except _FAILURES as error:
+        except BaseException as error:
             self._end()
-            raise _as_httpx(error) from error
-        except BaseException:
-            self._end()
+            if connection is not None:
+                await connection.aclose()  # whatever state it is in; a cancelled request may not have begun
+            if isinstance(error, _FAILURES):
+                raise _as_httpx(error) from error
             raise
         body = _Body(answer, lambda: self._rest(connection))
         return httpx.Response(answer.status, headers=answer.headers, stream=body, request=request)
@@ -78,9 +80,10 @@ class Requests:
             fresh = since + _SETTLE - time.monotonic() if settled else 0.0
             if fresh > 0 and len(self._resting) < _SPARE * (self._busy - 1):
                 break  # of many at once, none waits for another's connection
-            self._resting.popleft()
             if fresh > 0:
                 await asyncio.sleep(fresh)
+                continue
+            self._resting.popleft()
             if connection.can_handle_request(origin) and not connection.has_expired():
                 return connection
             await connection.aclose()
