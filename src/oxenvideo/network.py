@@ -42,6 +42,7 @@ class Requests:
         }
         self._free = asyncio.Semaphore(connections)
         self._busy = 0
+        self._used: set[httpcore.AsyncHTTPConnection] = set()
         self._resting: deque[tuple[httpcore.AsyncHTTPConnection, float]] = deque()  # with since when, monotonic
 
     async def send(self, request: httpx.Request, *, stream: Literal[True]) -> httpx.Response:
@@ -51,10 +52,12 @@ class Requests:
         try:
             plain = _plain(request)
             connection = await self._connection(plain.url.origin, settled=request.method != "GET")
+            self._used.add(connection)
             answer = await connection.handle_async_request(plain)
         except BaseException as error:
             self._end()
             if connection is not None:
+                self._used.discard(connection)
                 await connection.aclose()  # whatever state it is in; a cancelled request may not have begun
             if isinstance(error, _FAILURES):
                 raise _as_httpx(error) from error
@@ -91,13 +94,15 @@ class Requests:
 
     def _rest(self, connection: httpcore.AsyncHTTPConnection) -> None:
         self._end()
+        self._used.discard(connection)
         if connection.is_idle():
             self._resting.append((connection, time.monotonic()))
 
     async def aclose(self) -> None:
-        """Close the connections that rest; those in use close with their answers."""
-        while self._resting:
-            await self._resting.popleft()[0].aclose()
+        """Close all connections, those in use too."""
+        for connection in [*self._used, *(connection for connection, _ in self._resting)]:
+            await connection.aclose()
+        self._resting.clear()
 
 
 class Files(httpx.BaseTransport):
