@@ -19,10 +19,10 @@ import pytest
 import faulty as f
 from faults.fault import MODEL
 from faulty import FaultyService
-from oxenvideo import config
-from oxenvideo.client import Client
+from oxenvideo import credentials
+from oxenvideo.client.client import Client
+from oxenvideo.engine.local_server import LocalService, _key
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, GenerationFailed, OxenVideoError
-from oxenvideo.local import LocalService, _key
 from oxenvideo.session import Session
 
 KEY = "oxk-7f3a9c52e1d84b06"
@@ -102,7 +102,7 @@ def test_only_http_and_https_are_fetched(session: Session, service: FaultyServic
 
 def test_no_way_down_from_https(service: FaultyService) -> None:
     """A redirect from https to http is not followed."""
-    from oxenvideo.results import Results
+    from oxenvideo.client.results import Results
 
     class Wire:
         base_url = "https://hub.example"
@@ -139,7 +139,7 @@ def test_the_key_is_in_no_text(
     things = [
         session, session.settings, session.target, session.engine, session.journal, channel, channel._client,
         channel._client._wire, channel._client._wire._key, generation, generation.state, generation.request,
-        caught.value, config.Secret(KEY), vars(session.settings), vars(session.target),
+        caught.value, credentials.Secret(KEY), vars(session.settings), vars(session.target),
     ]  # fmt: skip
     texts = [text for thing in things for text in (repr(thing), str(thing), f"{thing}")]
     texts.append(caplog.text)
@@ -181,11 +181,11 @@ def test_the_key_is_in_no_traceback(service: FaultyService, trouble: str) -> Non
 
 def test_secrets_do_not_print() -> None:
     """A key prints as stars however it is put into text."""
-    secret = config.Secret(KEY)
+    secret = credentials.Secret(KEY)
     assert {repr(secret), str(secret), f"{secret}", f"{secret!s}", f"{[secret]}"[1:-1]} == {"'***'"}
-    assert secret == config.Secret(KEY)
-    assert hash(secret) == hash(config.Secret(KEY))
-    assert KEY not in repr(config.Target("https://hub.example", secret))
+    assert secret == credentials.Secret(KEY)
+    assert hash(secret) == hash(credentials.Secret(KEY))
+    assert KEY not in repr(credentials.Target("https://hub.example", secret))
     with pytest.raises((TypeError, pickle.PicklingError)):
         pickle.dumps(secret)
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
         submit,
         submit_batch,
     )
-    from oxenvideo.batch import Batch
-    from oxenvideo.client import Client
+    from oxenvideo.client.client import Client
     from oxenvideo.errors import (
         ConfigurationError,
         CostLimitExceeded,
@@ -35,11 +34,12 @@ if TYPE_CHECKING:
         UnknownModel,
         WaitTimeout,
     )
-    from oxenvideo.files import recall
-    from oxenvideo.generation import Generation
-    from oxenvideo.request import VideoRequest
+    from oxenvideo.jobs.batch import Batch
+    from oxenvideo.jobs.file_names import recall
+    from oxenvideo.jobs.generation import Generation
+    from oxenvideo.jobs.status import Status
+    from oxenvideo.request.request import VideoRequest
     from oxenvideo.session import Session
-    from oxenvideo.state import Status
 
 __version__ = "0.1.0"
 
@@ -76,13 +76,13 @@ _HOME = {
         ),
         "oxenvideo.errors",
     ),
-    "Batch": "oxenvideo.batch",
-    "Client": "oxenvideo.client",
-    "Generation": "oxenvideo.generation",
+    "Batch": "oxenvideo.jobs.batch",
+    "Client": "oxenvideo.client.client",
+    "Generation": "oxenvideo.jobs.generation",
     "Session": "oxenvideo.session",
-    "Status": "oxenvideo.state",
-    "VideoRequest": "oxenvideo.request",
-    "recall": "oxenvideo.files",
+    "Status": "oxenvideo.jobs.status",
+    "VideoRequest": "oxenvideo.request.request",
+    "recall": "oxenvideo.jobs.file_names",
 }
 
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them

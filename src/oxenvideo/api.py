@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from oxenvideo.batch import Batch
-from oxenvideo.catalog import Model
-from oxenvideo.earlier import HistoryRow
-from oxenvideo.generation import Generation
-from oxenvideo.notebook.where import notebook_path
-from oxenvideo.request import VideoRequest
+from oxenvideo.engine.resume import HistoryRow
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.models.catalog import Model
+from oxenvideo.notebook.front_end import notebook_path
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, Settings
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from oxenvideo.server import models, renderers
-from oxenvideo.server.background import REQUIRED, LocalExtraMissingError
+from oxenvideo.server import models, renderer
+from oxenvideo.server.launcher import REQUIRED, LocalExtraMissingError
 from oxenvideo.server.settings import DEFAULT_PORT, DEFAULT_RENDERER, LOOPBACK_NAMES, Settings
 
 _MIB = 1024 * 1024
@@ -101,7 +101,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.workers is not None and arguments.workers < 1:
         raise ValueError(f"--workers {arguments.workers} is not possible: use 1 or more.")
-    renderers.check(arguments.renderer)
+    renderer.check(arguments.renderer)
     if arguments.models is not None:
         models.load(arguments.models)
     return Settings(

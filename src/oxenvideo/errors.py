@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from oxenvideo.generation import Generation
+    from oxenvideo.jobs.generation import Generation
 
 
 class OxenVideoError(Exception):

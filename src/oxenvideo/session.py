@@ -11,21 +11,26 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import config, earlier, files, inputs, lengths, price
-from oxenvideo.batch import Batch
-from oxenvideo.catalog import Catalog, Model
-from oxenvideo.config import Secret, Target
-from oxenvideo.earlier import HistoryRow, Resumed
-from oxenvideo.engine import Engine
+from oxenvideo import credentials
+from oxenvideo.credentials import Secret, Target
+from oxenvideo.engine import media_inputs
+from oxenvideo.engine import resume as earlier
+from oxenvideo.engine.catalog_cache import LiveCatalog
+from oxenvideo.engine.engine import Engine
+from oxenvideo.engine.resume import HistoryRow, Resumed
 from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
-from oxenvideo.generation import Generation
-from oxenvideo.journal import Journal
-from oxenvideo.live_catalog import LiveCatalog
+from oxenvideo.jobs import file_names
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.journal import Journal
+from oxenvideo.jobs.status import State
+from oxenvideo.jobs.submission import Submission
+from oxenvideo.models import pricing
+from oxenvideo.models.catalog import Catalog, Model
 from oxenvideo.pace import Pace
-from oxenvideo.request import Built, VideoRequest, build
-from oxenvideo.setup import Limits, Setup
-from oxenvideo.state import State
-from oxenvideo.submission import Submission
+from oxenvideo.request import estimate as lengths
+from oxenvideo.request.request import Built, VideoRequest, build
+from oxenvideo.settings import Limits, Setup
 
 
 def default_data_dir() -> Path:
@@ -43,7 +48,7 @@ class Settings:
 
     base_url: str | None = None
     api_key: Secret | None = field(default=None, repr=False)
-    model: str = config.DEFAULT_MODEL
+    model: str = credentials.DEFAULT_MODEL
     data_dir: Path = field(default_factory=default_data_dir)
     download_dir: Path = Path("videos")
     download: bool = True
@@ -140,7 +145,7 @@ class Session:
         """Where requests go, and with which key; ConfigurationError where that is not known."""
         # Looked up each time: a key that was set in a later cell counts from there.
         key = self.settings.api_key.reveal() if self.settings.api_key else None
-        return config.resolve(self.settings.base_url, key)
+        return credentials.resolve(self.settings.base_url, key)
 
     @property
     def generations(self) -> list[Generation]:
@@ -199,7 +204,7 @@ class Session:
         """
         made = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
         if save_as is not None:
-            files.check_pattern(save_as)
+            file_names.check_pattern(save_as)
         self.check(made, max_cost)
         count = sum(r.count for r in made)
         return self._send(made, range(count) if count > 1 else [None] * count, name, save_as, synchronous)
@@ -258,16 +263,16 @@ class Session:
         generation = self.submit_batch([request], synchronous=True, **kept)[0]
         return generation.wait() if wait else generation
 
-    def estimate(self, request: VideoRequest) -> price.Estimate | None:
+    def estimate(self, request: VideoRequest) -> pricing.Estimate | None:
         """What a request will cost in US dollars, None where the price is not known."""
         model = self.catalog.get(request.model, None)
         if model is None:
             return None
-        return price.estimate(model, request.parameters, request.count, lengths.of_input(request, self.catalog))
+        return pricing.estimate(model, request.parameters, request.count, lengths.of_input(request, self.catalog))
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
         """InvalidRequest for what would be refused as a whole before anything is sent: files too large, and the cost."""
-        inputs.check_sizes(requests, self.settings.limits.inline, self.settings.media_repo)
+        media_inputs.check_sizes(requests, self.settings.limits.inline, self.settings.media_repo)
         self.check_cost(requests, max_cost)
 
     def check_cost(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
@@ -284,11 +289,11 @@ class Session:
         unknown = next((r.model for r, e in zip(requests, estimates, strict=True) if e is None), None)
         if total > limit:
             raise CostLimitExceeded(
-                f"This would cost {price.dollars(total)}, above the limit of {price.dollars(limit)}; nothing was sent."
+                f"This would cost {pricing.dollars(total)}, above the limit of {pricing.dollars(limit)}; nothing was sent."
             )
         if unknown is not None and not self.target.is_local:
             raise CostLimitExceeded(
-                f"The price of {unknown} is not known beforehand, so the limit of {price.dollars(limit)} cannot be kept; "
+                f"The price of {unknown} is not known beforehand, so the limit of {pricing.dollars(limit)} cannot be kept; "
                 "nothing was sent. Take the limit away (max_cost) to send it."
             )
 

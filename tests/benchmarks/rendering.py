@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oxenvideo.server.preview import encode
-from oxenvideo.server.renderers import Job, LocalPreview
+from oxenvideo.server.renderer import Job, LocalPreview
 
 from .rows import Row, at_least, figure
 

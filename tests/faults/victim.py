@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from oxenvideo.pace import Pace
-from oxenvideo.request import VideoRequest
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
-from oxenvideo.setup import Limits
+from oxenvideo.settings import Limits
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from shell import Notebook, notebook_in
 pytest.importorskip("av", reason="the embedded server needs the local extra")
 
 from kinds import clips
-from oxenvideo.server.background import LocalServer, launch
+from oxenvideo.server.launcher import LocalServer, launch
 
 Place = Callable[[str, bytes], str]
 

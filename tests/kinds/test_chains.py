@@ -13,7 +13,7 @@ import pytest
 from kinds import clips
 from kinds.shapes import EDIT, REFERENCE, TEXT, UPSCALE
 from oxenvideo import Generation, GenerationCancelled, GenerationFailed
-from oxenvideo.server.background import LocalServer
+from oxenvideo.server.launcher import LocalServer
 from shell import Notebook
 
 SLOW = f"--model {TEXT} --duration 10 --aspect-ratio 1:1"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kinds import clips
-from oxenvideo import frames
 from oxenvideo.errors import InvalidRequest
+from oxenvideo.media import frames
 
 FPS = 12
 

@@ -18,8 +18,8 @@ from kinds import clips
 from kinds.conftest import Place
 from kinds.shapes import EDIT, IMAGE, REFERENCE, TEXT
 from oxenvideo import Generation, GenerationFailed, api, recall
-from oxenvideo.server.background import LocalServer
-from oxenvideo.setup import Limits
+from oxenvideo.server.launcher import LocalServer
+from oxenvideo.settings import Limits
 from shell import Notebook
 
 FRAMES = f"--model {REFERENCE} --duration 3 --aspect-ratio 1:1"

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from kinds import clips
 from kinds.shapes import REFERENCE, TEXT
-from oxenvideo import VideoRequest, files, recall
+from oxenvideo import VideoRequest, recall
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.generation import Generation
-from oxenvideo.state import State
+from oxenvideo.jobs import file_names
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.status import State
 from shell import Notebook
 
 TINY = "--model wan-ai-wan2-1-t2v-1-3b-diffusers --width 96 --height 96 --num-frames 8"
@@ -95,12 +96,12 @@ values = st.text(max_size=30) | st.sampled_from(
 def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, seed: str, index: int) -> None:
     """Whatever stands in the fields, the file lies below the folders that the pattern itself spells out."""
     try:
-        files.check_pattern(pattern)
+        file_names.check_pattern(pattern)
     except InvalidRequest:
         return
     request = VideoRequest(model, {"prompt": "A fox", "seed": seed})
     made = Generation(request, key="0123456789abcdef", port=None, name=name, index=index)  # type: ignore[arg-type]
-    path = files.destination(made, pattern, Path("/data/videos"))
+    path = file_names.destination(made, pattern, Path("/data/videos"))
     fixed = pattern.partition("{")[0].rpartition("/")[0]
     base = Path("/data/videos", fixed)
     if pattern == "~" or pattern.startswith("~/"):
@@ -186,5 +187,5 @@ def test_a_file_that_cannot_be_stamped_is_kept(tmp_path: Path) -> None:
     odd.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(300))
     request = VideoRequest(TEXT, {"prompt": "A fox"})
     made: Any = Generation(request, key="k", port=None, state=State(generation_id="one"))  # type: ignore[arg-type]
-    files.stamp(odd, made)
+    file_names.stamp(odd, made)
     assert odd.read_bytes() == b"\x1a\x45\xdf\xa3" + bytes(300)

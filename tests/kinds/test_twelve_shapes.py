@@ -17,7 +17,7 @@ from kinds import clips
 from kinds.clips import Clip
 from kinds.shapes import SHAPES
 from oxenvideo import Batch, Generation, VideoRequest
-from oxenvideo.server.background import LocalServer
+from oxenvideo.server.launcher import LocalServer
 from shell import Notebook
 
 FRAME = 1 / 24  # seconds

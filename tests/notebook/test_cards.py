@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from oxenvideo.batch import Batch
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.generation import Generation
-from oxenvideo.notebook import card, embed, grid, live
-from oxenvideo.notebook.tables import Table
-from oxenvideo.request import VideoRequest
-from oxenvideo.state import State, Status
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.status import State, Status
+from oxenvideo.notebook import card, display, embed, grid
+from oxenvideo.notebook.table import Table
+from oxenvideo.request.request import VideoRequest
 
 EVIL = "<script>alert(1)</script>\"' onerror="
 
@@ -109,7 +109,7 @@ def test_a_moving_picture_stands_in_where_no_mp4_plays(tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
 
-    from oxenvideo.encode import mp4
+    from oxenvideo.media.encode import mp4
 
     file = tmp_path / "clip.mp4"
     file.write_bytes(mp4(np.random.default_rng(1).integers(0, 255, (48, 72, 128, 3), dtype=np.uint8), fps=24))
@@ -138,11 +138,11 @@ class Recorder:
 
 def test_drawing_keeps_within_its_budget(tmp_path: Path) -> None:
     """At most two messages a second for one output and twenty in all, whatever happens; the last state is drawn."""
-    drawing = live.Live()
+    drawing = display.Live()
     made = [generation(State(submitted_at=time.time()), name=f"g{i}") for i in range(30)]
     places = [Recorder() for _ in made]
     for one, place in zip(made, places, strict=True):
-        drawing.show(live.Shown(one, place, "auto", tmp_path))
+        drawing.show(display.Shown(one, place, "auto", tmp_path))
     end = time.monotonic() + 2.0
     while time.monotonic() < end:
         for one in made:
@@ -164,10 +164,10 @@ def test_drawing_keeps_within_its_budget(tmp_path: Path) -> None:
 
 def test_the_drawing_thread_ends_when_there_is_nothing_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread is left behind once all cards are settled."""
-    monkeypatch.setattr(live, "_IDLE", 0.1)
-    drawing = live.Live()
+    monkeypatch.setattr(display, "_IDLE", 0.1)
+    drawing = display.Live()
     made = generation(State(submitted_at=1.0))
-    drawing.show(live.Shown(made, Recorder(), "auto", tmp_path))
+    drawing.show(display.Shown(made, Recorder(), "auto", tmp_path))
     made.put(State(local=Status.CANCELLED, submitted_at=1.0, cost=Decimal(1)))
     deadline = time.monotonic() + 5
     while any(t.name == "oxenvideo-display" for t in threading.enumerate()) and time.monotonic() < deadline:

@@ -11,7 +11,7 @@ import pytest
 from comm.base_comm import BaseComm
 
 from faulty import FaultyService
-from oxenvideo.generation import Generation
+from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
 from panel.page import Wire, hear, within

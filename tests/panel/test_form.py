@@ -8,11 +8,11 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from oxenvideo.catalog import Model
+from oxenvideo.models.catalog import Model
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.draft import NOTHING
 from oxenvideo.notebook.panel.fields import make
-from oxenvideo.request import VideoRequest
+from oxenvideo.notebook.panel.form_state import NOTHING
+from oxenvideo.request.request import VideoRequest
 from panel.page import IMAGE, SHOTS, TEXT, field, hear
 
 

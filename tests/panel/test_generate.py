@@ -9,9 +9,9 @@ import pytest
 from faulty import FaultyService
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.button import REST, GenerateButton
-from oxenvideo.notebook.panel.kit import Kit
-from oxenvideo.request import VideoRequest
+from oxenvideo.notebook.panel.generate_button import REST, GenerateButton
+from oxenvideo.notebook.panel.widgets import Kit
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 from panel.page import TEXT, Wire, answer_settle, press, within
 

@@ -10,8 +10,8 @@ import pytest
 
 from faulty import FaultyService, unavailable
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.clips import Clip, pieces
-from oxenvideo.request import VideoRequest
+from oxenvideo.notebook.panel.videos import Clip, pieces
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 from panel.page import IMAGE, TEXT, Wire, hear, within
 

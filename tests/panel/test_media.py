@@ -9,7 +9,7 @@ from typing import Any
 import PIL.Image
 
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.request import VideoRequest
+from oxenvideo.request.request import VideoRequest
 from panel.page import IMAGE, tell_inlet
 
 

@@ -12,8 +12,8 @@ import ipywidgets
 
 from faulty import FaultyService
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.courier import Courier
-from oxenvideo.notebook.panel.kit import in_order
+from oxenvideo.notebook.panel.updates import Courier
+from oxenvideo.notebook.panel.widgets import in_order
 from oxenvideo.session import Session
 from panel.page import Wire, hear, within
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oxenvideo.server.background import launch
+from oxenvideo.server.launcher import launch
 from server.support import Api
 
 Launch = Callable[..., Api]

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from oxenvideo.server.background import LocalServer
+from oxenvideo.server.launcher import LocalServer
 
 # Open weights with a size of their own: the smallest video there is.
 TINY_MODEL = "wan-ai-wan2-1-t2v-1-3b-diffusers"

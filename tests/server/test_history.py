@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from oxenvideo.server import pricing
-from oxenvideo.server.background import launch
+from oxenvideo.server.launcher import launch
 from server.conftest import Launch
 from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, frames
 

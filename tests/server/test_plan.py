@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oxenvideo.server.preview.plan import Facts, Media, Plan, Request
-from oxenvideo.server.renderers import Job, RenderError
+from oxenvideo.server.renderer import Job, RenderError
 
 MODELS = {
     model["id"]: model

@@ -15,9 +15,10 @@ import av
 import numpy as np
 import pytest
 
-from oxenvideo.server.preview import encode, film
+from oxenvideo.server.preview import encode
+from oxenvideo.server.preview import render as film
 from oxenvideo.server.preview.plan import Request
-from oxenvideo.server.renderers import Job, LocalPreview, RenderError
+from oxenvideo.server.renderer import Job, LocalPreview, RenderError
 from server.support import data_uri, drawing, frames, likeness, pixels, png
 
 MODELS = {

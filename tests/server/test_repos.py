@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from oxenvideo.server.background import launch
+from oxenvideo.server.launcher import launch
 from server.conftest import Launch
 from server.support import Api, frames
 

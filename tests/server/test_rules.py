@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from oxenvideo.server.checks import run_problem
+from oxenvideo.server.validation import run_problem
 
 MODELS = {
     model["id"]: model

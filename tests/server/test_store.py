@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oxenvideo.server.liveness import Presence
+from oxenvideo.server.lock import Presence
 from oxenvideo.server.queue import Filter, Queue
 
 

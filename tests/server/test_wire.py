@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import wire
-from oxenvideo.server.background import launch
+from oxenvideo.server.launcher import launch
 from server.support import TINY, Api, data_uri, until_true
 from wire import Exchange
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
-from oxenvideo.generation import Generation
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.status import Status
+from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook.embed import Embedded
-from oxenvideo.price import dollars
-from oxenvideo.state import Status
 
 WORDS = {
     Status.WAITING: "Waiting",

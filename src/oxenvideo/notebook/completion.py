@@ -25,7 +25,7 @@ def matcher(magics: OxenVideo) -> Callable[[CompletionContext], SimpleMatcherRes
         # Only the cell's first line holds options; the rest is the prompt.
         if found is None or (found[1] == "%%" and context.cursor_line != 0):
             return {"completions": []}
-        from oxenvideo.notebook.verbs import is_order
+        from oxenvideo.notebook.commands import is_order
 
         written = found[2]
         token = re.split(r"\s", written)[-1]
@@ -49,7 +49,7 @@ def _fit(token: str, names: Iterable[str], fragment: str) -> tuple[str, list[str
 
 
 def _verb_offers(magics: OxenVideo, before: list[str]) -> Iterable[str]:
-    from oxenvideo.notebook.verbs import VERBS
+    from oxenvideo.notebook.commands import VERBS
 
     if not before:
         return VERBS
@@ -63,7 +63,7 @@ def _verb_offers(magics: OxenVideo, before: list[str]) -> Iterable[str]:
 
 
 def _cell_offers(magics: OxenVideo, before: list[str], token: str) -> Iterable[str]:
-    from oxenvideo.notebook.options import OPTIONS
+    from oxenvideo.notebook.arguments import OPTIONS
 
     catalog = magics.page.session.catalog
     option = before[-1] if before and before[-1].startswith("--") else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.frames import animation, frame_at
+from oxenvideo.media.frames import animation, frame_at
 
 if TYPE_CHECKING:
     from PIL.Image import Image

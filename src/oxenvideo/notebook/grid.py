@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from oxenvideo.batch import Batch
-from oxenvideo.generation import Generation
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.status import Status
+from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook import card
 from oxenvideo.notebook.embed import Embedded
-from oxenvideo.price import dollars
-from oxenvideo.state import Status
 
 #: Tiles that are drawn; a page with a thousand videos would serve nobody.
 MOST_TILES = 48

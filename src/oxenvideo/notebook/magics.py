@@ -14,7 +14,7 @@ from oxenvideo.errors import OxenVideoError
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from oxenvideo.notebook.page import Page
+    from oxenvideo.notebook.runner import Page
 
 # Traits that are the session's settings, under the same name.
 _SETTINGS = ("base_url", "model", "download_dir", "max_cost", "media_repo")
@@ -53,7 +53,7 @@ class OxenVideo(Magics):
     def page(self) -> Page:
         """What is shown in this shell; loads the rest of the package when it is first needed."""
         if self._page is None:
-            from oxenvideo.notebook.page import Page
+            from oxenvideo.notebook.runner import Page
 
             self._page = Page(self)
             changed = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
@@ -76,12 +76,12 @@ class OxenVideo(Magics):
         try:
             if cell is not None:
                 return self.page.run_cell(line, cell)
-            from oxenvideo.notebook import verbs
+            from oxenvideo.notebook import commands
 
             # IPython refuses a cell without a body, and some models take no prompt: their order fits on a line.
-            if verbs.is_order(line):
+            if commands.is_order(line):
                 return self.page.run_cell(line, "")
-            return verbs.run(self.page, line)
+            return commands.run(self.page, line)
         except OxenVideoError as error:
             raise UsageError(str(error)) from None
         except KeyboardInterrupt as stopped:

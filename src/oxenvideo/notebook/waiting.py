@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
-from oxenvideo.batch import Batch
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.generation import TICK, Generation
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import TICK, Generation
 from oxenvideo.notebook import card, grid
 
 Item = Generation | Batch

@@ -9,15 +9,18 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from oxenvideo.server import errors, models, presign, routes_files, routes_models, routes_queue
+from oxenvideo.server import errors, models, signed_urls
+from oxenvideo.server.context import ServerState
 from oxenvideo.server.events import EventHub
-from oxenvideo.server.guard import Guard
-from oxenvideo.server.liveness import Presence
-from oxenvideo.server.pool import Pool
+from oxenvideo.server.lock import Presence
+from oxenvideo.server.middleware import Guard
 from oxenvideo.server.queue import Queue
 from oxenvideo.server.repos import Repos
+from oxenvideo.server.routes import files
+from oxenvideo.server.routes import models as routes_models
+from oxenvideo.server.routes import queue as routes_queue
 from oxenvideo.server.settings import Settings
-from oxenvideo.server.state import ServerState
+from oxenvideo.server.worker_pool import Pool
 
 
 def build(settings: Settings) -> Starlette:
@@ -34,7 +37,7 @@ def build(settings: Settings) -> Starlette:
             models=models.load(settings.models_file),
             queue=queue,
             repos=Repos(settings.repos_dir),
-            signer=presign.Signer(presign.load_secret(settings.data_dir), settings.url_ttl),
+            signer=signed_urls.Signer(signed_urls.load_secret(settings.data_dir), settings.url_ttl),
             hub=hub,
         )
         state.pool = Pool(settings, queue, state.models, state.repos, state.finished)
@@ -49,7 +52,7 @@ def build(settings: Settings) -> Starlette:
 
     hub = EventHub()
     app = Starlette(
-        routes=[*routes_models.ROUTES, *routes_queue.ROUTES, *routes_files.ROUTES],
+        routes=[*routes_models.ROUTES, *routes_queue.ROUTES, *files.ROUTES],
         middleware=[Middleware(Guard, settings=settings)],
         exception_handlers={
             errors.ApiError: errors.answer_api_error,

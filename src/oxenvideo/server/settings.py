@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_PORT = 8639
-DEFAULT_RENDERER = "oxenvideo.server.renderers:LocalPreview"
+DEFAULT_RENDERER = "oxenvideo.server.renderer:LocalPreview"
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 
 

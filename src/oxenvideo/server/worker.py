@@ -12,7 +12,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from oxenvideo.server import checks, renderers
+from oxenvideo.server import renderer as renderers
+from oxenvideo.server import validation
 
 NICENESS = 15
 MAX_MESSAGE = 2000
@@ -27,7 +28,7 @@ def main(spec: str) -> None:
     # jsonschema looks for an optional checker of IRIs that takes a second to load and is never asked for here.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     renderer = renderers.load(spec)
-    checks.load()
+    validation.load()
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
@@ -45,7 +46,7 @@ def _render(renderer: renderers.Renderer, message: dict[str, Any]) -> dict[str, 
     path = Path(message["path"])
     try:
         job = renderers.Job.from_json(message["job"])
-        if problem := checks.run_problem(job.model, job.parameters):
+        if problem := validation.run_problem(job.model, job.parameters):
             raise renderers.RenderError(problem)
         done = renderer.render(job, path)
     except renderers.RenderError as error:

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo.errors import InvalidRequest, OxenVideoError
-from oxenvideo.generation import Generation
-from oxenvideo.media import Media
-from oxenvideo.notebook.panel import clips, rows
-from oxenvideo.notebook.panel.button import REST
-from oxenvideo.notebook.panel.clips import Clip
-from oxenvideo.notebook.panel.draft import slot_for
-from oxenvideo.notebook.panel.pictures import poster
-from oxenvideo.request import VideoRequest
-from oxenvideo.state import Observation
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.status import Observation
+from oxenvideo.media.media import Media
+from oxenvideo.notebook.panel import serialize, videos
+from oxenvideo.notebook.panel.form_state import slot_for
+from oxenvideo.notebook.panel.generate_button import REST
+from oxenvideo.notebook.panel.thumbnails import poster
+from oxenvideo.notebook.panel.videos import Clip
+from oxenvideo.request.request import VideoRequest
 
 if TYPE_CHECKING:
-    from oxenvideo.channel import Channel
-    from oxenvideo.earlier import HistoryRow
+    from oxenvideo.engine.resume import HistoryRow
+    from oxenvideo.engine.service import Channel
     from oxenvideo.notebook.panel.panel import Panel
 
 log = logging.getLogger("oxenvideo")
@@ -90,7 +90,7 @@ class Actions:
         generation, now = self._job(key), time.monotonic()
         if now - self._retried.get(key, -REST) < REST:
             return
-        match rows.group_of(generation):
+        match serialize.group_of(generation):
             case "lost":
                 generation.download()
             case "failed" | "cancelled":
@@ -126,7 +126,7 @@ class Actions:
         """Bring a video's file to the browser, in parts."""
         stage = self._panel.stage
         if stage is not None:
-            clips.send_all(self._panel.courier.post, stage.send, self.clip(key))
+            videos.send_all(self._panel.courier.post, stage.send, self.clip(key))
 
     def posters(self, keys: list[str]) -> None:
         """Bring small pictures of these videos to the browser."""
@@ -153,7 +153,7 @@ class Actions:
             form.picker.open("image")
             name = form.draft.model.display_name or form.draft.model.id
             raise InvalidRequest(f"{name} takes no image: choose one of the models that do, then use the frame again.")
-        from oxenvideo.frames import last_frame
+        from oxenvideo.media.frames import last_frame
 
         form.put(slot.name, Media.of(last_frame(clip.path), "image"))
         self._panel.board.say("The last frame is in the form.", "good")
@@ -185,8 +185,8 @@ class Actions:
 
     def save(self, key: str, to: str) -> None:
         """Copy a video's file to another name."""
-        target = clips.save_copy(self.clip(key), to)
-        self._panel.board.say(f"Saved as {rows.shown_path(target)}.", "good")
+        target = videos.save_copy(self.clip(key), to)
+        self._panel.board.say(f"Saved as {serialize.shown_path(target)}.", "good")
 
     # The account
 
@@ -201,7 +201,7 @@ class Actions:
             of_account = [row for row in found if row.id]
             self._panel.board.history = {
                 "page": page,
-                "rows": [rows.history_row(row) for row in found],
+                "rows": [serialize.history_row(row) for row in found],
                 "more": len(of_account) >= _PAGE,
                 "busy": False,
             }
@@ -223,7 +223,7 @@ class Actions:
             own = {generation.id: generation for generation in self._panel.jobs.generations}
             seen = session.engine.ask(look, session.target)
             board.account = {
-                "rows": [rows.account_row(s, own.get(s.generation_id)) for s in seen],
+                "rows": [serialize.account_row(s, own.get(s.generation_id)) for s in seen],
                 "at": time.time(),
                 "busy": False,
             }

@@ -9,8 +9,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from oxenvideo.notebook.panel import web
-from oxenvideo.notebook.panel.words import class_of
+from oxenvideo.notebook.panel import assets
+from oxenvideo.notebook.panel.labels import class_of
 
 Hear = Callable[[Mapping[str, Any]], object]
 
@@ -23,8 +23,8 @@ class Board(anywidget.AnyWidget):
     each with its tone: ``need`` for what is still to be given, ``fault`` for what is wrong.
     """
 
-    _esm = web.module("link.js", "jobs.js", "attend.js", "board.js")
-    _css = web.style()
+    _esm = assets.module("link.js", "jobs.js", "attend.js", "board.js")
+    _css = assets.style()
     jobs = traitlets.Dict().tag(sync=True)
     faults = traitlets.Dict().tag(sync=True)
     said = traitlets.Dict().tag(sync=True)
@@ -73,7 +73,7 @@ class Board(anywidget.AnyWidget):
 class Stage(anywidget.AnyWidget):
     """One video large, or two side by side and in step."""
 
-    _esm = web.module("stage.js")
+    _esm = assets.module("stage.js")
     clips: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, hear: Hear, **traits: Any) -> None:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 import ipywidgets as widgets
 from traitlets import TraitError
 
-from oxenvideo import schema
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.notebook.panel.draft import NOTHING
-from oxenvideo.notebook.panel.kit import Kit
-from oxenvideo.notebook.panel.words import LENGTHS, choice_words, class_of, hint_of, label_of
+from oxenvideo.models import schema
+from oxenvideo.notebook.panel.form_state import NOTHING
+from oxenvideo.notebook.panel.labels import LENGTHS, choice_words, class_of, hint_of, label_of
+from oxenvideo.notebook.panel.widgets import Kit
 
 Control = Literal["toggle", "dropdown", "checkbox", "slider", "text", "area"]
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.catalog import Model
+from oxenvideo.models.catalog import Model
 from oxenvideo.notebook.panel import fields
-from oxenvideo.notebook.panel.draft import NOTHING, Draft, media_slots, takes_prompt, takes_shots
-from oxenvideo.notebook.panel.draft import fields as fields_of
 from oxenvideo.notebook.panel.fields import Field
-from oxenvideo.notebook.panel.inlet import Inlet
-from oxenvideo.notebook.panel.kit import Kit, mark, show
-from oxenvideo.notebook.panel.picker import Picker
+from oxenvideo.notebook.panel.form_state import NOTHING, Draft, media_slots, takes_prompt, takes_shots
+from oxenvideo.notebook.panel.form_state import fields as fields_of
+from oxenvideo.notebook.panel.labels import class_of
+from oxenvideo.notebook.panel.media_input import Inlet
+from oxenvideo.notebook.panel.model_picker import Picker
 from oxenvideo.notebook.panel.shot_list import ShotList
-from oxenvideo.notebook.panel.verdict import Verdict, judge
-from oxenvideo.notebook.panel.words import class_of
-from oxenvideo.request import VideoRequest
+from oxenvideo.notebook.panel.validation import Verdict, judge
+from oxenvideo.notebook.panel.widgets import Kit, mark, show
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
 _OTHER = "other parameters"

@@ -8,21 +8,21 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.batch import Batch
 from oxenvideo.errors import InvalidRequest, OxenVideoError
-from oxenvideo.generation import Generation
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel.actions import Actions
 from oxenvideo.notebook.panel.board import Board, Stage
-from oxenvideo.notebook.panel.button import GenerateButton
-from oxenvideo.notebook.panel.clips import Clip
-from oxenvideo.notebook.panel.courier import Courier
 from oxenvideo.notebook.panel.form import Form
-from oxenvideo.notebook.panel.inlet import Inlet
-from oxenvideo.notebook.panel.jobs import Jobs
-from oxenvideo.notebook.panel.kit import Kit
-from oxenvideo.notebook.panel.verdict import GENERAL, Verdict
-from oxenvideo.notebook.panel.words import class_of, price_of
-from oxenvideo.request import VideoRequest
+from oxenvideo.notebook.panel.generate_button import GenerateButton
+from oxenvideo.notebook.panel.job_list import Jobs
+from oxenvideo.notebook.panel.labels import class_of, price_of
+from oxenvideo.notebook.panel.media_input import Inlet
+from oxenvideo.notebook.panel.updates import Courier
+from oxenvideo.notebook.panel.validation import GENERAL, Verdict
+from oxenvideo.notebook.panel.videos import Clip
+from oxenvideo.notebook.panel.widgets import Kit
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
 _MOST = 999  # videos that one press may ask for

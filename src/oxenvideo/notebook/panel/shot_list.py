@@ -7,9 +7,9 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.notebook.panel.kit import Kit
-from oxenvideo.notebook.panel.words import class_of
-from oxenvideo.shots import DEFAULT_DURATION, Shot
+from oxenvideo.notebook.panel.labels import class_of
+from oxenvideo.notebook.panel.widgets import Kit
+from oxenvideo.request.shots import DEFAULT_DURATION, Shot
 
 _MOST_SECONDS = 60  # where the model's schema sets no limit
 

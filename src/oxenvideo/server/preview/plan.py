@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from oxenvideo.server.renderers import Job, RenderError
+from oxenvideo.server.renderer import Job, RenderError
 
 DEFAULT_SECONDS = 5.0
 DEFAULT_FPS = Fraction(24)

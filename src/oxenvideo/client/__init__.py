@@ -1,0 +1,1 @@
+"""Oxen's HTTP API. The only package that knows HTTP."""

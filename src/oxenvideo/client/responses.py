@@ -1,0 +1,278 @@
+"""What the service's answers mean: JSON to typed values, and error bodies to exceptions."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from oxenvideo.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    InsufficientCredits,
+    InvalidRequest,
+    NotFound,
+    RateLimited,
+    ServiceError,
+    ServiceUnavailable,
+    UnexpectedAnswer,
+)
+from oxenvideo.jobs.status import Observation
+
+_CREDITS = re.compile(r"\b(credits?|billing|payment)\b", re.IGNORECASE)
+_MESSAGE_LIMIT = 500  # characters of the service's own words that a person is shown
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One generation that the queue took: its id and its first status."""
+
+    generation_id: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The synchronous endpoint's answer: URLs, or the videos themselves in base64."""
+
+    model: str
+    created: int | None
+    urls: tuple[str, ...] = ()
+    b64_json: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """One page of the account's generations; ``total_cost`` in US dollars, over all pages."""
+
+    generations: tuple[Observation, ...]
+    page_number: int
+    page_size: int
+    total_pages: int
+    total_entries: int
+    total_cost: Decimal | None
+
+
+@dataclass(frozen=True)
+class User:
+    """Whose key it is, as ``GET /api/authorize`` tells."""
+
+    name: str
+    email: str | None = None
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A request's body as it is sent; InvalidRequest for what JSON or UTF-8 cannot carry."""
+    try:
+        return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        raise InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
+
+
+def decode(content: bytes, *, status_code: int, what: str) -> dict[str, Any]:
+    """A JSON object out of a body; UnexpectedAnswer says what came in its place."""
+    try:
+        payload = json.loads(content)
+    except (ValueError, RecursionError):
+        raise UnexpectedAnswer(
+            f"The service answered {what} with {_kind(content)}, not JSON (HTTP {status_code}).",
+            status_code=status_code,
+        ) from None
+    if not isinstance(payload, dict):
+        raise UnexpectedAnswer(
+            f"The service answered {what} with a JSON {type(payload).__name__}, not an object (HTTP {status_code}).",
+            status_code=status_code,
+        )
+    return payload
+
+
+def _kind(content: bytes) -> str:
+    head = content[:512].lstrip().lower()
+    if not head:
+        return "an empty body"
+    if head.startswith((b"<!doctype html", b"<html")) or b"<html" in head:
+        return "an HTML page"
+    return "broken JSON" if head[:1] in (b"{", b"[") else "text"
+
+
+def error_from(status_code: int, content: bytes, retry_after: float | None = None) -> ServiceError:
+    """The exception for an answer with an error status, from either of the two documented envelopes or from none."""
+    type_, message = _error_words(content)
+    said = message or f"{_kind(content)} in place of a JSON error"
+    text = f"{said} (HTTP {status_code})"
+    if status_code == 402 or (400 <= status_code < 500 and _CREDITS.search(said)):
+        kind: type[ServiceError] = InsufficientCredits
+        text += " Add credits to the Oxen.ai account, then run the cell again."
+    elif status_code == 429 or (400 <= status_code < 500 and "rate limit exceeded" in said.lower()):
+        # Only where the service certainly did not act: a 5xx that speaks of a rate limit may be a provider's, passed on.
+        kind = RateLimited
+    elif status_code in (401, 403) or type_ == "unauthenticated":
+        kind = AuthenticationFailed
+        text += " Check the API key: OXEN_API_KEY or `oxen config --auth`."
+    elif status_code == 404:
+        kind = NotFound
+    elif status_code >= 500 or status_code == 408:
+        kind = ServiceUnavailable
+    elif 400 <= status_code < 500:
+        kind = BadRequest
+    else:
+        kind = UnexpectedAnswer
+    return kind(text, status_code=status_code, type=type_, retry_after=retry_after)
+
+
+def _error_words(content: bytes) -> tuple[str | None, str | None]:
+    try:
+        payload = json.loads(content)
+    except (ValueError, RecursionError):
+        return None, None
+    if not isinstance(payload, dict):
+        return None, None
+    error = payload.get("error")
+    if isinstance(error, str):
+        return None, _shorten(error)
+    if not isinstance(error, dict):
+        words = payload.get("message") or payload.get("status_message")
+        return None, _shorten(str(words)) if words else None
+    type_ = error.get("type")
+    words = error.get("message") or error.get("detail") or error.get("title") or type_
+    return (str(type_) if type_ else None), (_shorten(str(words)) if words else None)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+
+
+def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
+    """The ids out of the queue's answer to an enqueue."""
+    rows = payload.get("generations")
+    try:
+        found = {_text(row["generation_id"]): str(row.get("status", "queued")) for row in rows or ()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        found = {}
+    if not found:
+        raise UnexpectedAnswer("The service took the request and named no generation_id.", status_code=200)
+    return [Accepted(generation_id, status) for generation_id, status in found.items()]
+
+
+def observation(row: Mapping[str, Any]) -> Observation:
+    """One generation as a list, a get or the history shows it; UnexpectedAnswer where it has no id or status."""
+    try:
+        return Observation(
+            generation_id=_text(row["generation_id"]),
+            status=_text(row["status"]),
+            result_url=_url(row.get("result_url")),
+            error_message=_said(row.get("error_message")),
+            enqueued_at=_number(row.get("enqueued_at")),
+            started_at=_number(row.get("started_at")),
+            completed_at=_number(row.get("completed_at")),
+            cost=_decimal(row.get("cost")),
+            fields=row,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UnexpectedAnswer("The service described a generation without generation_id or status.") from None
+
+
+def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
+    """The rows of a list; UnexpectedAnswer where the list is missing, since an empty one means something else.
+
+    A row that cannot be read is passed over, so that one strange generation does not hide all the others.
+    """
+    rows = payload.get("generations")
+    if not isinstance(rows, list):
+        raise UnexpectedAnswer(f"The service answered {what} without a list of generations.")
+    read = []
+    for row in rows:
+        with contextlib.suppress(UnexpectedAnswer):
+            read.append(observation(row))
+    if rows and not read:
+        raise UnexpectedAnswer(f"The service answered {what} with rows that are no generations.")
+    return read
+
+
+def completion(name: str, data: str) -> Observation | None:
+    """A stream event as an observation, None for an event of another kind or one that cannot be read."""
+    if name != "media_generation_completed":
+        return None
+    try:
+        body = json.loads(data)
+        error = body.get("error")
+        return Observation(
+            generation_id=_text(body["generation_id"]),
+            status=_text(body["status"]),
+            authoritative=False,
+            result_url=_url(body.get("url")),
+            error_message=_said(error if error is not None else body.get("error_message")),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def rendered(payload: Mapping[str, Any]) -> Rendered:
+    """The synchronous endpoint's answer, with the top-level ``video_url`` of an older documentation page understood."""
+    videos = payload.get("videos")
+    if not isinstance(videos, list):
+        videos = [{"url": payload["video_url"]}] if payload.get("video_url") else []
+    urls = tuple(str(v["url"]) for v in videos if isinstance(v, dict) and v.get("url"))
+    encoded = tuple(str(v["b64_json"]) for v in videos if isinstance(v, dict) and v.get("b64_json"))
+    if not urls and not encoded:
+        raise UnexpectedAnswer("The service answered without a video.", status_code=200)
+    return Rendered(str(payload.get("model", "")), payload.get("created"), urls, encoded)
+
+
+def history_page(payload: Mapping[str, Any]) -> HistoryPage:
+    """One page of the history."""
+    rows = observations(payload, what="the history")
+    return HistoryPage(
+        generations=tuple(rows),
+        page_number=_whole(payload.get("page_number"), 1),
+        page_size=_whole(payload.get("page_size"), len(rows) or 1),
+        total_pages=_whole(payload.get("total_pages"), 1),
+        total_entries=_whole(payload.get("total_entries"), len(rows)),
+        total_cost=_decimal(payload.get("total_cost")),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(value)
+    return value
+
+
+def _url(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _whole(value: object, otherwise: int) -> int:
+    return value if isinstance(value, int) and value > 0 else otherwise
+
+
+def _said(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, dict):
+        value = value.get("message") or value.get("title") or json.dumps(value)
+    return str(value)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    with contextlib.suppress(OverflowError):
+        return float(value) if math.isfinite(value) else None
+    return None
+
+
+def _decimal(value: object) -> Decimal | None:
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None

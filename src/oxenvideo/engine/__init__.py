@@ -1,0 +1,1 @@
+"""The background thread: submit, recover, watch, download, cancel, resume."""

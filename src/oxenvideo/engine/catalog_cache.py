@@ -1,0 +1,58 @@
+"""The service's own catalogue over the bundled one: cached on disk, refreshed in the background, never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oxenvideo.credentials import Target
+from oxenvideo.errors import OxenVideoError
+from oxenvideo.models.catalog import Catalog, bundled, from_service, load_cache, store_cache
+
+if TYPE_CHECKING:
+    from oxenvideo.engine.engine import Engine
+    from oxenvideo.engine.service import Channel
+
+_AGE = 24 * 3600.0  # seconds after which the service is asked for its models again
+_PATIENCE = 5.0  # seconds that a person waits for the service's list before the known one is used
+
+
+class LiveCatalog:
+    """The models of one service, as far as they are known."""
+
+    def __init__(self, engine: Engine, target: Target, directory: Path) -> None:
+        self._engine = engine
+        self.target = target
+        self._path = directory / f"{hashlib.sha256(target.base_url.encode()).hexdigest()[:16]}.json"
+        self._catalog: Catalog | None = None
+        self._asked = False
+
+    def known(self) -> Catalog:
+        """What is known now. The first call has an old or missing copy renewed in the background."""
+        if self._catalog is None:
+            cached = None if self.target.is_local else load_cache(self._path)
+            self._catalog = bundled().merge(cached.catalog) if cached else bundled()
+            fresh = cached is not None and time.time() - cached.fetched_at < _AGE
+            if not fresh and not self.target.is_local and not self._asked:
+                self._asked = True
+                self._engine.spawn(self._renew, self.target)
+        return self._catalog
+
+    def refresh(self) -> None:
+        """Ask the service now and wait for it; where it does not answer, what was known stays."""
+        try:
+            self._engine.ask(self._renew, self.target, _PATIENCE)
+        except OxenVideoError:
+            self.known()
+
+    async def _renew(self, channel: Channel) -> None:
+        payload = await (await channel.open()).models()
+        live = from_service(payload)
+        if live:
+            self._catalog = bundled().merge(live)
+            with contextlib.suppress(OSError):  # a full disk costs the next kernel a request, and this one nothing
+                await asyncio.to_thread(store_cache, self._path, payload)

@@ -1,0 +1,1 @@
+"""What becomes of a request: status, handles, and the journal on disk."""

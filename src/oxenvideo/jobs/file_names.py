@@ -1,0 +1,154 @@
+"""Where a video lies here, what it is called, and the request that its file carries inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oxenvideo.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from oxenvideo.jobs.generation import Generation
+    from oxenvideo.request.request import VideoRequest
+
+log = logging.getLogger("oxenvideo")
+
+_FIELDS = ("name", "model", "seed", "index", "id")
+_FIELD = re.compile(r"{(.*?)}")
+_USUAL = "{name}-{id}"
+_KEY = "----:com.oxenvideo:request"  # iTunes-style free-form atom
+_UNSAFE = re.compile(r"[^\w.\-]+")
+_MOST = 96  # bytes of what one field brings into a name
+_LONGEST = 200  # bytes of one part of a path; file systems allow 255, and the temporary name is longer
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def check_pattern(pattern: str) -> None:
+    """InvalidRequest for a ``--save`` pattern with an unknown field or a step upwards, or one that names no file."""
+    offered = ", ".join("{" + name + "}" for name in _FIELDS)
+    unknown = [name for name in _FIELD.findall(pattern) if name not in _FIELDS]
+    if unknown:
+        raise InvalidRequest(f"--save has no field {{{unknown[0]}}}: use {offered}.")
+    if set("{}") & set(_FIELD.sub("", pattern)):
+        raise InvalidRequest(f"--save {pattern!r} has a brace without its partner: use {offered}.")
+    if not pattern.strip() or "\0" in pattern:
+        raise InvalidRequest(f"--save {pattern!r} names no file.")
+    if ".." in re.split(r"[/\\]", pattern):
+        raise InvalidRequest(
+            f"--save {pattern!r} leads upwards by '..': give the directory itself, or set download_dir."
+        )
+
+
+def destination(generation: Generation, pattern: str | None, directory: Path) -> Path:
+    """The path for a generation's file, always inside the directory that it was given.
+
+    A pattern's fixed leading folders are the person's choice, absolute ones and ``~/`` too; what its fields bring in is
+    made harmless, so that no name, model or seed can lead out of there. A pattern that names only a directory gets the
+    usual file name. Without an ending, or with another, ``.mp4`` is added.
+    """
+    values = {
+        "name": generation.name or generation.request.model,
+        "model": generation.request.model,
+        "seed": generation.request.parameters.get("seed", "noseed"),
+        "index": generation.index if generation.index is not None else 0,
+        "id": generation.id[:8] if generation.id else generation.key[-8:],  # keys of one kernel begin alike
+    }
+    text = re.sub(r"^/+", "/", pattern or _USUAL)  # POSIX gives two slashes at the start a meaning of their own
+    home = text == "~" or text.startswith("~/")
+    written = Path(text).parts
+    if text == "~" or re.split(r"[/\\]", text)[-1] in ("", "."):
+        written = (*written, _USUAL)
+    parts = [_filled(part, values) for part in written]
+    # An absolute part takes the place of those before it.
+    path = Path.home().joinpath(*parts[1:]) if home else directory.joinpath(*parts)
+    if path.suffix.lower() not in (".mp4", ".webm", ".mov"):
+        path = path.with_name(path.name + ".mp4")
+    return path.absolute()
+
+
+def _filled(part: str, values: dict[str, Any]) -> str:
+    if not _FIELD.search(part):
+        return "_" if part == ".." else part if Path(part).is_absolute() else _cut(part, _LONGEST)
+    filled = _FIELD.sub(lambda match: safe_name(str(values.get(match[1], ""))), part)
+    return _cut(filled, _LONGEST) if filled.strip(". ") else "_"
+
+
+def safe_name(text: str) -> str:
+    """Text as one part of a path: no separators, no control characters, not hidden, not reserved, not long."""
+    name = _cut(_UNSAFE.sub("-", text).strip("-. "), _MOST)
+    return f"_{name}" if not name or _RESERVED.fullmatch(name) else name
+
+
+def _cut(text: str, most: int) -> str:
+    """Text of at most so many bytes, which are what file systems count."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def stamp(path: Path, generation: Generation) -> None:
+    """Write prompt, model, parameters and generation id into an MP4's own metadata.
+
+    A file that cannot carry it stays as it is: the video matters more than its label.
+    """
+    import struct
+
+    from mutagen import MutagenError
+    from mutagen.mp4 import MP4, MP4FreeForm
+
+    request = generation.request.with_(count=1)  # one of several is, by itself, one video
+    record = {"generation_id": generation.id, "request": request.to_json()}
+    try:
+        tags = MP4(path)
+        tags["\xa9nam"] = [(request.prompt or request.model)[:200]]
+        told = {"model": request.model, "prompt": request.prompt, "generation_id": generation.id}
+        tags["\xa9cmt"] = [json.dumps(told, ensure_ascii=False)]
+        tags["\xa9too"] = ["oxenvideo"]
+        tags[_KEY] = [MP4FreeForm(json.dumps(record).encode())]
+        tags.save()
+    except (MutagenError, ValueError, KeyError, IndexError, struct.error) as error:
+        log.info("%s carries no metadata: %s", path.name, error)
+
+
+def is_of(path: Path, generation: Generation) -> bool:
+    """Whether a file is this very generation's video, as its metadata tells."""
+    if generation.id is None or not path.is_file():
+        return False
+    try:
+        return bool(_record(path).get("generation_id") == generation.id)
+    except InvalidRequest:
+        return False
+
+
+def recall(path: str | Path) -> VideoRequest:
+    """The request that made a file, as its metadata tells; InvalidRequest where it tells none."""
+    from oxenvideo.request.request import VideoRequest
+
+    path = Path(path)
+    record = _record(path)
+    try:
+        return VideoRequest.from_json(record["request"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _not_ours(path) from None
+
+
+def _record(path: Path) -> dict[str, Any]:
+    import struct
+
+    from mutagen import MutagenError
+    from mutagen.mp4 import MP4
+
+    if not path.is_file():
+        raise InvalidRequest(f"There is no file {path}.")
+    try:
+        record = json.loads(bytes(MP4(path)[_KEY][0]))
+    except (MutagenError, OSError, KeyError, IndexError, TypeError, ValueError, struct.error):
+        raise _not_ours(path) from None
+    if not isinstance(record, dict):
+        raise _not_ours(path)
+    return record
+
+
+def _not_ours(path: Path) -> InvalidRequest:
+    return InvalidRequest(f"{path} does not say how it was made: it is not an MP4 that oxenvideo saved.")

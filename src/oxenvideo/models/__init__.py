@@ -1,0 +1,1 @@
+"""The model catalog: schemas, documented rules, media parameters, validation and prices."""

@@ -1,0 +1,238 @@
+"""The models: what each takes, needs and costs, from the service or from the bundled fallback."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+
+from oxenvideo.errors import UnknownModel
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+T = TypeVar("T")
+_RAISE: Any = object()
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model of the service.
+
+    ``inputs`` are the kinds it takes (``text``, ``image``, ``video``, ``audio``); ``schema`` is the JSON Schema of its
+    own parameters and ``pricing`` the service's price table in US dollars, each None where unknown; ``raw`` is the row
+    as the service gave it.
+    """
+
+    id: str
+    display_name: str = ""
+    summary: str = ""
+    inputs: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
+    pricing: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
+    raw: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
+
+    @classmethod
+    def from_service(cls, row: Mapping[str, Any]) -> Model:
+        """The model of one row of ``GET /api/ai/models``; fields that are missing or odd are left empty."""
+        schema = _mapping(row.get("request_schema")) or _mapping(row.get("json_request_schema"))
+        capabilities = _mapping(row.get("capabilities")) or {}
+        model_id = str(row["id"])
+        return cls(
+            id=model_id,
+            display_name=_text(row.get("display_name")) or model_id,
+            summary=_text(row.get("summary")) or _text(row.get("description")),
+            inputs=tuple(kind for kind in _list(capabilities.get("input")) if isinstance(kind, str)),
+            schema=schema,
+            pricing=_mapping(row.get("pricing")),
+            raw=row,
+        )
+
+    @cached_property
+    def parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """Each parameter's own schema by name, in the schema's order; empty where the schema is unknown."""
+        properties = _mapping((self.schema or {}).get("properties")) or {}
+        return {name: _mapping(spec) or {} for name, spec in properties.items()}
+
+    @cached_property
+    def required(self) -> tuple[str, ...]:
+        """The names of the parameters that must be given."""
+        return tuple(name for name in _list((self.schema or {}).get("required")) if isinstance(name, str))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Rules of the model's documentation that its schema cannot say."""
+        return tuple(str(note) for note in _list((self.schema or {}).get("x-notes")))
+
+    @cached_property
+    def validator(self) -> Validator:
+        """The compiled JSON Schema validator; built once a model, as importing jsonschema is slow."""
+        from jsonschema import Draft202012Validator
+
+        return Draft202012Validator(dict(self.schema or {}))
+
+    def default(self, name: str) -> Any:
+        """The default of a parameter by the schema, or None."""
+        return self.parameters.get(name, {}).get("default")
+
+
+class Catalog(Mapping[str, Model]):
+    """Models by id, in order; immutable."""
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        self._models: dict[str, Model] = {}
+        for model in models:
+            self._models.setdefault(model.id, model)
+
+    def __getitem__(self, key: str) -> Model:
+        return self._models[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._models
+
+    def __repr__(self) -> str:
+        return f"Catalog({len(self)} models)"
+
+    @overload
+    def get(self, key: str, /) -> Model: ...
+    @overload
+    def get(self, key: str, default: T, /) -> Model | T: ...
+    def get(self, key: str, default: Any = _RAISE, /) -> Any:
+        """The model with this id; without a default, UnknownModel names the nearest ids."""
+        model = self._models.get(key)
+        if model is not None:
+            return model
+        if default is not _RAISE:
+            return default
+        raise UnknownModel(f"Unknown model {key!r}.{_did_you_mean(self.nearest(key))} See %oxenvideo models.")
+
+    def nearest(self, key: str, limit: int = 3) -> list[str]:
+        """The ids most like ``key``, best first: those that hold all of its words, else those spelt alike."""
+        by_folded = {model_id.lower(): model_id for model_id in self._models}
+        wanted = str(key).lower()
+        # "kling 2.6" and "veo3" are how people name models: look for the words, then for the letters.
+        words = re.findall(r"[a-z0-9]+", wanted)
+        letters = "".join(words)
+        holding = [folded for folded in by_folded if words and all(word in folded for word in words)]
+        holding = holding or [folded for folded in by_folded if letters and letters in folded.replace("-", "")]
+        holding.sort(key=lambda folded: -difflib.SequenceMatcher(None, wanted, folded).ratio())
+        alike = holding or difflib.get_close_matches(wanted, by_folded, n=limit, cutoff=0.6)
+        return [by_folded[folded] for folded in alike[:limit]]
+
+    def search(
+        self, words: str | Sequence[str] = "", input: str | None = None, output: str | None = "video"
+    ) -> list[Model]:
+        """The models whose id, name, summary or developer hold every word, in order.
+
+        ``input`` keeps those that take this kind (``image``, ``video``, ``audio``, ``text``), ``output`` those that
+        make it.
+        """
+        wanted = [word.lower() for word in (words.split() if isinstance(words, str) else words)]
+        return [
+            model
+            for model in self._models.values()
+            if (input is None or input in model.inputs)
+            and (output is None or _makes(model.raw, output))
+            and all(word in _searchable(model) for word in wanted)
+        ]
+
+    def merge(self, live: Catalog) -> Catalog:
+        """These models under the live ones: live rows win, and take schema or price from here where they have none."""
+        merged = [_completed(model, self._models.get(model.id)) for model in live.values()]
+        return Catalog([*merged, *self._models.values()])
+
+
+class CachedCatalog(NamedTuple):
+    """A catalogue read back from disk, and when it was fetched (unix seconds)."""
+
+    catalog: Catalog
+    fetched_at: float
+
+
+@lru_cache(maxsize=1)
+def bundled() -> Catalog:
+    """The documented video models that come with this package: the fallback without a connection."""
+    text = (Path(__file__).parents[1] / "data" / "video_models.json").read_text(encoding="utf-8")
+    return from_service(json.loads(text))
+
+
+def from_service(payload: Any) -> Catalog:
+    """The video models of an answer of ``GET /api/ai/models`` (or a bare list of rows); rows without an id are skipped.
+
+    A row makes videos if its ``capabilities.output`` says so, or, where it says nothing, if its endpoint does.
+    """
+    rows = payload.get("data") if isinstance(payload, Mapping) else payload
+    return Catalog(
+        Model.from_service(row)
+        for row in _list(rows)
+        if isinstance(row, Mapping) and isinstance(row.get("id"), str) and row["id"] and _makes(row, "video")
+    )
+
+
+def store_cache(path: Path, payload: Any, fetched_at: float | None = None) -> None:
+    """Write the service's answer to ``path`` in one step, so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"fetched_at": time.time() if fetched_at is None else fetched_at, "payload": payload})
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def load_cache(path: Path) -> CachedCatalog | None:
+    """The catalogue stored at ``path``, or None where there is none, it is damaged, or it holds no model."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        catalog, fetched_at = from_service(stored["payload"]), float(stored["fetched_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return CachedCatalog(catalog, fetched_at) if catalog else None
+
+
+def _completed(live: Model, known: Model | None) -> Model:
+    if known is None or (live.schema is not None and live.pricing is not None):
+        return live
+    return replace(live, schema=live.schema or known.schema, pricing=live.pricing or known.pricing)
+
+
+def _makes(row: Mapping[str, Any], output: str) -> bool:
+    outputs = (_mapping(row.get("capabilities")) or {}).get("output")
+    if isinstance(outputs, list) and outputs:
+        return output in outputs
+    return f"/{output}s/" in _text(row.get("endpoint"))
+
+
+def _searchable(model: Model) -> str:
+    developer = (_mapping(model.raw.get("developer")) or {}).get("name")
+    return f"{model.id} {model.display_name} {model.summary} {_text(developer)}".lower()
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any] | None:
+    return value if isinstance(value, Mapping) and value else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,137 @@
+"""What a request will cost, as far as the model's price table and the request tell before it is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from oxenvideo.models.catalog import Model
+from oxenvideo.request import shots
+
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s?")
+_DEFAULT_DURATION = 5
+"""Seconds that the API documents for a request without ``duration``; used where a model's schema is unknown."""
+_HIGH = {"high", "2k", "1440p", "4k", "2160p"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate in US dollars: ``total`` for all ``count`` videos of ``seconds`` each at ``per_second``.
+
+    ``text`` shows the sum, ``note`` what it leaves open (or is empty).
+    """
+
+    total: Decimal
+    per_second: Decimal
+    seconds: Decimal
+    count: int
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The sum in words: ``5 s × $0.07 = $0.35``, with the count in front where it is above 1."""
+        count = f"{self.count} × " if self.count > 1 else ""
+        return f"{count}{_plain(self.seconds)} s × {dollars(self.per_second)} = {dollars(self.total)}"
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.note})" if self.note else self.text
+
+
+def estimate(
+    model: Model, parameters: Mapping[str, Any], count: int = 1, input_seconds: float | None = None
+) -> Estimate | None:
+    """The estimate, or None where the price or the length is not known.
+
+    ``input_seconds`` is the length of the video or sound that goes in, which decides the result's length for upscalers
+    and edits.
+    """
+    found = _per_second(model, parameters)
+    seconds = seconds_of(model, parameters, input_seconds)
+    if found is None or seconds is None:
+        return None
+    per_second, note = found
+    return Estimate(per_second * seconds * count, per_second, seconds, count, note)
+
+
+def dollars(amount: Decimal) -> str:
+    """An amount of US dollars: to the cent, and as far beyond as it is exact."""
+    text = f"{amount.normalize():f}"
+    whole, _, fraction = text.partition(".")
+    return f"${whole}.{fraction.ljust(2, '0')}"
+
+
+def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, str] | None:
+    """The price a second in US dollars, and what it leaves open."""
+    pricing = model.pricing
+    if pricing is None or pricing.get("method") != "per_video_output_second":
+        return None
+    resolution = _resolution(model, parameters)
+    price = decimal(pricing.get("cost_per_second"))
+    by_resolution = pricing.get("cost_per_second_by_resolution")
+    if isinstance(by_resolution, Mapping) and by_resolution:
+        listed = {str(name).lower(): decimal(amount) for name, amount in by_resolution.items()}
+        price = price if listed.get(resolution) is None else listed[resolution]
+    high = decimal(pricing.get("cost_per_second_high_res"))
+    if high is not None and resolution in _HIGH:
+        price = high
+    if _effective(model, parameters, "generate_audio") is not True:
+        return (price, "") if price is not None else None
+    with_sound = decimal(pricing.get("cost_per_second_with_audio"))
+    if with_sound is None:
+        return (price, "no separate price with sound is known") if price is not None else None
+    # Both a resolution and sound can raise the price and nothing says how they add up: take the higher.
+    return max(with_sound, price or with_sound), ""
+
+
+def _resolution(model: Model, parameters: Mapping[str, Any]) -> str:
+    names = ("resolution", "target_resolution")
+    values = [_effective(model, parameters, name) for name in names]
+    return next((value.lower() for value in values if isinstance(value, str)), "")
+
+
+def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float | None = None) -> Decimal | None:
+    """The length of the result in seconds, or None where only the service will know it."""
+    listed = parameters.get("multi_prompt")
+    if isinstance(listed, list) and listed:
+        return decimal(shots.total_seconds(listed))
+    for name in ("duration", "seconds"):
+        value = _effective(model, parameters, name)
+        if value is not None:
+            return _length(value) or decimal(input_seconds)
+    if model.schema is None:
+        return decimal(_DEFAULT_DURATION if input_seconds is None else input_seconds)
+    frames, rate = _effective(model, parameters, "num_frames"), _effective(model, parameters, "frames_per_second")
+    if isinstance(frames, int) and isinstance(rate, (int, float)) and rate > 0:
+        return Decimal(frames) / Decimal(str(rate))
+    return decimal(input_seconds)
+
+
+def _length(value: Any) -> Decimal | None:
+    """Seconds from 5, "5" or "5s"; None for "auto", -1 and 0, which leave the length to the service."""
+    if isinstance(value, str):
+        match = _SECONDS.fullmatch(value.strip())
+        value = match[1] if match else None
+    seconds = decimal(value)
+    return seconds if seconds is not None and seconds > 0 else None
+
+
+def _effective(model: Model, parameters: Mapping[str, Any], name: str) -> Any:
+    return parameters.get(name, model.default(name))
+
+
+def decimal(value: Any) -> Decimal | None:
+    """A number exactly as it is written, or None where it is none."""
+    if value is None or isinstance(value, bool):
+        return None
+    try:
+        number = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return number if number.is_finite() and number >= 0 else None
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number.quantize(Decimal('0.01')).normalize():f}"

@@ -1,0 +1,179 @@
+"""A request as the code that makes it again: a ``%%oxenvideo`` cell, or a call of ``oxenvideo.submit``."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from oxenvideo.media.media import Media, walk
+from oxenvideo.media.media import replace as replace_media
+from oxenvideo.models.catalog import bundled
+from oxenvideo.request import shots
+
+if TYPE_CHECKING:
+    from oxenvideo.request.request import VideoRequest
+
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:@%+=,-]+")
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_MEDIA_OPTIONS = {"image": "--image", "video": "--video", "audio": "--audio-ref"}
+_TARGETS = ("target_namespace", "target_repo", "target_directory")
+_OWN_ARGUMENTS = {
+    *("prompt", "model", "catalog", "count", "image", "images", "start_image", "end_image", "video", "videos"),
+    *("audio_ref", "shots", "repo", "namespace", "response_format", "check", "name", "save_as", "max_cost"),
+}
+"""Keywords of ``submit`` that a parameter of the same name would collide with."""
+
+
+def cell(request: VideoRequest, name: str | None = None) -> str:
+    """The ``%%oxenvideo`` cell; bytes appear as data URIs, another Generation as ``{its variable}``."""
+    parameters = dict(request.parameters)
+    body = _body(parameters)
+    known = bundled().get(request.model, None)
+    words = ["%%oxenvideo", *([name] if name else []), "--model", _quoted(_doubled(request.model))]
+    for key, value in parameters.items():
+        words += _words(key, value, known is not None and key in known.parameters)
+    if request.count != 1:
+        words += ["-n", str(request.count)]
+    words += _target_words(request)
+    if request.response_format:
+        words += ["--response-format", request.response_format]
+    return " ".join(words) + "\n" + body
+
+
+def python(request: VideoRequest) -> str:
+    """The call of ``oxenvideo.submit``, or of ``submit_batch`` for more than one video.
+
+    Bytes appear as data URIs, another Generation as its variable.
+    """
+    parameters = dict(request.parameters)
+    lines = [f"prompt={parameters.pop('prompt')!r}"] if "prompt" in parameters else []
+    lines.append(f"model={request.model!r}")
+    if "multi_prompt" in parameters:
+        lines.append(f"shots={_expression(parameters.pop('multi_prompt'))}")
+    odd = {key: value for key, value in parameters.items() if not key.isidentifier() or key in _OWN_ARGUMENTS}
+    lines += [f"{key}={_expression(value)}" for key, value in parameters.items() if key not in odd]
+    lines += [f"count={request.count}"] if request.count != 1 else []
+    named = {key: getattr(request, key) for key in (*_TARGETS, "response_format")}
+    lines += [f"{key}={value!r}" for key, value in named.items() if value is not None]
+    lines += [f"**{_expression(odd)}"] if odd else []
+    if request.count == 1:
+        return "oxenvideo.submit(\n" + "".join(f"    {line},\n" for line in lines) + ")"
+    return "oxenvideo.submit_batch([\n    dict(\n" + "".join(f"        {line},\n" for line in lines) + "    ),\n])"
+
+
+def _body(parameters: dict[str, Any]) -> str:
+    """The cell's body; takes the prompt or the shots out of the parameters where a body can say them."""
+    listed, prompt = parameters.get("multi_prompt"), parameters.get("prompt")
+    text = None
+    if isinstance(listed, list) and listed and not any(walk(listed)):
+        text = shots.render(listed)
+        if text is not None:
+            del parameters["multi_prompt"]
+    elif isinstance(prompt, str) and shots.says_prompt(prompt):
+        text = parameters.pop("prompt")
+    return _doubled(text or "")
+
+
+def _words(key: str, value: Any, known: bool) -> Iterator[str]:
+    """The words of one parameter: as an option where the model is known to have it, else by ``-p``."""
+    if key == "elements" and _plain_elements(value):
+        for element in value:
+            views = [element["frontal_image_url"], *element.get("reference_image_urls", [])]
+            yield from ("--element", *(_quoted(_medium(view)) for view in views))
+    elif isinstance(value, list) and any(medium.key is not None for _, medium in walk(value)):
+        # JSON cannot hold a variable, and a list of media is what these options make again.
+        kind = next(medium.kind for _, medium in walk(value))
+        for item in value:
+            yield from (_MEDIA_OPTIONS[kind], _quoted(_medium(item)))
+    else:
+        yield from _pair(key, value, known)
+
+
+def _pair(key: str, value: Any, known: bool) -> Iterator[str]:
+    text = _medium(value) if isinstance(value, Media) else _value(replace_media(value, _address))
+    if known and _OPTION_NAME.fullmatch(key) and not text.startswith("-"):
+        option = f"--{key.replace('_', '-')}"
+        yield from (option,) if value is True else (option, _quoted(text))
+    else:
+        yield from ("-p", _quoted(f"{key}={text}"))
+
+
+def _value(value: Any) -> str:
+    """The text that an option reads as this value; text that would be read as something else is a JSON literal."""
+    plain = isinstance(value, str) and value.isprintable() and value[:1] not in {"{", "[", " "} and not _is_json(value)
+    text = value if plain else json.dumps(value, ensure_ascii=False)
+    # A list or an object is read as JSON at once; in everything else single braces name a variable.
+    return text if isinstance(value, (list, Mapping)) else _doubled(text)
+
+
+def _plain_elements(value: Any) -> bool:
+    if not isinstance(value, list) or not value:
+        return False
+    return all(
+        isinstance(element, Mapping)
+        and "frontal_image_url" in element
+        and set(element) <= {"frontal_image_url", "reference_image_urls"}
+        and isinstance(element.get("reference_image_urls", []), list)
+        and element.get("reference_image_urls") != []
+        for element in value
+    )
+
+
+def _target_words(request: VideoRequest) -> Iterator[str]:
+    namespace, repo, directory = (getattr(request, key) for key in _TARGETS)
+    if namespace and repo:
+        place = f"{namespace}/{repo}/{directory}" if directory else f"{namespace}/{repo}"
+        yield from ("--repo", _quoted(_doubled(place)))
+        return
+    for key, value in zip(_TARGETS, (namespace, repo, directory), strict=True):
+        if value is not None:
+            yield from ("-p", _quoted(f"{key}={_value(value)}"))
+
+
+def _medium(value: Any) -> str:
+    """One medium as a word: another Generation by its variable, everything else by its address."""
+    if isinstance(value, Media) and value.key is not None:
+        return "{" + _variable(value) + "}"
+    return _doubled(_address(value) if isinstance(value, Media) else str(value))
+
+
+def _address(medium: Media) -> str:
+    if medium.path is not None:
+        return str(medium.path)
+    return _variable(medium) if medium.key is not None else medium.data_uri()
+
+
+def _expression(value: Any) -> str:
+    """A Python expression of the value, in which a Generation is its variable."""
+    if isinstance(value, Media):
+        return _variable(value) if value.key is not None else repr(_address(value))
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_expression(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_expression, value)) + "]"
+    return repr(value)
+
+
+def _variable(medium: Media) -> str:
+    name = getattr(medium.generation, "name", None)
+    return name if isinstance(name, str) and name.isidentifier() else "generation"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _doubled(text: str) -> str:
+    """Braces doubled, as a single pair names a variable of the notebook."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _quoted(text: str) -> str:
+    return text if _PLAIN_WORD.fullmatch(text) else shlex.quote(text)

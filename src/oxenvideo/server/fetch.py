@@ -1,0 +1,174 @@
+"""Fetching what a request refers to: addresses checked where they are connected to, sizes and times bounded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.request import url2pathname
+
+import httpcore
+
+from oxenvideo.server.renderer import InputRules, RenderError
+
+MAX_BYTES = 256 * 1024 * 1024
+# The largest image that is known to work as a data URI.
+MAX_IMAGE_DATA_URI = 12 * 1024 * 1024
+MAX_REDIRECTS = 5
+MAX_SECONDS = 60.0
+_CONNECT_SECONDS = 10.0
+
+
+def fetch(uri: str, rules: InputRules) -> bytes:
+    """Return the content behind an input URI; raise RenderError where it is refused or cannot be had."""
+    scheme = uri.partition(":")[0].lower()
+    if scheme == "data":
+        return _decode_data_uri(uri)
+    if scheme == "file":
+        return _read_file(uri, rules)
+    if scheme in ("http", "https"):
+        return _download(uri, rules)
+    raise RenderError(f"Input {shown(uri)} is not a URL: use http, https or a data URI.")
+
+
+def shown(uri: str) -> str:
+    """Shorten a URI for a message, without its query, which may hold a signature."""
+    if uri[:5].lower() == "data:":
+        return f"{uri[:40].partition(',')[0]},…"
+    head = uri.partition("?")[0]
+    return repr(head if len(head) <= 100 else f"{head[:60]}…")
+
+
+def _decode_data_uri(uri: str) -> bytes:
+    head, comma, payload = uri[5:].partition(",")
+    if not comma:
+        raise RenderError("An input data URI has no comma between its type and its content.")
+    try:
+        content = (
+            base64.b64decode(unquote(payload), validate=True)
+            if head.lower().endswith(";base64")
+            else unquote_to_bytes(payload)
+        )
+    except (binascii.Error, ValueError):
+        raise RenderError("An input data URI is not valid base64.") from None
+    if head.lower().startswith("image/") and len(content) > MAX_IMAGE_DATA_URI:
+        raise RenderError(f"An image data URI may have 12 MB; this one has {len(content) / 2**20:.1f} MB.")
+    return content
+
+
+def _read_file(uri: str, rules: InputRules) -> bytes:
+    if not rules.allow_files:
+        raise RenderError(f"Input {shown(uri)} is a local file, which this server does not read.")
+    try:
+        with open(url2pathname(urlsplit(uri).path), "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RenderError(f"Input {shown(uri)} could not be read: {error.strerror}.") from None
+    if len(content) > MAX_BYTES:
+        raise RenderError(f"Input {shown(uri)} has more than {MAX_BYTES // 2**20} MB.")
+    return content
+
+
+def _download(uri: str, rules: InputRules) -> bytes:
+    deadline = time.monotonic() + MAX_SECONDS
+    backend = GuardedBackend(rules)
+    with httpcore.ConnectionPool(network_backend=backend, ssl_context=ssl.create_default_context()) as pool:
+        for _ in range(MAX_REDIRECTS + 1):
+            try:
+                status, location, content = _get(pool, uri, rules, deadline)
+            except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ValueError) as error:
+                reason = str(error) or type(error).__name__
+                raise RenderError(f"Input {shown(uri)} could not be fetched: {reason}.") from None
+            if location is None:
+                if status != 200:
+                    raise RenderError(f"Input {shown(uri)} could not be fetched: it answered {status}.")
+                return content
+            uri = urljoin(uri, location)
+            if urlsplit(uri).scheme not in ("http", "https"):
+                raise RenderError(f"Input was redirected to {shown(uri)}, which is neither http nor https.")
+    raise RenderError(f"Input was redirected more than {MAX_REDIRECTS} times.")
+
+
+def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: float) -> tuple[int, str | None, bytes]:
+    headers: dict[bytes | str, bytes | str] = {"User-Agent": "oxenvideo", "Accept": "*/*"}
+    if rules.key is not None and _is_own(uri, rules):
+        headers["Authorization"] = f"Bearer {rules.key}"
+    timeout = dict.fromkeys(("connect", "read", "write", "pool"), _CONNECT_SECONDS)
+    target = urlsplit(uri)._replace(fragment="").geturl()
+    with pool.stream("GET", target.encode("ascii"), headers=headers, extensions={"timeout": timeout}) as response:
+        fields = {name.lower(): value for name, value in response.headers}
+        if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
+            return response.status, fields[b"location"].decode("latin-1"), b""
+        content = bytearray()
+        for chunk in response.iter_stream():
+            content += chunk
+            if len(content) > MAX_BYTES:
+                raise RenderError(f"Input {shown(uri)} has more than {MAX_BYTES // 2**20} MB.")
+            if time.monotonic() > deadline:
+                raise RenderError(f"Input {shown(uri)} took more than {MAX_SECONDS:.0f} s.")
+        return response.status, None, bytes(content)
+
+
+def _is_own(uri: str, rules: InputRules) -> bool:
+    parts = urlsplit(uri)
+    return parts.scheme == "http" and parts.netloc.lower() in rules.own
+
+
+class GuardedBackend(httpcore.NetworkBackend):
+    """Connects to the very address it has checked, so that no second look-up can lead elsewhere."""
+
+    def __init__(self, rules: InputRules) -> None:
+        self._rules = rules
+        self._inner = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address of the host that may be connected to."""
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if authority.lower() in self._rules.own and self._rules.address is not None:
+            own_host, own_port = self._rules.address
+            return self._inner.connect_tcp(own_host, own_port, timeout, local_address, socket_options)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} is not known ({error.strerror})") from None
+        addresses = [str(entry[4][0]) for entry in found]
+        allowed = [a for a in addresses if self._rules.allow_private or is_public(a)]
+        if not allowed:
+            raise RenderError(
+                f"Input host {host!r} is the private address {addresses[0]}, to which this server does not connect."
+            )
+        return self._inner.connect_tcp(allowed[0], port, timeout, local_address, socket_options)
+
+    def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Refuse: no input is behind a socket of this machine."""
+        raise httpcore.ConnectError("inputs are not read from local sockets")
+
+
+def is_public(address: str) -> bool:
+    """Say whether an IP address is one of the open internet, also where it is wrapped in IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        # NAT64 (RFC 6052) carries the IPv4 address in its last four bytes.
+        if inner is None and ip in ipaddress.IPv6Network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None and not is_public(str(inner)):
+            return False
+    return ip.is_global and not ip.is_multicast

@@ -1,0 +1,237 @@
+"""What the panel's form holds: requests there and back, models changed, faults placed; all without a widget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oxenvideo.media.media import Media
+from oxenvideo.models.catalog import Model, bundled
+from oxenvideo.models.pricing import estimate
+from oxenvideo.notebook.panel.form_state import NOTHING, Draft, fields, fitting, media_slots, slot_for
+from oxenvideo.notebook.panel.labels import choice_words, details_of, label_of, price_of, rate_of
+from oxenvideo.notebook.panel.validation import GENERAL, judge
+from oxenvideo.request.request import VideoRequest
+
+TEXT = "kling-video-v2-6-pro-text-to-video"
+IMAGE = "kling-video-v2-6-pro-image-to-video"
+OMNI = "kling-video-o3-omni"
+SHOTS = "kling-video-o3-pro-reference-to-video"
+URL = "https://example.org/a.png"
+
+
+def model(name: str) -> Model:
+    return bundled()[name]
+
+
+def request(name: str, **parameters: Any) -> VideoRequest:
+    return VideoRequest(name, parameters)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        request(TEXT, prompt="A red balloon", duration=10, generate_audio=True),
+        request(TEXT, prompt=" spaces stay ", cfg_scale=0.123),
+        request(IMAGE, prompt="It rises", input_image=Media("image", content=b"bytes")),
+        request(OMNI, prompt="@Element1", input_image=[URL], elements=[{"frontal_image_url": URL}]),
+        request(SHOTS, multi_prompt=[{"prompt": "one", "duration": 3}, {"prompt": "two"}], input_image=[URL]),
+        request(TEXT, prompt="p", of_tomorrow={"a": [1]}),
+        VideoRequest(TEXT, {"prompt": "p"}, 3, target_namespace="ox", target_repo="films"),
+        request("nobody-knows", prompt="p", start_image_url=URL, strength=0.5),
+        request(TEXT, prompt="p", duration=7),
+        request("flux-3-video", prompt="p", input_images=[URL]),
+    ],
+    ids=lambda made: f"{made.model} {sorted(made.parameters)}",
+)
+def test_a_request_that_is_loaded_comes_out_as_it_went_in(made: VideoRequest) -> None:
+    """The form adds nothing, drops nothing and reorders nothing that matters."""
+    assert Draft.of(made, bundled().get(made.model, Model(made.model))).request == made
+
+
+def test_every_model_has_an_empty_draft_with_a_place_for_each_parameter() -> None:
+    """Prompt, slots and fields together are the schema, none twice."""
+    for one in bundled().values():
+        first, rest = fields(one)
+        slots = [slot.name for slot in media_slots(one)]
+        shown = [*first, *rest, *slots]
+        assert sorted(shown) == sorted(set(one.parameters) - {"prompt", "multi_prompt"})
+        assert Draft(one).request == VideoRequest(one.id, {})
+
+
+def test_what_applies_stays_when_the_model_changes() -> None:
+    """A prompt, a ratio and a length stay; what the next model has no use for returns with the one that has."""
+    draft = Draft.of(request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7), model(TEXT))
+    draft.change_model(model("google-veo-3-1-fast"))
+    assert draft.request == request("google-veo-3-1-fast", prompt="p", aspect_ratio="9:16")
+    draft.change_model(model(TEXT))
+    assert draft.request == request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7)
+
+
+def test_a_picture_moves_to_the_slot_that_the_next_model_has_for_it() -> None:
+    """A first frame stays a first frame, under whatever name."""
+    draft = Draft.of(request(OMNI, prompt="p", start_image_url=URL), model(OMNI))
+    draft.change_model(model(IMAGE))
+    assert draft.request == request(IMAGE, prompt="p", input_image=URL)
+    draft.change_model(model(TEXT))
+    assert "input_image" not in draft.request.parameters
+    draft.change_model(model(IMAGE))
+    assert draft.request.parameters["input_image"] == URL
+
+
+def test_a_slot_for_one_takes_the_first_of_several_and_gives_back_the_rest() -> None:
+    """Pictures beyond the first wait for a model that takes them."""
+    draft = Draft.of(request(OMNI, prompt="p", input_image=[URL, URL + "?2"]), model(OMNI))
+    draft.change_model(model(IMAGE))
+    assert draft.request.parameters["input_image"] == URL
+    draft.change_model(model(OMNI))
+    assert draft.request.parameters["input_image"] == [URL, URL + "?2"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "fits"),
+    [
+        ({"type": "string", "enum": ["5", "10"]}, 5, "5"),
+        ({"type": "string", "enum": ["5s", "9s"]}, 5, "5s"),
+        ({"type": "integer", "minimum": 3, "maximum": 15}, "10s", 10),
+        ({"type": "integer", "minimum": 3, "maximum": 15}, "20", NOTHING),
+        ({"type": "string", "enum": ["720P", "1080P"]}, "1080p", "1080P"),
+        ({"type": "integer", "enum": [4, 6, 8]}, 5, NOTHING),
+        ({"type": "boolean"}, "true", NOTHING),
+        ({"type": "number"}, 3, 3),
+    ],
+)
+def test_a_value_fits_another_models_spelling_or_does_not(spec: dict[str, Any], value: Any, fits: Any) -> None:
+    """5, "5" and "5s" are one length; what is out of bounds is not bent into them."""
+    assert fitting(spec, value) is fits or fitting(spec, value) == fits
+
+
+def test_a_frame_goes_where_a_film_begins() -> None:
+    """The slot for a first frame, else the plain one; none where the model takes no picture."""
+    found = {name: slot_for(model(name), "image") for name in (OMNI, IMAGE, "flux-3-video", TEXT)}
+    assert {name: slot and slot.name for name, slot in found.items()} == {
+        OMNI: "start_image_url",
+        IMAGE: "input_image",
+        "flux-3-video": "input_images",
+        TEXT: None,
+    }
+
+
+# Verdicts
+
+
+def faults(name: str, **parameters: Any) -> dict[str, str]:
+    return dict(judge(Draft.of(request(name, **parameters), model(name))).faults)
+
+
+def test_what_is_missing_is_named_beside_its_field() -> None:
+    """An empty form names all that it needs, and is called incomplete rather than wrong."""
+    verdict = judge(Draft(model("happyhorse-1.0-i2v")))
+    assert set(verdict.faults) == {"prompt", "input_image"}
+    assert verdict.only_missing
+    assert verdict.first == verdict.faults["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "beside"),
+    [
+        (TEXT, {"prompt": "p", "duration": 7}, "duration"),
+        (TEXT, {"prompt": "p", "cfg_scale": 11}, "cfg_scale"),
+        (OMNI, {"prompt": "p", "tail_image_url": URL}, "tail_image_url"),
+        (OMNI, {"prompt": "@Image2", "input_image": [URL]}, "prompt"),
+        (IMAGE, {"prompt": "p", "input_image": "no/such.png"}, "input_image"),
+        ("google-veo-3-1-fast", {"prompt": "p", "resolution": "4k", "duration": 4}, "resolution"),
+        (SHOTS, {"multi_prompt": [{"prompt": "a", "duration": 1}]}, "multi_prompt"),
+        (SHOTS, {}, "prompt"),
+    ],
+)
+def test_a_fault_stands_beside_the_field_that_it_is_about(name: str, parameters: dict[str, Any], beside: str) -> None:
+    """The message is the checks' own; its place is the parameter that it names."""
+    assert set(faults(name, **parameters)) == {beside}
+
+
+def test_shots_without_text_are_numbered() -> None:
+    """An empty shot is named by its number."""
+    assert faults(SHOTS, multi_prompt=[{"prompt": "a"}, {"prompt": " "}])["multi_prompt"].startswith("Shot 2 is empty")
+
+
+def test_a_right_request_has_no_fault_and_may_have_a_warning() -> None:
+    """A parameter that the schema does not have is worth a word, and no reason to stop."""
+    verdict = judge(Draft.of(request(TEXT, prompt="p", of_tomorrow=1), model(TEXT)))
+    assert verdict.first is None
+    assert "of_tomorrow" in verdict.warnings[0]
+
+
+def test_text_that_is_no_value_stands_in_the_way() -> None:
+    """What cannot be read is neither sent nor passed over."""
+    draft = Draft.of(request(TEXT, prompt="p"), model(TEXT))
+    draft.unreadable["seed"] = "seed 'x' is not a whole number."
+    assert judge(draft).faults == {"seed": "seed 'x' is not a whole number."}
+    assert not judge(draft).only_missing
+    draft.give("seed", 4)
+    assert not judge(draft).faults
+
+
+def test_a_fault_about_nothing_in_particular_is_general() -> None:
+    """A count that is no count names no parameter of the model."""
+    draft = Draft.of(request(TEXT, prompt="p"), model(TEXT))
+    draft.count = 0
+    assert set(judge(draft).faults) <= {GENERAL, "count"}
+    assert judge(draft).first
+
+
+# Words
+
+
+def test_parameters_have_names_for_people() -> None:
+    """Well-known ones by their meaning, others by their words."""
+    assert [label_of(n) for n in ("aspect_ratio", "tail_image_url", "control_video_url", "generate_audio", "x")] == [
+        "Aspect ratio",
+        "Last frame",
+        "Control video",
+        "With sound",
+        "X",
+    ]
+    assert [choice_words("duration", c) for c in (5, "10", "5s", -1, "auto")] == ["5 s", "10 s", "5s", "auto", "auto"]
+    assert choice_words("fps", 24) == "24"
+
+
+def test_details_are_short_and_in_words() -> None:
+    """Files by their name, lengths with their unit, a data URI by its size."""
+    made = request(
+        SHOTS,
+        multi_prompt=[{"prompt": "a"}, {"prompt": "b"}],
+        duration=5,
+        generate_audio=True,
+        start_image_url=Media("image", path=Path("/x/harbour.png")),
+        input_image=[Media("image", path=Path("/x") / ("a" * 64 + ".png"))],
+        tail_image_url="data:image/png;base64," + "A" * 4000,
+    )
+    assert details_of(made) == (
+        "Duration 5 s · With sound on · First frame harbour.png · Image given "
+        "· Last frame data:image/png;base64,… (3 KB) · 2 shots"
+    )
+
+
+def test_prices_are_told_with_how_they_come_about() -> None:
+    """The sum, its making, and what is free here or not known."""
+    known = estimate(model(TEXT), {"duration": 10}, 2)
+    assert price_of(known, local=False) == ("$1.40", "2 × 10 s × $0.07")
+    assert price_of(known, local=True)[0] == "Free"
+    assert "$1.40" in price_of(known, local=True)[1]
+    assert price_of(None, local=False)[0] == "Price not known"
+    assert rate_of(model(TEXT)) == "$0.07/s"
+    assert rate_of(Model("m")) == ""
+
+
+def test_media_of_a_loaded_request_are_its_own(tmp_path: Path) -> None:
+    """A picture added to a slot with several stands after the others; one taken away is gone."""
+    draft = Draft.of(request(OMNI, prompt="p", input_image=[URL]), model(OMNI))
+    slot = next(slot for slot in media_slots(draft.model) if slot.name == "input_image")
+    second = Media("image", path=tmp_path / "b.png")
+    draft.add(slot, second)
+    assert draft.request.parameters["input_image"] == [URL, second]
+    draft.remove(slot, 0)
+    assert draft.request.parameters["input_image"] == [second]

@@ -1,0 +1,158 @@
+"""The server started on demand: how fast, what it needs, and that it never outlives its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from oxenvideo.server import launcher
+from oxenvideo.server.launcher import LocalExtraMissingError, LocalServerError, launch
+from server.conftest import Launch
+from server.support import children, frames, until_true
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
+
+
+def test_it_is_ready_soon(tmp_path: Path) -> None:
+    """A server answers within a second of being asked for (a generous bound for a busy machine: three)."""
+    times = []
+    for n in range(2):
+        begun = time.monotonic()
+        server = launch(tmp_path / str(n))
+        answer = httpx.get(f"{server.base_url}/api/authorize", headers={"Authorization": f"Bearer {server.api_key}"})
+        times.append(time.monotonic() - begun)
+        server.stop()
+        assert answer.status_code == 200
+    print(f"ready in {min(times):.2f} s")
+    assert min(times) < 3
+
+
+def test_the_key_is_not_an_argument(start: Launch) -> None:
+    """The key is in no argument, repr or log: arguments are there for every user to see."""
+    api = start(api_key="a-very-secret-key")
+    assert "a-very-secret-key" not in repr(api.server)
+    assert "a-very-secret-key" not in " ".join(map(str, api.server.process.args))
+    assert api.http.get("/api/authorize").status_code == 200
+
+
+def test_keys_are_drawn(tmp_path: Path) -> None:
+    """Without a key of one's own each server draws one."""
+    one, other = launch(tmp_path), launch(tmp_path)
+    one.stop()
+    other.stop()
+    assert one.api_key != other.api_key
+    assert min(len(one.api_key), len(other.api_key)) >= 32
+
+
+def test_videos_stay(start: Launch, tmp_path: Path) -> None:
+    """A finished video is a file in the data directory and stays there when the server is gone."""
+    api = start(data_dir=tmp_path / "kept")
+    id_ = api.make()["generation_id"]
+    api.server.stop()
+    assert len(frames(tmp_path / "kept" / "videos" / f"{id_}.mp4")) == 8
+    assert list((tmp_path / "kept" / "tmp").iterdir()) == []
+
+
+def test_stop_may_be_called_again(start: Launch) -> None:
+    """Stopping twice is stopping once."""
+    api = start()
+    api.server.stop()
+    api.server.stop()
+    assert api.server.process.returncode == 0
+
+
+def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the packages of the extra the error says what to install, and nothing is started."""
+    monkeypatch.setattr(launcher, "find_spec", lambda name: None if name == "starlette" else object())
+    with pytest.raises(LocalExtraMissingError, match=r"pip install 'oxenvideo\[local\]'"):
+        launch(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_launch_needs_no_server_package() -> None:
+    """Importing the launcher and the command loads nothing of the extra."""
+    code = """
+        import sys
+        import oxenvideo.cli, oxenvideo.server.background
+        print(sorted({"starlette", "uvicorn", "sse_starlette", "av", "numpy", "PIL", "httpx"} & set(sys.modules)))
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """Where the start fails the error ends with the server's own last line."""
+    with pytest.raises(LocalServerError, match="--workers 0 is not possible"):
+        launch(tmp_path, options=("--workers", "0"))
+
+
+PARENT = """
+    import sys, time
+    from pathlib import Path
+    from oxenvideo.server.background import launch
+    server = launch(Path(sys.argv[1]), options=("--workers", "1"))
+    print(server.process.pid, server.base_url, server.api_key, flush=True)
+    time.sleep(60)
+"""
+
+
+@posix
+def test_it_dies_with_its_parent(tmp_path: Path) -> None:
+    """Killed with SIGKILL in the middle of a render, the parent takes the server and its workers with it."""
+    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid, url, key = parent.stdout.readline().split()
+    body = {"model": "google-veo-3-1", "prompt": "x", "resolution": "4k"}
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{url}/api/ai/queue", json=body, headers=headers)
+    assert answer.status_code == 200
+    until_true(lambda: httpx.get(f"{url}/api/ai/queue?status=processing", headers=headers).json()["count"])
+    family = until_true(lambda: len(ids := [int(pid), *children(int(pid))]) > 1 and ids)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    until_true(lambda: not any(_is_alive(id_) for id_ in family), 4)
+
+
+@posix
+def test_workers_die_with_their_server(start: Launch) -> None:
+    """A server killed with SIGKILL leaves no worker behind, even one that renders."""
+    api = start("--workers", "1")
+    (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
+    api.wait(id_, until=("processing",))
+    pid = api.server.process.pid
+    workers = until_true(lambda: children(pid))
+    os.kill(pid, signal.SIGKILL)
+    api.server.process.wait()
+    until_true(lambda: not any(_is_alive(worker) for worker in workers), 4)
+
+
+@posix
+def test_an_interrupt_of_the_parents_group_does_not_reach_it(start: Launch) -> None:
+    """The stop button of a notebook interrupts a whole process group; the server is in another."""
+    api = start()
+    assert os.getpgid(api.server.process.pid) != os.getpgid(0)
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that only waits to be collected does not."""
+    run = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return bool(run.stdout.strip()) and not run.stdout.strip().startswith("Z")
+
+
+@posix
+def test_rendering_is_niced(start: Launch) -> None:
+    """Workers step back for everything else on the machine."""
+    api = start("--workers", "1")
+    api.make()
+    (worker,) = children(api.server.process.pid)
+    assert os.getpriority(os.PRIO_PROCESS, worker) >= 10
