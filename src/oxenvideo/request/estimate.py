@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+from oxenvideo.catalog import pricing
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.media import frames, media
 from oxenvideo.media.media import Media
-from oxenvideo.models import pricing
 
 if TYPE_CHECKING:
-    from oxenvideo.models.catalog import Catalog
+    from oxenvideo.catalog.catalog import Catalog
     from oxenvideo.request.request import VideoRequest
 
 

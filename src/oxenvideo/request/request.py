@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from oxenvideo.catalog import media_parameters, schema, validation
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media import media
 from oxenvideo.media.media import Media
-from oxenvideo.models import media_parameters, schema, validation
-from oxenvideo.models.catalog import Catalog, Model
 from oxenvideo.request import shots
 
 REQUEST_LIMIT = 4
