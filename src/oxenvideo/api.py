@@ -7,10 +7,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.engine.resume import HistoryRow
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.models.catalog import Model
 from oxenvideo.notebook.front_end import notebook_path
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, Settings

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo import credentials
+from oxenvideo.catalog import pricing
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.credentials import Secret, Target
 from oxenvideo.engine import media_inputs
 from oxenvideo.engine import resume as earlier
@@ -25,8 +27,6 @@ from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import State
 from oxenvideo.jobs.submission import Submission
-from oxenvideo.models import pricing
-from oxenvideo.models.catalog import Catalog, Model
 from oxenvideo.pace import Pace
 from oxenvideo.request.build import Built, build
 from oxenvideo.request.estimate import input_seconds

@@ -14,8 +14,8 @@ from faulty import FaultyService, html_page, never_answer, server_error
 from faulty.model import describe_model
 from kinds.shapes import TEXT, UPSCALE
 from oxenvideo import Session
+from oxenvideo.catalog.catalog import bundled
 from oxenvideo.errors import UnknownModel
-from oxenvideo.models.catalog import bundled
 
 NEWEST: dict[str, Any] = {
     "id": "kling-video-v9-text-to-video",

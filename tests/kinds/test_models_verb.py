@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kinds.shapes import REFERENCE, TEXT, UPSCALE
-from oxenvideo.models.catalog import bundled
+from oxenvideo.catalog.catalog import bundled
 from shell import Notebook, notebook_in
 
 

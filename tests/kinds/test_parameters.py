@@ -11,7 +11,7 @@ from IPython.core.completer import provisionalcompleter
 from faulty import FaultyService
 from faulty.model import describe_model
 from kinds.shapes import EDIT, REFERENCE, TEXT, UPSCALE
-from oxenvideo.models.catalog import bundled
+from oxenvideo.catalog.catalog import bundled
 from shell import Notebook, notebook_in
 
 NEWEST = "tomorrows-model"  # which the bundled catalogue does not have

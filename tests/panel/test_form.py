@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from oxenvideo.models.catalog import Model
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.notebook.panel.fields import make
 from oxenvideo.notebook.panel.form_state import NOTHING

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from oxenvideo.catalog.catalog import Model, bundled
+from oxenvideo.catalog.pricing import estimate
 from oxenvideo.media.media import Media
-from oxenvideo.models.catalog import Model, bundled
-from oxenvideo.models.pricing import estimate
 from oxenvideo.notebook.panel.form_state import NOTHING, Draft, fields, fitting, media_slots, slot_for
 from oxenvideo.notebook.panel.labels import choice_words, details_of, label_of, price_of, rate_of
 from oxenvideo.notebook.panel.validation import GENERAL, judge

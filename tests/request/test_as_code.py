@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxenvideo.catalog.catalog import bundled
 from oxenvideo.media.media import Media
-from oxenvideo.models.catalog import bundled
 from oxenvideo.notebook import arguments
 from oxenvideo.notebook import cell as order
 from oxenvideo.request.build import build

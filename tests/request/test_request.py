@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxenvideo.catalog.catalog import Model, bundled
+from oxenvideo.catalog.media_parameters import for_model
 from oxenvideo.errors import InvalidRequest, UnknownModel
 from oxenvideo.media.media import Media
-from oxenvideo.models.catalog import Model, bundled
-from oxenvideo.models.media_parameters import for_model
 from oxenvideo.request.build import Built, build, coerce_text
 from oxenvideo.request.request import VideoRequest
 

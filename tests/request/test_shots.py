@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxenvideo.catalog.pricing import shots_seconds
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.models.pricing import shots_seconds
 from oxenvideo.request import shots
 
 

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oxenvideo.catalog.catalog import Catalog, bundled, from_service, load_cache, store_cache
 from oxenvideo.credentials import Target
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.models.catalog import Catalog, bundled, from_service, load_cache, store_cache
 
 if TYPE_CHECKING:
     from oxenvideo.engine.engine import Engine

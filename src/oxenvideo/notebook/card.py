@@ -8,9 +8,9 @@ from decimal import Decimal
 from html import escape
 from typing import Any
 
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Status
-from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook.embed import Embedded
 
 WORDS = {

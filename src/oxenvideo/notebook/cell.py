@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
-from oxenvideo.models.catalog import Model
 from oxenvideo.notebook import arguments
 from oxenvideo.notebook.arguments import Line
 from oxenvideo.request import shots

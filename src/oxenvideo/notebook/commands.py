@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oxenvideo import api
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook import card
 from oxenvideo.notebook import model_tables as tables_of_models
 from oxenvideo.notebook.arguments import help_text, is_name

@@ -15,9 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook import card, embed, grid
 from oxenvideo.notebook.embed import Embedded, How
 from oxenvideo.notebook.outputs import Place

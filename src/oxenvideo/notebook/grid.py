@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Status
-from oxenvideo.models.pricing import dollars
 from oxenvideo.notebook import card
 from oxenvideo.notebook.embed import Embedded
 

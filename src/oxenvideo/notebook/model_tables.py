@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oxenvideo.models import media_parameters, schema
-from oxenvideo.models import pricing as price
-from oxenvideo.models.catalog import Model
-from oxenvideo.models.media_parameters import MediaParameter
+from oxenvideo.catalog import media_parameters, schema
+from oxenvideo.catalog import pricing as price
+from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.media_parameters import MediaParameter
 from oxenvideo.notebook.table import Table
 
 _BODY = {"prompt": "the cell's body", "multi_prompt": "the cell's body, --- between shots"}

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo import api
+from oxenvideo.catalog import pricing
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.models import pricing
 from oxenvideo.notebook import arguments, cell, embed, front_end, waiting
 from oxenvideo.notebook.arguments import Line
 from oxenvideo.notebook.display import Live, Shown

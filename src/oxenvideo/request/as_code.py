@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from oxenvideo.catalog.catalog import bundled
 from oxenvideo.media.media import Media, walk
 from oxenvideo.media.media import replace as replace_media
-from oxenvideo.models.catalog import bundled
 from oxenvideo.request import shots
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:@%+=,-]+")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from oxenvideo.catalog import media_parameters, schema, validation
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.models import media_parameters, schema, validation
-from oxenvideo.models.catalog import Catalog, Model
 from oxenvideo.request.request import TARGETS, VideoRequest
 from oxenvideo.request.shots import from_values
 

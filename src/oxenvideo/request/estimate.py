@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from oxenvideo.catalog import pricing
+from oxenvideo.catalog.catalog import Catalog
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.media import frames, media
 from oxenvideo.media.media import Media
-from oxenvideo.models import pricing
-from oxenvideo.models.catalog import Catalog
 from oxenvideo.request.request import VideoRequest
 
 

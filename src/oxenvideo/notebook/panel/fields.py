@@ -10,8 +10,8 @@ from typing import Any, Literal
 import ipywidgets as widgets
 from traitlets import TraitError
 
+from oxenvideo.catalog import schema
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.models import schema
 from oxenvideo.notebook.panel.form_state import NOTHING
 from oxenvideo.notebook.panel.labels import LENGTHS, choice_words, class_of, hint_of, label_of
 from oxenvideo.notebook.panel.widgets import Kit

@@ -9,7 +9,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.models.catalog import Model
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.notebook.panel import fields
 from oxenvideo.notebook.panel.fields import Field
 from oxenvideo.notebook.panel.form_state import NOTHING, Draft, media_slots, takes_prompt, takes_shots

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from oxenvideo.catalog import media_parameters, schema
+from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.media_parameters import MediaParameter, Role
 from oxenvideo.media.media import Kind, Media
-from oxenvideo.models import media_parameters, schema
-from oxenvideo.models.catalog import Model
-from oxenvideo.models.media_parameters import MediaParameter, Role
 from oxenvideo.request.request import VideoRequest
 
 Leaf = str | Media | dict[str, Any]

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from oxenvideo.catalog.pricing import Estimate
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.models.pricing import Estimate
 from oxenvideo.notebook.panel.serialize import row_of
 from oxenvideo.session import Session
 

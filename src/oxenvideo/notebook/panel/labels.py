@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from oxenvideo.catalog import pricing
+from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.pricing import Estimate, dollars
+from oxenvideo.catalog.schema import shown_choice
 from oxenvideo.media.media import Media, replace, shortened
-from oxenvideo.models import pricing
-from oxenvideo.models.catalog import Model
-from oxenvideo.models.pricing import Estimate, dollars
-from oxenvideo.models.schema import shown_choice
 from oxenvideo.request.request import VideoRequest
 
 LENGTHS = ("duration", "seconds")

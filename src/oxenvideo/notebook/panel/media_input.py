@@ -9,10 +9,10 @@ from typing import Any
 import anywidget
 import traitlets
 
+from oxenvideo.catalog import media_parameters
+from oxenvideo.catalog.media_parameters import MediaParameter
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.media.media import Media, shortened
-from oxenvideo.models import media_parameters
-from oxenvideo.models.media_parameters import MediaParameter
 from oxenvideo.notebook.panel import assets
 from oxenvideo.notebook.panel.form_state import Draft, Leaf, media_in, media_slots
 from oxenvideo.notebook.panel.labels import class_of, hint_of, label_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.models.catalog import Catalog, Model
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.notebook.panel.labels import rate_of
 from oxenvideo.notebook.panel.widgets import Kit, show
 

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.catalog.pricing import Estimate, dollars
 from oxenvideo.engine.resume import HistoryRow
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Observation, Status
-from oxenvideo.models.pricing import Estimate, dollars
 from oxenvideo.notebook import card
 from oxenvideo.notebook.panel.labels import cut, details_of
 

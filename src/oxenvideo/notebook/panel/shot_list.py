@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from oxenvideo.models.pricing import DEFAULT_DURATION
+from oxenvideo.catalog.pricing import DEFAULT_DURATION
 from oxenvideo.notebook.panel.labels import class_of
 from oxenvideo.notebook.panel.widgets import Kit
 from oxenvideo.request.shots import Shot

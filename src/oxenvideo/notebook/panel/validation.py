@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from oxenvideo.catalog import validation
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.models import validation
 from oxenvideo.notebook.panel.form_state import Draft, media_slots
 from oxenvideo.notebook.panel.labels import label_of
 from oxenvideo.request.request import VideoRequest

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from oxenvideo.catalog.catalog import Model, bundled
+from oxenvideo.catalog.media_parameters import by_name, coerce, for_model, place
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media import encode
 from oxenvideo.media.media import Media
-from oxenvideo.models.catalog import Model, bundled
-from oxenvideo.models.media_parameters import by_name, coerce, for_model, place
 
 A, B, C, V, S = (f"https://a.example/{name}" for name in ("a.png", "b.png", "c.png", "v.mp4", "s.wav"))
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from oxenvideo.catalog import catalog
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import UnknownModel
-from oxenvideo.models import catalog
-from oxenvideo.models.catalog import Catalog, Model
 
 ROW = {
     "id": "acme-video-1",
@@ -72,7 +72,7 @@ def test_bundled_loads_fast() -> None:
 def test_importing_requests_and_catalogue_stays_light() -> None:
     """The modules that a magic needs at once import no heavy package."""
     code = (
-        "import sys, oxenvideo.request.build, oxenvideo.models.catalog, oxenvideo.models.pricing\n"
+        "import sys, oxenvideo.request.build, oxenvideo.catalog.catalog, oxenvideo.catalog.pricing\n"
         "print([m for m in ('jsonschema', 'numpy', 'PIL', 'httpx', 'av', 'asyncio') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

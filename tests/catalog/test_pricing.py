@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from oxenvideo.models.catalog import Model, bundled
-from oxenvideo.models.pricing import dollars, estimate
+from oxenvideo.catalog.catalog import Model, bundled
+from oxenvideo.catalog.pricing import dollars, estimate
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
 REFERENCE = "kling-video-o3-pro-reference-to-video"

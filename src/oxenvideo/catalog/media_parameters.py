@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Kind, Media, is_url
-from oxenvideo.models.catalog import Catalog, Model
 
 Role = Literal["main", "reference", "start", "end", "keyframes", "elements", "special"]
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from oxenvideo.catalog import media_parameters, rules, schema
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Kind, Media, is_url, replace
-from oxenvideo.models import media_parameters, rules, schema
-from oxenvideo.models.catalog import Model
 
 _MENTION = re.compile(r"(?<![\w@])@(Image|Video|Audio|Element)(\d+)\b")
 _KINDS: dict[str, Kind] = {"Image": "image", "Video": "video", "Audio": "audio"}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from oxenvideo.models.catalog import Model
+from oxenvideo.catalog.catalog import Model
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s?")
 DEFAULT_DURATION = 5

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from oxenvideo.catalog import schema
+from oxenvideo.catalog.catalog import Model, bundled
+from oxenvideo.catalog.validation import check
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Media
-from oxenvideo.models import schema
-from oxenvideo.models.catalog import Model, bundled
-from oxenvideo.models.validation import check
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
 REFERENCE = "kling-video-o3-pro-reference-to-video"
@@ -409,7 +409,7 @@ def test_the_fast_answer_is_never_wrong(model: Model, data: st.DataObject) -> No
 def test_the_fast_answer_knows_ordinary_requests() -> None:
     """A good request is recognised without jsonschema, whose import may take a second."""
     code = (
-        "import sys\nfrom oxenvideo.models.catalog import bundled\nfrom oxenvideo.models.validation import check\n"
+        "import sys\nfrom oxenvideo.catalog.catalog import bundled\nfrom oxenvideo.catalog.validation import check\n"
         f"model = bundled().get({REFERENCE!r})\n"
         f"print(check(model, {{'multi_prompt': [{{'prompt': 'a', 'duration': 5}}], 'input_image': ['{A}']}}))\n"
         "print('jsonschema' in sys.modules)"

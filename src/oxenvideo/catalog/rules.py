@@ -8,11 +8,11 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
+from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.pricing import shots_seconds
+from oxenvideo.catalog.schema import either, shown_choice
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Media
-from oxenvideo.models.catalog import Model
-from oxenvideo.models.pricing import shots_seconds
-from oxenvideo.models.schema import either, shown_choice
 
 
 @dataclass(frozen=True)
