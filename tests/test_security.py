@@ -102,20 +102,16 @@ def test_only_http_and_https_are_fetched(session: Session, service: FaultyServic
 
 def test_no_way_down_from_https(service: FaultyService) -> None:
     """A redirect from https to http is not followed."""
-    from oxenvideo.client.results import Results
+    import httpx
 
-    class Wire:
-        base_url = "https://hub.example"
+    client = Client("https://hub.example", service.api_key)
 
-        def get(self, url: Any, headers: dict[str, str]) -> Any:
-            import httpx
+    def get(url: Any, headers: dict[str, str]) -> httpx.Response:
+        assert url.scheme == "https"
+        return httpx.Response(302, headers={"Location": "http://hub.example/x.mp4"}, request=httpx.Request("GET", url))
 
-            assert url.scheme == "https"
-            return httpx.Response(
-                302, headers={"Location": "http://hub.example/x.mp4"}, request=httpx.Request("GET", url)
-            )
-
-    with pytest.raises(DownloadFailed, match="from https to http"), Results(Wire()).open("/x.mp4"):  # type: ignore[arg-type]
+    client._wire.get = get  # type: ignore[method-assign]
+    with pytest.raises(DownloadFailed, match="from https to http"), client.open_result("/x.mp4"):
         pass
 
 

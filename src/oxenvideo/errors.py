@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from oxenvideo.jobs.generation import Generation
+from typing import Any
 
 
 class OxenVideoError(Exception):
@@ -91,7 +88,7 @@ class WaitTimeout(OxenVideoError, TimeoutError):
 class GenerationEnded(OxenVideoError):
     """A generation ended without a video; ``generation`` is the one."""
 
-    def __init__(self, message: str, generation: Generation | None = None) -> None:
+    def __init__(self, message: str, generation: Any = None) -> None:
         super().__init__(message)
         self.generation = generation
 

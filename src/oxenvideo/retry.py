@@ -1,12 +1,27 @@
-"""When to try again: pure functions from (attempt, failure) to seconds."""
+"""When to try a request again, and after how many seconds."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from oxenvideo.errors import (
+    ConnectionFailed,
+    OutcomeUnknown,
+    OxenVideoError,
+    RateLimited,
+    ServiceError,
+    ServiceUnavailable,
+    UnexpectedAnswer,
+)
+
+T = TypeVar("T")
 
 LONGEST_PACE = 3600.0  # seconds; a service that names a longer one is asked again after an hour
 
@@ -46,3 +61,30 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+#: Failures that may be gone in a moment; an answer that is no answer (a proxy's page, half a body) is one of them.
+PASSING = (ConnectionFailed, OutcomeUnknown, ServiceUnavailable, RateLimited, UnexpectedAnswer)
+
+
+def pace_of(error: OxenVideoError) -> float | None:
+    """Seconds that the service asked to wait, None where it did not."""
+    return error.retry_after if isinstance(error, ServiceError) else None
+
+
+async def persist(
+    ask: Callable[[], Awaitable[T]],
+    *,
+    attempts: int = 5,
+    backoff: Backoff = Backoff(first=0.3, most=8.0),
+) -> T:
+    """The answer of ``ask``, asked again after a passing failure; the last failure is raised.
+
+    Never for what costs money: a submit has rules of its own.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return await ask()
+        except PASSING as error:
+            await asyncio.sleep(backoff.delay(attempt, retry_after=pace_of(error)))
+    return await ask()

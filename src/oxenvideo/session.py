@@ -28,8 +28,9 @@ from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import State
 from oxenvideo.jobs.submission import Submission
 from oxenvideo.pace import Pace
-from oxenvideo.request import estimate as lengths
-from oxenvideo.request.request import Built, VideoRequest, build
+from oxenvideo.request.build import Built, build
+from oxenvideo.request.estimate import input_seconds
+from oxenvideo.request.request import VideoRequest
 from oxenvideo.settings import Limits, Setup
 
 
@@ -268,7 +269,8 @@ class Session:
         model = self.catalog.get(request.model, None)
         if model is None:
             return None
-        return pricing.estimate(model, request.parameters, request.count, lengths.of_input(request, self.catalog))
+        seconds = input_seconds(request, self.catalog) if request.has_media else None
+        return pricing.estimate(model, request.parameters, request.count, seconds)
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
         """InvalidRequest for what would be refused as a whole before anything is sent: files too large, and the cost."""

@@ -72,7 +72,7 @@ def test_bundled_loads_fast() -> None:
 def test_importing_requests_and_catalogue_stays_light() -> None:
     """The modules that a magic needs at once import no heavy package."""
     code = (
-        "import sys, oxenvideo.request.request, oxenvideo.catalog.catalog, oxenvideo.catalog.pricing\n"
+        "import sys, oxenvideo.request.build, oxenvideo.catalog.catalog, oxenvideo.catalog.pricing\n"
         "print([m for m in ('jsonschema', 'numpy', 'PIL', 'httpx', 'av', 'asyncio') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

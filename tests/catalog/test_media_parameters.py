@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from oxenvideo.catalog.catalog import Model, bundled
-from oxenvideo.catalog.media_parameters import by_name, coerce, place, slots
+from oxenvideo.catalog.media_parameters import by_name, coerce, for_model, place
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media import encode
 from oxenvideo.media.media import Media
@@ -115,9 +115,9 @@ def test_every_model_takes_what_it_says_it_takes(kind: str) -> None:
                 place(known, **wish)
 
 
-def test_only_media_parameters_are_slots() -> None:
+def test_only_media_parameters_are_for_model() -> None:
     """Switches, strengths, counts and choices that speak of images or sound are no slots, in all 80 models."""
-    names = {slot.name for known in bundled().values() for slot in slots(known)}
+    names = {slot.name for known in bundled().values() for slot in for_model(known)}
     assert names == {
         "input_image",
         "input_images",
@@ -213,7 +213,9 @@ def test_live_schemas_of_other_shapes(spec: dict[str, Any], media: dict[str, Any
 
 def test_a_choice_is_no_slot() -> None:
     """A parameter with fixed choices is no place for a medium, whatever it is called."""
-    assert slots(model(input_video={"type": "string", "enum": ["keep", "drop"]}, image_url=URI))[0].name == "image_url"
+    assert (
+        for_model(model(input_video={"type": "string", "enum": ["keep", "drop"]}, image_url=URI))[0].name == "image_url"
+    )
 
 
 def test_objects_with_a_url_inside() -> None:

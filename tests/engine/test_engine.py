@@ -600,7 +600,7 @@ def test_a_failed_upstream_ends_what_builds_on_it(session: Session, service: Fau
     from oxenvideo.media.media import Media
 
     upstream = session.submit(request(), name="first")
-    waiting = submit(session, start_image_url=Media.of(upstream, "image"))
+    waiting = submit(session, start_image_url=Media.from_value(upstream, "image"))
     until(service, lambda: waiting.status == "waiting")
     assert "Waits for first" in (waiting.state.notice or "")
     until(service, lambda: upstream.id)
@@ -615,7 +615,7 @@ def test_cancel_while_it_waits_for_another(session: Session, service: FaultyServ
     from oxenvideo.media.media import Media
 
     upstream = session.submit(request())
-    waiting = submit(session, start_image_url=Media.of(upstream, "image"))
+    waiting = submit(session, start_image_url=Media.from_value(upstream, "image"))
     until(service, lambda: waiting.status == "waiting")
     assert waiting.cancel().cancelled
     service.wait_until(lambda: upstream.id)

@@ -158,7 +158,7 @@ def test_another_generation_is_waited_for(tmp_path: Path, kind: str) -> None:
     film = tmp_path / "first.mp4"
     film.write_bytes(small_video(shade=90))
     upstream = generation()
-    medium = Media.of(upstream, kind)  # type: ignore[arg-type]
+    medium = Media.from_value(upstream, kind)  # type: ignore[arg-type]
     told: list[str] = []
 
     async def run() -> dict[str, Any]:
@@ -185,7 +185,7 @@ def test_a_video_of_the_same_service_goes_by_its_address(tmp_path: Path) -> None
     async def fresh(upstream: Generation) -> str | None:
         return "https://files/fresh.mp4"
 
-    medium = Media.of(generation(done(tmp_path / "gone.mp4")), "video")
+    medium = Media.from_value(generation(done(tmp_path / "gone.mp4")), "video")
     assert resolved(inputs(fresh_url=fresh), request_with(input_video=medium))["input_video"] == (
         "https://files/fresh.mp4"
     )
@@ -202,7 +202,7 @@ def test_a_video_of_the_same_service_goes_by_its_address(tmp_path: Path) -> None
 def test_a_failure_upstream_is_told_at_once(end: State, said: str) -> None:
     """As soon as one input is sure to be missing the request is given up, though another still runs."""
     bad, slow = generation(), generation(name="second", index=2)
-    media = [Media.of(slow, "image"), Media.of(bad, "image")]
+    media = [Media.from_value(slow, "image"), Media.from_value(bad, "image")]
     told: list[str] = []
 
     async def run() -> float:

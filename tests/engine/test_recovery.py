@@ -15,8 +15,7 @@ from oxenvideo.engine.rate_limit import Gate
 from oxenvideo.engine.recovery_match import Lost, fingerprint, judge, matches
 from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
 from oxenvideo.jobs.status import Observation
-from oxenvideo.repeat import persist
-from oxenvideo.retry import LONGEST_PACE, Backoff, parse_retry_after
+from oxenvideo.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
 
 MODEL = "some-model"
 BODY = {"model": MODEL, "prompt": "a balloon", "duration": 5, "seed": 3}

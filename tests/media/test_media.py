@@ -48,7 +48,7 @@ def png_file(path: Path) -> Path:
 @pytest.mark.parametrize("url", ["https://a.example/cat.png", "HTTP://a.example/x", "data:image/png;base64,AAAA"])
 def test_urls_pass_through(url: str) -> None:
     """The service fetches http and https itself, and takes data URIs as they are."""
-    medium = Media.of(url, "image")
+    medium = Media.from_value(url, "image")
     assert (medium.url, medium.data_uri(), medium.size, medium.sha256) == (url, url, None, None)
 
 
@@ -56,7 +56,7 @@ def test_a_path_is_read_when_it_is_sent(tmp_path: Path) -> None:
     """A file, as text or Path, becomes a data URI with its type and exact bytes."""
     path = png_file(tmp_path / "cat.bin")
     for value in (path, str(path), f"file://{path}"):
-        medium = Media.of(value, "image")
+        medium = Media.from_value(value, "image")
         header, _, payload = medium.data_uri().partition(",")
         assert header == "data:image/png;base64"
         assert base64.b64decode(payload) == path.read_bytes()
@@ -67,7 +67,7 @@ def test_relative_paths_survive_a_change_of_directory(tmp_path: Path, monkeypatc
     """A relative path means the file it named when the request was made."""
     png_file(tmp_path / "cat.png")
     monkeypatch.chdir(tmp_path)
-    medium = Media.of("cat.png", "image")
+    medium = Media.from_value("cat.png", "image")
     monkeypatch.chdir("/")
     assert medium.data_uri().startswith("data:image/png")
 
@@ -93,7 +93,7 @@ def test_relative_paths_survive_a_change_of_directory(tmp_path: Path, monkeypatc
 def test_what_is_no_medium_is_refused_in_one_line(value: Any, kind: media.Kind, message: str) -> None:
     """A missing file, foreign bytes and other objects are named, with what would do instead."""
     with pytest.raises(InvalidRequest, match=message) as caught:
-        Media.of(value, kind)
+        Media.from_value(value, kind)
     assert "\n" not in str(caught.value)
 
 
@@ -104,20 +104,20 @@ def test_empty_and_foreign_files_are_refused(tmp_path: Path) -> None:
     text.write_text("hello")
     odd.write_bytes(b"????")
     with pytest.raises(InvalidRequest, match=r"empty\.png is empty"):
-        Media.of(empty, "image")
+        Media.from_value(empty, "image")
     with pytest.raises(InvalidRequest, match=r"notes\.txt: text/plain, which is not an image"):
-        Media.of(text, "image")
-    assert Media.of(odd, "video").mime in {"video/x-matroska", "video/matroska"}
+        Media.from_value(text, "image")
+    assert Media.from_value(odd, "video").mime in {"video/x-matroska", "video/matroska"}
 
 
 def test_a_generation_gives_its_last_frame_or_its_video() -> None:
     """Another Generation is an image by its last frame and a video by its video, known by its key."""
     upstream = Upstream("key-1", "clip")
-    frame, video = Media.of(upstream, "image"), Media.of(upstream, "video")
+    frame, video = Media.from_value(upstream, "image"), Media.from_value(upstream, "video")
     assert (frame.key, frame.part, frame.generation) == ("key-1", "last_frame", upstream)
     assert video.part == "video"
     assert frame.label == "the last frame of clip"
-    assert Media.of(Upstream("k"), "video").label == "the video of another generation"
+    assert Media.from_value(Upstream("k"), "video").label == "the video of another generation"
     with pytest.raises(InvalidRequest, match="the last frame of clip exists only once that generation is done"):
         frame.data_uri()
 
@@ -125,7 +125,7 @@ def test_a_generation_gives_its_last_frame_or_its_video() -> None:
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK", "YCbCr", "I;16"])
 def test_pil_images_become_png(mode: str) -> None:
     """PIL images of every mode become PNG files of the same size."""
-    medium = Media.of(Image.new("RGB", (6, 4), "red").convert(mode), "image")
+    medium = Media.from_value(Image.new("RGB", (6, 4), "red").convert(mode), "image")
     assert medium.mime == "image/png"
     assert Image.open(io.BytesIO(medium.read())).size == (6, 4)
 
@@ -134,7 +134,7 @@ def test_pil_images_become_png(mode: str) -> None:
 def test_arrays_become_png_without_loss(shape: tuple[int, ...]) -> None:
     """Pixels of grey, RGB and RGBA arrays come back exactly from the PNG, as PIL reads it."""
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    back = decoded(Media.of(pixels, "image").read())
+    back = decoded(Media.from_value(pixels, "image").read())
     assert np.array_equal(back, pixels[:, :, 0] if shape[-1] == 1 else pixels)
 
 
@@ -160,7 +160,7 @@ def test_float_and_bool_arrays_are_scaled() -> None:
 def test_arrays_that_are_no_picture(array: Any, message: str) -> None:
     """A wrong shape, type or range is named; nothing is clipped or guessed."""
     with pytest.raises(InvalidRequest, match=message):
-        Media.of(array, "image")
+        Media.from_value(array, "image")
 
 
 def test_frames_become_an_mp4_that_decodes_again() -> None:
@@ -169,7 +169,7 @@ def test_frames_become_an_mp4_that_decodes_again() -> None:
 
     frames = np.zeros((5, 17, 33, 3), dtype=np.uint8)
     frames[:, :, :, 2] = 255
-    medium = Media.of(frames, "video")
+    medium = Media.from_value(frames, "video")
     assert medium.mime == "video/mp4"
     with av.open(io.BytesIO(medium.read())) as container:
         stream = container.streams.video[0]
@@ -184,14 +184,14 @@ def test_frames_become_an_mp4_that_decodes_again() -> None:
 def test_arrays_that_are_no_video(shape: tuple[int, ...]) -> None:
     """A single picture, no frames or too few pixels are no video."""
     with pytest.raises(InvalidRequest, match="is no video: use"):
-        Media.of(np.zeros(shape, dtype=np.uint8), "video")
+        Media.from_value(np.zeros(shape, dtype=np.uint8), "video")
 
 
 def test_a_figure_becomes_png() -> None:
     """A matplotlib figure is drawn to a PNG."""
     figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(1, 1), dpi=50)
     figure.subplots().plot([1, 2])
-    medium = Media.of(figure, "image")
+    medium = Media.from_value(figure, "image")
     assert Image.open(io.BytesIO(medium.read())).size == (50, 50)
 
 
@@ -199,7 +199,7 @@ def test_foreign_libraries_are_not_imported_to_ask() -> None:
     """Refusing an object imports neither numpy nor PIL nor matplotlib."""
     code = (
         "import sys\nfrom oxenvideo.media.media import Media\nfrom oxenvideo.errors import InvalidRequest\n"
-        "try: Media.of(object(), 'image')\nexcept InvalidRequest: pass\n"
+        "try: Media.from_value(object(), 'image')\nexcept InvalidRequest: pass\n"
         "print([m for m in ('numpy', 'PIL', 'matplotlib', 'av') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -249,20 +249,20 @@ def test_sniff(content: bytes, mime: str | None) -> None:
 
 def test_storing_bytes_names_them_by_their_hash(tmp_path: Path) -> None:
     """Bytes go to one file for one content; URLs, files and generations stay as they are."""
-    medium = Media.of(RED, "image")
+    medium = Media.from_value(RED, "image")
     stored = medium.store(tmp_path / "media")
     assert stored.path == tmp_path / "media" / f"{medium.sha256}.png"
     assert stored.read() == medium.read()
-    assert Media.of(RED.copy(), "image").store(tmp_path / "media") == stored
+    assert Media.from_value(RED.copy(), "image").store(tmp_path / "media") == stored
     assert [file.name for file in (tmp_path / "media").iterdir()] == [f"{medium.sha256}.png"]
-    for other in (stored, Media.of("https://a", "image"), Media.of(Upstream("k"), "image")):
+    for other in (stored, Media.from_value("https://a", "image"), Media.from_value(Upstream("k"), "image")):
         assert other.store(tmp_path) is other
 
 
 def test_a_file_changed_since_is_noticed(tmp_path: Path) -> None:
     """A journalled request sends the file it was made with, or says that it cannot."""
     path = png_file(tmp_path / "cat.png")
-    kept = Media.from_json(json.loads(json.dumps(Media.of(path, "image").to_json())))
+    kept = Media.from_json(json.loads(json.dumps(Media.from_value(path, "image").to_json())))
     assert kept.data_uri().startswith("data:image/png")
     path.write_bytes(encode.png(RED[:2]))
     with pytest.raises(InvalidRequest, match=r"cat\.png has changed since the request was made"):
@@ -278,7 +278,7 @@ def test_a_large_file_is_journalled_without_reading_it(tmp_path: Path) -> None:
     with path.open("wb") as stream:
         stream.write(b"\0\0\0\x18ftypmp42")
         stream.truncate(DEFAULT_INLINE_LIMIT + 1)
-    assert Media.of(path, "video").to_json() == {"$media": {"kind": "video", "path": str(path)}}
+    assert Media.from_value(path, "video").to_json() == {"$media": {"kind": "video", "path": str(path)}}
 
 
 @pytest.mark.parametrize(

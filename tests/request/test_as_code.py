@@ -16,7 +16,8 @@ from oxenvideo.catalog.catalog import bundled
 from oxenvideo.media.media import Media
 from oxenvideo.notebook import arguments
 from oxenvideo.notebook import cell as order
-from oxenvideo.request.request import VideoRequest, build
+from oxenvideo.request.build import build
+from oxenvideo.request.request import VideoRequest
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
 REFERENCE = "kling-video-o3-pro-reference-to-video"
@@ -121,7 +122,7 @@ def test_files_and_generations_in_code(tmp_path: Path) -> None:
     """A file is written by its path, another Generation by its variable, alone and in lists."""
     path = tmp_path / "a cat.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    cat, frame = Media.of(path, "image"), Media.of(CLIP, "image")
+    cat, frame = Media.from_value(path, "image"), Media.from_value(CLIP, "image")
     request = VideoRequest(
         REFERENCE,
         {

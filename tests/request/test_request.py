@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oxenvideo.catalog.catalog import Model, bundled
-from oxenvideo.catalog.media_parameters import slots
+from oxenvideo.catalog.media_parameters import for_model
 from oxenvideo.errors import InvalidRequest, UnknownModel
 from oxenvideo.media.media import Media
-from oxenvideo.request.request import Built, VideoRequest, build, coerce_text
+from oxenvideo.request.build import Built, build, coerce_text
+from oxenvideo.request.request import VideoRequest
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
 IMAGE = "kling-video-v2-6-pro-image-to-video"
@@ -146,7 +147,7 @@ def test_documented_shapes(shape: str) -> None:
 def least(model: Model) -> dict[str, Any]:
     """The smallest parameters that a model takes, its own defaults aside."""
     wishes: dict[str, Any] = {}
-    media = {slot.name: slot for slot in slots(model)}
+    media = {slot.name: slot for slot in for_model(model)}
     for name in model.required or ("prompt",):
         spec = model.parameters[name]
         if name in media:

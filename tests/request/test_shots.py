@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oxenvideo.catalog.pricing import shots_seconds
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.request import shots
 
@@ -52,13 +53,13 @@ def test_faulty_sections(body: str, message: str) -> None:
 
 def test_shots_from_python_values() -> None:
     """Texts, pairs and mappings are all shots; anything else is refused by its number."""
-    assert shots.of(["a", ("b", 3), {"prompt": "c", "extra": 1}]) == [
+    assert shots.from_values(["a", ("b", 3), {"prompt": "c", "extra": 1}]) == [
         {"prompt": "a"},
         {"prompt": "b", "duration": 3},
         {"prompt": "c", "extra": 1},
     ]
     with pytest.raises(InvalidRequest, match=r"^Shot 2 is a int: give a text"):
-        shots.of(["a", 3])
+        shots.from_values(["a", 3])
 
 
 SHOT = st.fixed_dictionaries({"prompt": st.text()}, optional={"duration": st.integers(1, 15)})
@@ -83,4 +84,4 @@ def test_render_says_ordinary_shots() -> None:
 
 def test_total_counts_the_default_length() -> None:
     """A shot without a length counts with the documented 5 seconds."""
-    assert shots.total_seconds([{"prompt": "a", "duration": 3}, {"prompt": "b"}]) == 8
+    assert shots_seconds([{"prompt": "a", "duration": 3}, {"prompt": "b"}]) == 8

@@ -29,7 +29,7 @@ _NOUN: dict[Kind, str] = {"image": "image", "video": "video", "audio": "sound"}
 
 
 @dataclass(frozen=True)
-class Slot:
+class MediaParameter:
     """A parameter that takes media.
 
     ``role`` is what its name promises: ``start`` and ``end`` are frames of the result, ``keyframes`` both and those
@@ -48,18 +48,18 @@ class Slot:
 
 
 GENERIC = (
-    Slot("input_image", "image", "main", many=True, alone=True),
-    Slot("start_image_url", "image", "start", many=False, alone=True),
-    Slot("tail_image_url", "image", "end", many=False, alone=True),
-    Slot("input_video", "video", "main", many=False, alone=True),
-    Slot("input_videos", "video", "reference", many=True, alone=False),
-    Slot("input_audios", "audio", "main", many=True, alone=False),
-    Slot("elements", "image", "elements", many=True, alone=False),
+    MediaParameter("input_image", "image", "main", many=True, alone=True),
+    MediaParameter("start_image_url", "image", "start", many=False, alone=True),
+    MediaParameter("tail_image_url", "image", "end", many=False, alone=True),
+    MediaParameter("input_video", "video", "main", many=False, alone=True),
+    MediaParameter("input_videos", "video", "reference", many=True, alone=False),
+    MediaParameter("input_audios", "audio", "main", many=True, alone=False),
+    MediaParameter("elements", "image", "elements", many=True, alone=False),
 )
 """The documented names, for a model whose schema nobody knows."""
 
 
-def slots(model: Model) -> tuple[Slot, ...]:
+def for_model(model: Model) -> tuple[MediaParameter, ...]:
     """The parameters of the model that take media, in the schema's order."""
     if model.schema is None:
         return GENERIC
@@ -67,7 +67,7 @@ def slots(model: Model) -> tuple[Slot, ...]:
     return tuple(slot for slot in found if slot is not None)
 
 
-def by_name(model: Model, name: str) -> Slot | None:
+def by_name(model: Model, name: str) -> MediaParameter | None:
     """The slot with this name: by the schema, or, for a parameter it does not know, by the name alone."""
     if name in model.parameters:
         return _slot(name, model.parameters[name])
@@ -115,7 +115,7 @@ def coerce(model: Model, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def leaf(value: Any, kind: Kind) -> str | Media:
     """A URL as text, anything else as a Media of this kind; raises InvalidRequest where it is neither."""
-    media = Media.of(value, kind)
+    media = Media.from_value(value, kind)
     return media if media.url is None else media.url
 
 
@@ -124,7 +124,7 @@ def given(model: Model, parameters: Mapping[str, Any], kind: Kind, roles: Sequen
     return sum(1 for slot, _ in addresses(model, parameters) if slot.kind == kind and slot.role in roles)
 
 
-def addresses(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[Slot, Any]]:
+def addresses(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[MediaParameter, Any]]:
     """Each single value given in a slot, elements' pictures included, with its slot."""
     for name, value in parameters.items():
         slot = by_name(model, name)
@@ -141,9 +141,9 @@ class _Filling:
         self.parameters: dict[str, Any] = {}
 
     @cached_property
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[MediaParameter]:
         """Those of the model that anything can be put into."""
-        return [slot for slot in slots(self.model) if slot.role != "special"]
+        return [slot for slot in for_model(self.model) if slot.role != "special"]
 
     def frame(self, role: Literal["start", "end"], picture: str | Media) -> None:
         """Put the first or the last frame into its slot."""
@@ -191,25 +191,25 @@ class _Filling:
         """Put the elements into the parameter of that name."""
         slot = self._find("image", "elements")
         if slot is None:
-            raise self._refusal("elements", "image", lambda model: any(s.role == "elements" for s in slots(model)))
+            raise self._refusal("elements", "image", lambda model: any(s.role == "elements" for s in for_model(model)))
         self.parameters[slot.name] = elements
 
-    def _all(self, kind: Kind, *roles: Role) -> list[Slot]:
+    def _all(self, kind: Kind, *roles: Role) -> list[MediaParameter]:
         return [slot for slot in self.slots if slot.kind == kind and slot.role in roles and slot.placeable]
 
-    def _find(self, kind: Kind, role: Role) -> Slot | None:
+    def _find(self, kind: Kind, role: Role) -> MediaParameter | None:
         return next(iter(self._all(kind, role)), None)
 
-    def _so_far(self, slot: Slot) -> list[Any]:
+    def _so_far(self, slot: MediaParameter) -> list[Any]:
         value = self.parameters.get(slot.name, [])
         return value if isinstance(value, list) else [value]
 
-    def _set(self, slot: Slot, leaves: list[Any]) -> None:
+    def _set(self, slot: MediaParameter, leaves: list[Any]) -> None:
         wrapped = [{slot.key: item} if slot.key and not isinstance(item, dict) else item for item in leaves]
         self.parameters[slot.name] = wrapped[0] if slot.alone and len(wrapped) == 1 else wrapped
 
     def _refusal(self, what: str, kind: Kind, would_take: Any) -> InvalidRequest:
-        own = [slot for slot in slots(self.model) if slot.kind == kind]
+        own = [slot for slot in for_model(self.model) if slot.kind == kind]
         names = ", ".join(f"{slot.name}{' (several)' if slot.many else ''}" for slot in own)
         takes = f"its {_NOUN[kind]} parameters are {names}" if own else f"it has no {_NOUN[kind]} parameter"
         if not own and kind in self.model.inputs:
@@ -226,13 +226,13 @@ class _Filling:
 
 
 def _has_frame(model: Model, role: Literal["start", "end"]) -> bool:
-    roles = {slot.role for slot in slots(model) if slot.kind == "image"}
+    roles = {slot.role for slot in for_model(model) if slot.kind == "image"}
     return bool(roles & {role, "keyframes"}) or (role == "start" and _has_room(model, "image", 1))
 
 
 def _has_room(model: Model, kind: Kind, count: int) -> bool:
     roles = {"main", "reference", "keyframes"}
-    fitting = [slot for slot in slots(model) if slot.kind == kind and slot.placeable and slot.role in roles]
+    fitting = [slot for slot in for_model(model) if slot.kind == kind and slot.placeable and slot.role in roles]
     return any(slot.many for slot in fitting) or len(fitting) >= count
 
 
@@ -242,11 +242,11 @@ def _shared_words(one: str, other: str) -> int:
     return next((index for index, (left, right) in enumerate(pairs) if left != right), len(one))
 
 
-def _slot(name: str, spec: Mapping[str, Any]) -> Slot | None:
+def _slot(name: str, spec: Mapping[str, Any]) -> MediaParameter | None:
     """The slot that a parameter is, by the words of its name and the type in its schema; None where it is none."""
     words = name.split("_")
     if name == "elements":
-        return Slot(name, "image", "elements", many=True, alone=False)
+        return MediaParameter(name, "image", "elements", many=True, alone=False)
     kind = next((_WORDS[word] for word in words if word in _WORDS), None)
     shapes = _shapes(spec)
     # The last word says what the value is: image_url and input_image are media, audio_setting and image_strength not.
@@ -257,7 +257,9 @@ def _slot(name: str, spec: Mapping[str, Any]) -> Slot | None:
     items = spec.get("items") if isinstance(spec.get("items"), Mapping) else None
     objects = items is not None and items.get("type") == "object"
     key = _url_key(items) if objects and items is not None else None
-    return Slot(name, kind, _role(words, spec, many), many, alone, key, placeable=not objects or key is not None)
+    return MediaParameter(
+        name, kind, _role(words, spec, many), many, alone, key, placeable=not objects or key is not None
+    )
 
 
 def _shapes(spec: Mapping[str, Any]) -> set[str]:
@@ -307,7 +309,7 @@ def _element_value(value: Any) -> Any:
     return [leaf(item, "image") for item in value] if isinstance(value, (list, tuple)) else leaf(value, "image")
 
 
-def _coerced(slot: Slot | None, value: Any) -> Any:
+def _coerced(slot: MediaParameter | None, value: Any) -> Any:
     if slot is None:
         return value
     if isinstance(value, (list, tuple)):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from oxenvideo.catalog.catalog import Model
-from oxenvideo.request import shots
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s?")
-_DEFAULT_DURATION = 5
-"""Seconds that the API documents for a request without ``duration``; used where a model's schema is unknown."""
+DEFAULT_DURATION = 5
+"""Seconds that the API documents for a request or a shot without ``duration``."""
 _HIGH = {"high", "2k", "1440p", "4k", "2160p"}
 
 
@@ -96,17 +95,23 @@ def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float
     """The length of the result in seconds, or None where only the service will know it."""
     listed = parameters.get("multi_prompt")
     if isinstance(listed, list) and listed:
-        return decimal(shots.total_seconds(listed))
+        return decimal(shots_seconds(listed))
     for name in ("duration", "seconds"):
         value = _effective(model, parameters, name)
         if value is not None:
             return _length(value) or decimal(input_seconds)
     if model.schema is None:
-        return decimal(_DEFAULT_DURATION if input_seconds is None else input_seconds)
+        return decimal(DEFAULT_DURATION if input_seconds is None else input_seconds)
     frames, rate = _effective(model, parameters, "num_frames"), _effective(model, parameters, "frames_per_second")
     if isinstance(frames, int) and isinstance(rate, (int, float)) and rate > 0:
         return Decimal(frames) / Decimal(str(rate))
     return decimal(input_seconds)
+
+
+def shots_seconds(shots: Sequence[Any]) -> float:
+    """The length of all shots (``multi_prompt``) together; a shot without a length counts as ``DEFAULT_DURATION``."""
+    lengths = [shot.get("duration") if isinstance(shot, Mapping) else None for shot in shots]
+    return sum(length if isinstance(length, (int, float)) else DEFAULT_DURATION for length in lengths)
 
 
 def _length(value: Any) -> Decimal | None:

@@ -9,10 +9,10 @@ from functools import lru_cache
 from typing import Any
 
 from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.pricing import shots_seconds
 from oxenvideo.catalog.schema import either, shown_choice
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Media
-from oxenvideo.request import shots
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def shot_total(low: int, high: int) -> Rule:
     def rule(given: Given) -> Iterator[str]:
         listed = given.parameters.get("multi_prompt")
         if isinstance(listed, list):
-            total = shots.total_seconds(listed)
+            total = shots_seconds(listed)
             if not low <= total <= high:
                 raise InvalidRequest(
                     f"The shots (multi_prompt) last {total:g} s in all; {given.model.id} takes {low} to {high} s."

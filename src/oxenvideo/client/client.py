@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
-from typing import Any, Self
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from typing import Any, Self, cast
 from urllib.parse import quote
 
 import httpx
 from httpx_sse import EventSource, SSEError
 
-from oxenvideo.client import responses, sse
-from oxenvideo.client.responses import Accepted, HistoryPage, Rendered, User
-from oxenvideo.client.results import Results
+from oxenvideo.client import responses
+from oxenvideo.client.responses import Accepted, HistoryPage, Observation, Rendered, User
 from oxenvideo.client.transport import CONNECT, POOL, Transport, why
 from oxenvideo.credentials import Secret, resolve
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, UnexpectedAnswer
-from oxenvideo.jobs.status import Observation
 
 #: The service sends a keep-alive every 15 s; three missed ones mean a dead connection.
 STREAM_SILENCE = 46.0
@@ -24,6 +24,16 @@ STREAM_SILENCE = 46.0
 SYNCHRONOUS_ANSWER = 20 * 60.0
 _ANSWER = 30.0  # seconds for an ordinary answer
 _VIDEO_ANSWER_LIMIT = 512 * 1024 * 1024  # bytes; a b64_json answer holds whole videos
+
+
+#: Characters from one empty line of the stream to the next. An event of the service has a few hundred.
+EVENT_LIMIT = 4 * 1024 * 1024
+
+_BETWEEN_EVENTS = re.compile(r"\r\n\r\n|\n\n|\r\r")
+
+
+class TooLong(Exception):
+    """The stream sends without end what never becomes an event."""
 
 
 class Client:
@@ -229,7 +239,7 @@ class Client:
 
     async def _completions(self, response: httpx.Response) -> AsyncGenerator[Observation, None]:
         try:
-            async for event in EventSource(sse.bounded(response)).aiter_sse():
+            async for event in EventSource(bounded_events(response)).aiter_sse():
                 seen = responses.completion(event.event, event.data)
                 if seen is not None:
                     yield seen
@@ -239,15 +249,21 @@ class Client:
             raise NotFound(f"There is no event stream: {error}") from None
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
             raise OutcomeUnknown(f"The event stream broke: {why(error)}.") from None
-        except sse.TooLong as error:
+        except TooLong as error:
             raise OutcomeUnknown(f"The event stream was left: {error}.") from None
 
     # Result files
 
-    @property
-    def results(self) -> Results:
-        """What opens result URLs: blocking, for a thread of its own, so that bytes by the megabyte stay off the loop."""
-        return Results(self._wire)
+    def open_result(
+        self, url: str, *, headers: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[httpx.Response]:
+        """GET a result URL, absolute or relative to ``base_url``, and give its answer as a stream, whatever its status.
+
+        This blocks and may be called on any thread: large files are read off the event loop. At most five redirects
+        are followed, to http and https only, and never from https to http. The key is sent only to the service's own
+        origin. Raises DownloadFailed for a URL that is not usable, ConnectionFailed and OutcomeUnknown.
+        """
+        return self._wire.open_result(url, headers=headers)
 
 
 def _json_body(body: Mapping[str, Any] | bytes) -> dict[str, Any]:
@@ -261,3 +277,36 @@ def _segment(text: str) -> str:
 
 def _given(**query: str | None) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
+
+
+def bounded_events(response: httpx.Response, limit: int = EVENT_LIMIT) -> httpx.Response:
+    """The response as a reader of events needs it: UTF-8 whatever was declared, and TooLong beyond the limit.
+
+    The HTML standard has event streams in UTF-8, with an optional byte order mark that is dropped, and with bytes that
+    are no UTF-8 replaced.
+    """
+    return cast(httpx.Response, _Bounded(response, limit))
+
+
+class _Bounded:
+    """The two things of a response that httpx-sse reads."""
+
+    def __init__(self, response: httpx.Response, limit: int) -> None:
+        self.headers = response.headers
+        self._response = response
+        self._limit = limit
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        pending = 0
+        tail = ""  # an empty line may be cut between two chunks
+        async for chunk in self._response.aiter_bytes():
+            text = decoder.decode(chunk)
+            pending += len(text)
+            for match in _BETWEEN_EVENTS.finditer(tail + text):
+                pending = len(tail) + len(text) - match.end()
+            if pending > self._limit:
+                raise TooLong(f"an event of more than {self._limit // 1024**2} MB")
+            tail = (tail + text)[-3:]
+            if text:
+                yield text

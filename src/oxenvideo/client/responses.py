@@ -22,10 +22,28 @@ from oxenvideo.errors import (
     ServiceUnavailable,
     UnexpectedAnswer,
 )
-from oxenvideo.jobs.status import Observation
 
 _CREDITS = re.compile(r"\b(credits?|billing|payment)\b", re.IGNORECASE)
 _MESSAGE_LIMIT = 500  # characters of the service's own words that a person is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the service said of one generation, by the stream or by a read; times are unix seconds.
+
+    ``authoritative`` holds for reads (list, get): they may correct what the stream said, never the other way round.
+    """
+
+    generation_id: str
+    status: str
+    authoritative: bool = True
+    result_url: str | None = None
+    error_message: str | None = None
+    enqueued_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    cost: Decimal | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
+from urllib.parse import urljoin
 from urllib.request import getproxies
 
 import httpx
@@ -27,6 +28,7 @@ KEEP_ALIVE = 3.0
 ANSWER_LIMIT = 64 * 1024 * 1024  # bytes of an ordinary answer: a list of tens of thousands of generations
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "oxenvideo"}
 _ERROR_LIMIT = 256 * 1024  # bytes of an error's body that are read
+_REDIRECTS = 5  # that a result URL may take
 
 # Failures before a single byte of the request was on its way: sending again cannot be a second submit.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol, httpx.ProxyError)
@@ -118,6 +120,24 @@ class Transport:
         except (httpx.InvalidURL, ValueError) as error:
             raise DownloadFailed(f"The address of the result is not usable: {error}.") from None
 
+    @contextlib.contextmanager
+    def open_result(self, url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
+        """The answer of a result URL as a stream, whatever its status; see ``Client.open_result``."""
+        address = _result_url(urljoin(self.base_url + "/", url))
+        for _ in range(_REDIRECTS + 1):
+            response = self.get(address, {"Accept-Encoding": "identity", **(headers or {})})
+            try:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                onward = _result_url(str(address.join(response.headers["location"])))
+                if address.scheme == "https" and onward.scheme == "http":
+                    raise DownloadFailed("The result URL leads from https to http; it was not followed.")
+                address = onward
+            finally:
+                response.close()
+        raise DownloadFailed(f"The result URL was redirected more than {_REDIRECTS} times.")
+
     async def _send(self, request: httpx.Request) -> httpx.Response:
         self._key.sign(request)
         with _translated(request.url.host):
@@ -190,6 +210,20 @@ class _KeyForOrigin(httpx.Auth):
 def _url(text: str) -> httpx.URL:
     """Taking an address apart costs a tenth of a request; most go to the same few."""
     return httpx.URL(text)
+
+
+def _result_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise DownloadFailed("The service named a result URL that is no URL.") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise DownloadFailed(
+            f"The service named a result URL of kind {url.scheme or 'none'!r}; only http and https are fetched."
+        )
+    if url.userinfo:
+        raise DownloadFailed("The service named a result URL with a user and password; it was not fetched.")
+    return url
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

@@ -11,8 +11,7 @@ from oxenvideo.errors import OxenVideoError
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.status import Observation, Status
 from oxenvideo.jobs.submission import Submission
-from oxenvideo.repeat import persist
-from oxenvideo.retry import Backoff
+from oxenvideo.retry import Backoff, persist
 
 _AT_ONCE = 8  # requests; the cancelling of a large batch must not crowd out all else
 _BACKOFF = Backoff(first=0.3, most=5.0)

@@ -21,7 +21,7 @@ from oxenvideo.jobs import file_names
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Observation, State
 from oxenvideo.pace import Pace
-from oxenvideo.repeat import persist
+from oxenvideo.retry import persist
 
 log = logging.getLogger("oxenvideo")
 

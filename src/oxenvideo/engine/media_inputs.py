@@ -11,8 +11,8 @@ from oxenvideo.errors import BadRequest, InvalidRequest, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.media import media
 from oxenvideo.media.media import Media
-from oxenvideo.repeat import persist
 from oxenvideo.request.request import VideoRequest
+from oxenvideo.retry import persist
 
 
 class UpstreamFailed(OxenVideoError):
@@ -154,4 +154,4 @@ def _taken_from(generation: Generation, leaf: Media) -> Media:
         if generation.path is None:
             raise UpstreamFailed("Not sent, because the video it builds on has not been downloaded.")
         return Media(leaf.kind, path=generation.path)
-    return Media.of(generation.last_frame(), "image")
+    return Media.from_value(generation.last_frame(), "image")

@@ -19,7 +19,7 @@ from oxenvideo.jobs.journal_writer import Ledger
 from oxenvideo.jobs.status import Observation, State, Status
 from oxenvideo.jobs.submission import Submission, put
 from oxenvideo.pace import Pace
-from oxenvideo.repeat import pace_of, persist
+from oxenvideo.retry import pace_of, persist
 
 log = logging.getLogger("oxenvideo")
 

@@ -18,8 +18,8 @@ from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.records import Entry
 from oxenvideo.jobs.status import Observation, State, Status
 from oxenvideo.jobs.submission import Submission
-from oxenvideo.repeat import persist
 from oxenvideo.request.request import VideoRequest
+from oxenvideo.retry import persist
 from oxenvideo.settings import account_of
 
 if TYPE_CHECKING:

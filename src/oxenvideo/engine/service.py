@@ -24,8 +24,8 @@ from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.records import Step
 from oxenvideo.jobs.status import Observation, State, Status, advance
 from oxenvideo.jobs.submission import Submission, put
-from oxenvideo.repeat import persist
 from oxenvideo.request.request import VideoRequest
+from oxenvideo.retry import persist
 
 if TYPE_CHECKING:
     from oxenvideo.engine.engine import Engine

@@ -18,8 +18,7 @@ from oxenvideo.client.client import Client
 from oxenvideo.client.transport import retry_after
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.media import mp4
-from oxenvideo.repeat import PASSING
-from oxenvideo.retry import Backoff
+from oxenvideo.retry import PASSING, Backoff
 
 Renew = Callable[[], Awaitable[str]]
 Progress = Callable[[int, int | None], None]
@@ -138,7 +137,7 @@ class _Transfer:
             self._start_anew()
         have = self.received
         headers = {"Range": f"bytes={have}-", "If-Range": self._validator} if have and self._validator else {}
-        with self._client.results.open(url, headers=headers) as response:
+        with self._client.open_result(url, headers=headers) as response:
             expected = self._begin(response, have)
             self._progress(self.received, expected)
             checked = self.received >= mp4.HEAD

@@ -15,7 +15,7 @@ from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, Rat
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Observation
 from oxenvideo.pace import Pace
-from oxenvideo.repeat import pace_of
+from oxenvideo.retry import pace_of
 
 log = logging.getLogger("oxenvideo")
 

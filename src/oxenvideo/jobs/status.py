@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.client.responses import Observation as Observation
 from oxenvideo.errors import OxenVideoError
 
 
@@ -38,25 +38,6 @@ _RANK = {"queued": 0, "processing": 1, "succeeded": 2, "failed": 2, "cancelled":
 _TERMINAL_RANK = 2
 _WORDS = {word: Status(word) for word in _RANK}
 _DETAILS = ("generation_id", "result_url", "error_message", "enqueued_at", "started_at", "completed_at", "cost")
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What the service said of one generation, by the stream or by a read; times are unix seconds.
-
-    ``authoritative`` holds for reads (list, get): they may correct what the stream said, never the other way round.
-    """
-
-    generation_id: str
-    status: str
-    authoritative: bool = True
-    result_url: str | None = None
-    error_message: str | None = None
-    enqueued_at: float | None = None
-    started_at: float | None = None
-    completed_at: float | None = None
-    cost: Decimal | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Media:
     recorded_sha256: str | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, value: Any, kind: Kind) -> Media:
+    def from_value(cls, value: Any, kind: Kind) -> Media:
         """The medium that ``value`` is: a URL, a path, bytes, a PIL image, an array, a figure, or a Generation.
 
         An array is H×W×3 or 4 for an image and T×H×W×3 or 4 for a video, uint8 or floats from 0 to 1. Raises

@@ -15,7 +15,8 @@ from oxenvideo.jobs.batch import Batch
 from oxenvideo.notebook import arguments
 from oxenvideo.notebook.arguments import Line
 from oxenvideo.request import shots
-from oxenvideo.request.request import VideoRequest, coerce_text
+from oxenvideo.request.build import coerce_text
+from oxenvideo.request.request import VideoRequest
 
 if TYPE_CHECKING:
     from oxenvideo.session import Session

@@ -8,7 +8,7 @@ from typing import Any
 from oxenvideo.catalog import media_parameters, schema
 from oxenvideo.catalog import pricing as price
 from oxenvideo.catalog.catalog import Model
-from oxenvideo.catalog.media_parameters import Slot
+from oxenvideo.catalog.media_parameters import MediaParameter
 from oxenvideo.notebook.table import Table
 
 _BODY = {"prompt": "the cell's body", "multi_prompt": "the cell's body, --- between shots"}
@@ -41,7 +41,7 @@ def of_one(model: Model) -> Table:
     return table
 
 
-def _written(name: str, slot: Slot | None) -> str:
+def _written(name: str, slot: MediaParameter | None) -> str:
     """How a parameter is given in a cell; its own name works as an option as well."""
     if name in _BODY:
         return _BODY[name]
@@ -50,7 +50,7 @@ def _written(name: str, slot: Slot | None) -> str:
     return _OWN.get(name) or f"--{name.replace('_', '-')}"
 
 
-def _takes(spec: Mapping[str, Any], slot: Slot | None) -> str:
+def _takes(spec: Mapping[str, Any], slot: MediaParameter | None) -> str:
     if slot is not None:
         most = spec.get("maxItems")
         return f"{_MANY[slot.kind]}{f', at most {most}' if most else ''}" if slot.many else _ONE[slot.kind]

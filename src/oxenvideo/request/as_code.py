@@ -6,15 +6,12 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oxenvideo.catalog.catalog import bundled
 from oxenvideo.media.media import Media, walk
 from oxenvideo.media.media import replace as replace_media
 from oxenvideo.request import shots
-
-if TYPE_CHECKING:
-    from oxenvideo.request.request import VideoRequest
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:@%+=,-]+")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -27,39 +24,40 @@ _OWN_ARGUMENTS = {
 """Keywords of ``submit`` that a parameter of the same name would collide with."""
 
 
-def cell(request: VideoRequest, name: str | None = None) -> str:
+def cell(
+    model: str, parameters: Mapping[str, Any], count: int, fields: Mapping[str, str], name: str | None = None
+) -> str:
     """The ``%%oxenvideo`` cell; bytes appear as data URIs, another Generation as ``{its variable}``."""
-    parameters = dict(request.parameters)
+    parameters = dict(parameters)
     body = _body(parameters)
-    known = bundled().get(request.model, None)
-    words = ["%%oxenvideo", *([name] if name else []), "--model", _quoted(_doubled(request.model))]
+    known = bundled().get(model, None)
+    words = ["%%oxenvideo", *([name] if name else []), "--model", _quoted(_doubled(model))]
     for key, value in parameters.items():
         words += _words(key, value, known is not None and key in known.parameters)
-    if request.count != 1:
-        words += ["-n", str(request.count)]
-    words += _target_words(request)
-    if request.response_format:
-        words += ["--response-format", request.response_format]
+    if count != 1:
+        words += ["-n", str(count)]
+    words += _target_words(*(fields.get(key) for key in _TARGETS))
+    if "response_format" in fields:
+        words += ["--response-format", fields["response_format"]]
     return " ".join(words) + "\n" + body
 
 
-def python(request: VideoRequest) -> str:
+def python(model: str, parameters: Mapping[str, Any], count: int, fields: Mapping[str, str]) -> str:
     """The call of ``oxenvideo.submit``, or of ``submit_batch`` for more than one video.
 
     Bytes appear as data URIs, another Generation as its variable.
     """
-    parameters = dict(request.parameters)
+    parameters = dict(parameters)
     lines = [f"prompt={parameters.pop('prompt')!r}"] if "prompt" in parameters else []
-    lines.append(f"model={request.model!r}")
+    lines.append(f"model={model!r}")
     if "multi_prompt" in parameters:
         lines.append(f"shots={_expression(parameters.pop('multi_prompt'))}")
     odd = {key: value for key, value in parameters.items() if not key.isidentifier() or key in _OWN_ARGUMENTS}
     lines += [f"{key}={_expression(value)}" for key, value in parameters.items() if key not in odd]
-    lines += [f"count={request.count}"] if request.count != 1 else []
-    named = {key: getattr(request, key) for key in (*_TARGETS, "response_format")}
-    lines += [f"{key}={value!r}" for key, value in named.items() if value is not None]
+    lines += [f"count={count}"] if count != 1 else []
+    lines += [f"{key}={value!r}" for key, value in fields.items()]
     lines += [f"**{_expression(odd)}"] if odd else []
-    if request.count == 1:
+    if count == 1:
         return "oxenvideo.submit(\n" + "".join(f"    {line},\n" for line in lines) + ")"
     return "oxenvideo.submit_batch([\n    dict(\n" + "".join(f"        {line},\n" for line in lines) + "    ),\n])"
 
@@ -122,8 +120,7 @@ def _plain_elements(value: Any) -> bool:
     )
 
 
-def _target_words(request: VideoRequest) -> Iterator[str]:
-    namespace, repo, directory = (getattr(request, key) for key in _TARGETS)
+def _target_words(namespace: str | None, repo: str | None, directory: str | None) -> Iterator[str]:
     if namespace and repo:
         place = f"{namespace}/{repo}/{directory}" if directory else f"{namespace}/{repo}"
         yield from ("--repo", _quoted(_doubled(place)))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oxenvideo.catalog import pricing
+from oxenvideo.catalog.catalog import Catalog
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.media import frames, media
 from oxenvideo.media.media import Media
-
-if TYPE_CHECKING:
-    from oxenvideo.catalog.catalog import Catalog
-    from oxenvideo.request.request import VideoRequest
+from oxenvideo.request.request import VideoRequest
 
 
-def of_input(request: VideoRequest, catalog: Catalog) -> float | None:
+def input_seconds(request: VideoRequest, catalog: Catalog) -> float | None:
     """Seconds of the first clip in a request, or of its first sound; None for a URL, and for what cannot be read here.
 
     A generation that has not ended yet counts by the length that it was asked for. Reading a file needs the ``local``
@@ -32,7 +30,7 @@ def _seconds(leaf: Media, catalog: Catalog) -> float | None:
         model = catalog.get(upstream.request.model, None)
         asked = None
         if model is not None:
-            asked = pricing.seconds_of(model, upstream.request.parameters, of_input(upstream.request, catalog))
+            asked = pricing.seconds_of(model, upstream.request.parameters, input_seconds(upstream.request, catalog))
         return float(asked) if asked is not None else None
     source = upstream.path if upstream is not None else leaf.path
     if source is None and leaf.content is None:

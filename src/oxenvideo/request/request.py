@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from oxenvideo.catalog import media_parameters, schema, validation
-from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media import media
 from oxenvideo.media.media import Media
-from oxenvideo.request import shots
+from oxenvideo.request import as_code
 
 REQUEST_LIMIT = 4
 """Videos that one POST may ask for, by the API's documentation (its OpenAPI description says 12; 4 is sure)."""
 
-_TARGETS = ("target_namespace", "target_repo", "target_directory")
+TARGETS = ("target_namespace", "target_repo", "target_directory")
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,11 @@ class VideoRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", {name: _json_value(v, name) for name, v in self.parameters.items()})
+
+    @cached_property
+    def has_media(self) -> bool:
+        """Whether any parameter holds a Media."""
+        return _holds_media(self.parameters)
 
     @property
     def prompt(self) -> str:
@@ -71,21 +75,21 @@ class VideoRequest:
         model, count = rest.pop("model", None), rest.pop("num_generations", 1)
         if not isinstance(model, str) or not model:
             raise InvalidRequest("The request names no model.")
-        fields = {name: rest.pop(name) for name in (*_TARGETS, "response_format") if rest.get(name) is not None}
+        fields = {name: rest.pop(name) for name in (*TARGETS, "response_format") if rest.get(name) is not None}
         return cls(model, rest, count, **fields)
 
     def to_json(self) -> dict[str, Any]:
         """The request for the journal, media included; ``from_json`` reads it back without loss."""
-        data: dict[str, Any] = {"model": self.model, "parameters": media.replace(self.parameters, Media.to_json)}
+        parameters = self._with_media(Media.to_json)
+        data: dict[str, Any] = {"model": self.model, "parameters": parameters}
         if self.count != 1:
             data["count"] = self.count
-        named = {name: getattr(self, name) for name in (*_TARGETS, "response_format")}
-        return data | {name: value for name, value in named.items() if value is not None}
+        return data | self._fields()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> VideoRequest:
         """The request that ``to_json`` wrote."""
-        fields = {name: data[name] for name in ("count", *_TARGETS, "response_format") if name in data}
+        fields = {name: data[name] for name in ("count", *TARGETS, "response_format") if name in data}
         return cls(data["model"], _restored(data["parameters"]), **fields)
 
     def with_(self, **changes: Any) -> VideoRequest:
@@ -111,26 +115,24 @@ class VideoRequest:
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The keys of the generations whose results go into this request."""
+        if not self.has_media:
+            return ()
         found = (medium.key for _, medium in media.walk(self.parameters) if medium.key is not None)
         return tuple(dict.fromkeys(found))
 
     def stored(self, directory: Path) -> VideoRequest:
         """This request with media that are only bytes put into files of ``directory``, named by their hash."""
-        if next(media.walk(self.parameters), None) is None:
+        if not self.has_media:
             return self
-        return replace(self, parameters=media.replace(self.parameters, lambda medium: medium.store(directory)))
+        return replace(self, parameters=self._with_media(lambda medium: medium.store(directory)))
 
     def as_cell(self, name: str | None = None) -> str:
         """A ``%%oxenvideo`` cell that makes this request again, its Generation in the variable ``name``."""
-        from oxenvideo.request import as_code
-
-        return as_code.cell(self, name)
+        return as_code.cell(self.model, self.parameters, self.count, self._fields(), name)
 
     def as_python(self) -> str:
         """A call of ``oxenvideo.submit`` that makes this request again."""
-        from oxenvideo.request import as_code
-
-        return as_code.python(self)
+        return as_code.python(self.model, self.parameters, self.count, self._fields())
 
     def __repr__(self) -> str:
         words = [repr(_cut(self.prompt, 60)), f"model={self.model!r}"]
@@ -142,127 +144,23 @@ class VideoRequest:
         return f"VideoRequest({', '.join(words)})"
 
     def _assembled(self, count: int | None, change: Callable[[Media], Any]) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.model, **media.replace(self.parameters, change)}
+        parameters = self._with_media(change)
+        body: dict[str, Any] = {"model": self.model, **parameters}
         number = self.count if count is None else count
         if number > 1:
             body["num_generations"] = number
-        named = {name: getattr(self, name) for name in (*_TARGETS, "response_format")}
-        return body | {name: value for name, value in named.items() if value is not None}
+        return body | self._fields()
 
+    def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
+        """A copy of the parameters, each Media replaced by ``change(media)``."""
+        if self.has_media:
+            return dict(media.replace(self.parameters, change))
+        return {name: _json_value(value, name) for name, value in self.parameters.items()}
 
-class Built(NamedTuple):
-    """A request that passed the checks, and what is worth saying about it."""
-
-    request: VideoRequest
-    warnings: tuple[str, ...] = ()
-
-
-def build(
-    prompt: str | None = None,
-    *,
-    model: str,
-    catalog: Catalog | None = None,
-    count: int = 1,
-    image: Any = None,
-    images: Sequence[Any] = (),
-    start_image: Any = None,
-    end_image: Any = None,
-    video: Any = None,
-    videos: Sequence[Any] = (),
-    audio_ref: Any = None,
-    elements: Sequence[Any] = (),
-    shots: Sequence[Any] | None = None,
-    repo: str | None = None,
-    namespace: str | None = None,
-    response_format: str | None = None,
-    check: bool = True,
-    **parameters: Any,
-) -> Built:
-    """The request for these wishes, media in the model's own slots, checked against the catalogue.
-
-    Media may be a URL, a path, bytes, a PIL image, a NumPy array, a matplotlib figure or a Generation; ``image``,
-    ``video`` and ``audio_ref`` also take a list of them. ``elements`` are pictures, or lists of a front and other
-    views; ``shots`` are texts, ``(text, seconds)`` pairs or dictionaries; ``repo`` is "namespace/name[/directory]".
-    Every other keyword is a parameter of the model. One that is None counts as not given, and so does a blank prompt.
-
-    Raises UnknownModel and InvalidRequest. ``check=False`` sends what was given as it is, and without a catalogue only
-    the API's own rules are checked.
-    """
-    known = _model(model, catalog, check)
-    given = {name: value for name, value in parameters.items() if value is not None}
-    fields = _fields(given, count, repo, namespace, response_format)
-    validation.check_count(fields["count"])
-    if prompt is not None and prompt.strip():
-        given["prompt"] = prompt
-    if shots is not None:
-        given["multi_prompt"] = _shots_of(shots)
-    given = media_parameters.coerce(known, given)
-    placed = media_parameters.place(
-        known,
-        images=[*_listed(image), *images],
-        start_image=start_image,
-        end_image=end_image,
-        videos=[*_listed(video), *videos],
-        audios=_listed(audio_ref),
-        elements=elements,
-        catalog=catalog,
-    )
-    twice = sorted(placed.keys() & given.keys())
-    if twice:
-        raise InvalidRequest(f"{twice[0]} is given twice: by its own name, and by the medium that belongs in it.")
-    request = VideoRequest(known.id, _ordered(known, given | placed), **fields)
-    return Built(request, tuple(validation.check(known, request.parameters, request.count)) if check else ())
-
-
-def coerce_text(model: Model | None, name: str, text: str) -> Any:
-    """The value that an option's text stands for, by the model's schema: ``"5"`` is 5 for a whole number.
-
-    A parameter that is not known takes JSON where the text is JSON, and else the text. Raises InvalidRequest where the
-    text is not of the parameter's type.
-    """
-    return schema.from_text(model.parameters.get(name, {}) if model is not None else {}, name, text)
-
-
-def _model(model: str, catalog: Catalog | None, check: bool) -> Model:
-    if catalog is None or not check:
-        return (catalog or Catalog()).get(model, Model(model))
-    return catalog.get(model)
-
-
-def _fields(
-    given: dict[str, Any], count: int, repo: str | None, namespace: str | None, response_format: str | None
-) -> dict[str, Any]:
-    """The fields of the request that are no parameters of the model; those given under the API's names count too."""
-    fields = {name: given.pop(name) for name in _TARGETS if name in given}
-    if namespace is not None:
-        fields["target_namespace"] = namespace
-    if repo is not None:
-        parts = [part for part in repo.strip("/").split("/") if part]
-        if len(parts) < 2:
-            raise InvalidRequest(f"repo {repo!r} names no repository: use namespace/name or namespace/name/directory.")
-        fields |= {"target_namespace": parts[0], "target_repo": parts[1]}
-        if len(parts) > 2:
-            fields["target_directory"] = "/".join(parts[2:])
-    if response_format not in {None, "url", "b64_json"}:
-        raise InvalidRequest(f"response_format {response_format!r} is not allowed: use url or b64_json.")
-    return fields | {"count": given.pop("num_generations", count), "response_format": response_format}
-
-
-def _shots_of(values: Sequence[Any]) -> list[shots.Shot]:
-    return shots.of(values)
-
-
-def _ordered(model: Model, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in the schema's order, the prompt or the shots first, unknown ones last as they were given."""
-    order = ["prompt", "multi_prompt", *model.parameters]
-    known = {name: parameters[name] for name in order if name in parameters}
-    return known | {name: value for name, value in parameters.items() if name not in known}
-
-
-def _listed(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    def _fields(self) -> dict[str, str]:
+        """The fields beside the model, its parameters and the count, by the API's names; only those that are set."""
+        values = {name: getattr(self, name) for name in (*TARGETS, "response_format")}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _json_value(value: Any, name: str) -> Any:
@@ -283,6 +181,12 @@ def _json_value(value: Any, name: str) -> Any:
         raise InvalidRequest(f"{name} {value} is not a number that can be sent.")
     kind = type(value).__name__
     raise InvalidRequest(f"{name} is a {kind}, which cannot be sent: use text, numbers, lists or objects.")
+
+
+def _holds_media(tree: Any) -> bool:
+    if isinstance(tree, Mapping):
+        return any(map(_holds_media, tree.values()))
+    return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
 
 
 def _restored(tree: Any) -> Any:

@@ -11,9 +11,6 @@ from oxenvideo.errors import InvalidRequest
 Shot = dict[str, Any]
 """One shot of ``multi_prompt``: ``prompt``, and ``duration`` in whole seconds where it was given."""
 
-DEFAULT_DURATION = 5
-"""Seconds of a shot that names none, by the API's documentation of ``multi_prompt``."""
-
 _SEPARATOR = re.compile(r"^[ \t]*---[ \t]*\r?$", re.MULTILINE)
 _DURATION = re.compile(r"\[\s*(\d+(?:[.,]\d+)?)\s*s?\s*\]\s*", re.IGNORECASE)
 
@@ -49,7 +46,7 @@ def says_prompt(text: str) -> bool:
     return _SEPARATOR.search(text) is None and text == text.strip()
 
 
-def of(values: Sequence[Any]) -> list[Shot]:
+def from_values(values: Sequence[Any]) -> list[Shot]:
     """Shots from Python values: a text, a ``(text, seconds)`` pair, or a mapping as the API takes it."""
     shots: list[Shot] = []
     for number, value in enumerate(values, start=1):
@@ -79,13 +76,3 @@ def render(shots: Sequence[Mapping[str, Any]]) -> str | None:
     except InvalidRequest:
         same = False
     return text if same else None
-
-
-def total_seconds(shots: Sequence[Mapping[str, Any]]) -> float:
-    """The seconds of all shots together, a shot without a length counting as the documented default."""
-    return sum(_seconds(shot) for shot in shots)
-
-
-def _seconds(shot: Mapping[str, Any]) -> float:
-    seconds = shot.get("duration", DEFAULT_DURATION) if isinstance(shot, Mapping) else DEFAULT_DURATION
-    return seconds if isinstance(seconds, (int, float)) else DEFAULT_DURATION

@@ -155,7 +155,7 @@ class Actions:
             raise InvalidRequest(f"{name} takes no image: choose one of the models that do, then use the frame again.")
         from oxenvideo.media.frames import last_frame
 
-        form.put(slot.name, Media.of(last_frame(clip.path), "image"))
+        form.put(slot.name, Media.from_value(last_frame(clip.path), "image"))
         self._panel.board.say("The last frame is in the form.", "good")
         self._panel.board.focus(slot.name)
 

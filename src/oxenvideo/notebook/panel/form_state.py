@@ -9,7 +9,7 @@ from typing import Any
 
 from oxenvideo.catalog import media_parameters, schema
 from oxenvideo.catalog.catalog import Model
-from oxenvideo.catalog.media_parameters import Role, Slot
+from oxenvideo.catalog.media_parameters import MediaParameter, Role
 from oxenvideo.media.media import Kind, Media
 from oxenvideo.request.request import VideoRequest
 
@@ -95,16 +95,16 @@ class Draft:
         if value is not NOTHING:
             self.given[name] = value
 
-    def leaves(self, slot: Slot) -> list[Leaf]:
+    def leaves(self, slot: MediaParameter) -> list[Leaf]:
         """The media in a slot; those beyond the one that it takes wait for a model that takes more."""
         kept = self.media.get(slot.name, [])
         return kept if slot.many else kept[:1]
 
-    def add(self, slot: Slot, leaf: Leaf) -> None:
+    def add(self, slot: MediaParameter, leaf: Leaf) -> None:
         """Put a medium into a slot: after the others, or in place of the one."""
         self.media[slot.name] = [*self.media.get(slot.name, []), leaf] if slot.many else [leaf]
 
-    def remove(self, slot: Slot, index: int) -> None:
+    def remove(self, slot: MediaParameter, index: int) -> None:
         """Take a medium out of a slot."""
         self.media[slot.name] = [leaf for i, leaf in enumerate(self.media.get(slot.name, [])) if i != index]
 
@@ -136,9 +136,9 @@ class Draft:
                 self.media[free[ranked[0][1]].name] = self.media.pop(name)
 
 
-def media_slots(model: Model) -> list[Slot]:
+def media_slots(model: Model) -> list[MediaParameter]:
     """The slots that media can be put into here; the required ones first, the special ones last."""
-    found = [slot for slot in media_parameters.slots(model) if slot.placeable]
+    found = [slot for slot in media_parameters.for_model(model) if slot.placeable]
     return sorted(found, key=lambda slot: (slot.role == "special", slot.name not in model.required))
 
 
@@ -160,7 +160,7 @@ def fields(model: Model) -> tuple[list[str], list[str]]:
     return first, [name for name in names if name not in first]
 
 
-def slot_for(model: Model, kind: Kind) -> Slot | None:
+def slot_for(model: Model, kind: Kind) -> MediaParameter | None:
     """Where a picture to begin with goes, or a clip to work on."""
     order: tuple[Role, ...] = ("start", "keyframes", "main", "reference") if kind == "image" else ("main", "reference")
     found = [slot for slot in media_slots(model) if slot.kind == kind and slot.role in order]
@@ -185,7 +185,7 @@ def _bare(value: Any) -> str:
     return text[:-1] if re.fullmatch(r"\d+(\.\d+)?s", text) else text
 
 
-def _wrapped(slot: Slot, leaves: list[Leaf], *, listed: bool) -> Any:
+def _wrapped(slot: MediaParameter, leaves: list[Leaf], *, listed: bool) -> Any:
     """The leaves as the parameter takes them: alone, in a list, or as objects that hold them."""
     key = "frontal_image_url" if slot.role == "elements" else slot.key
     values = [{key: leaf} if key and not isinstance(leaf, dict) else leaf for leaf in leaves]

@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 
 from oxenvideo.catalog import media_parameters
-from oxenvideo.catalog.media_parameters import Slot
+from oxenvideo.catalog.media_parameters import MediaParameter
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.media.media import Media, shortened
 from oxenvideo.notebook.panel import assets
@@ -71,7 +71,7 @@ class Inlet(anywidget.AnyWidget):
         assert self._draft is not None  # noqa: S101 - shown before it is displayed
         return self._draft
 
-    def put(self, slot: Slot, value: Any) -> None:
+    def put(self, slot: MediaParameter, value: Any) -> None:
         """Put a value into a slot: a medium in any form, or a list of them. Raises InvalidRequest for anything else."""
         values = list(value) if isinstance(value, list | tuple) and slot.role != "elements" else [value]
         leaves = [self._leaf(slot, one) for one in values]
@@ -79,7 +79,7 @@ class Inlet(anywidget.AnyWidget):
             self._shown.add(slot, leaf)
         self._changed(slot)
 
-    def _leaf(self, slot: Slot, value: Any) -> Leaf:
+    def _leaf(self, slot: MediaParameter, value: Any) -> Leaf:
         if slot.role == "elements" and isinstance(value, list | tuple) and value:
             front, *others = (self._kept(media_parameters.leaf(view, "image")) for view in value)
             return {"frontal_image_url": front} | ({"reference_image_urls": others} if others else {})
@@ -91,7 +91,7 @@ class Inlet(anywidget.AnyWidget):
         """Bytes as a file, so that the cell for this request can name it."""
         return leaf.store(self._store) if isinstance(leaf, Media) else leaf
 
-    def _changed(self, slot: Slot) -> None:
+    def _changed(self, slot: MediaParameter) -> None:
         self.said = {name: text for name, text in self.said.items() if name != slot.name}
         self._show_items()
         self._on_change()
@@ -114,7 +114,7 @@ class Inlet(anywidget.AnyWidget):
         except OxenVideoError as error:
             self.said = {**self.said, slot.name: str(error)}
 
-    def _receive(self, slot: Slot, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+    def _receive(self, slot: MediaParameter, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         upload = str(content["upload"])
         so_far = self._uploads.setdefault(upload, bytearray())
         for part in buffers:
@@ -143,7 +143,7 @@ class Inlet(anywidget.AnyWidget):
         return text
 
 
-def _described(slot: Slot, draft: Draft, required: Sequence[str]) -> dict[str, Any]:
+def _described(slot: MediaParameter, draft: Draft, required: Sequence[str]) -> dict[str, Any]:
     spec = draft.model.parameters.get(slot.name, {})
     return {
         "name": slot.name,

@@ -7,9 +7,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from oxenvideo.catalog.pricing import DEFAULT_DURATION
 from oxenvideo.notebook.panel.labels import class_of
 from oxenvideo.notebook.panel.widgets import Kit
-from oxenvideo.request.shots import DEFAULT_DURATION, Shot
+from oxenvideo.request.shots import Shot
 
 _MOST_SECONDS = 60  # where the model's schema sets no limit
 
