@@ -344,8 +344,8 @@ _MEASURED = """
 import asyncio, resource, sys, time
 from pathlib import Path
 import httpx
-from oxenvideo import download
-from oxenvideo.client import Client
+from oxenvideo.engine import transfer
+from oxenvideo.client.client import Client
 
 async def never():
     raise AssertionError
@@ -354,7 +354,7 @@ async def run(url, path):
     async with Client(url, "key") as client:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
-        await download.fetch(client, url + "/large.mp4", path, renew=never)
+        await transfer.fetch(client, url + "/large.mp4", path, renew=never)
         ours = time.perf_counter() - began
         growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     async with httpx.AsyncClient(trust_env=False) as plain:
