@@ -294,7 +294,7 @@ class _Current:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._session: Session | None = None
-        self._settings = Settings  # makes the settings of the next Session
+        self._settings: Callable[[], Settings] = Settings  # makes the settings of the next Session
         self._inherited: Session | None = None
 
     def get(self) -> Session:
@@ -325,8 +325,7 @@ class _Current:
         inherited = self._session
         self._lock = threading.Lock()  # another thread of the parent may have held it
         if inherited is not None:
-            settings = inherited.settings
-            self._settings = lambda: settings
+            self._settings = inherited.settings.changed
         self._session, self._inherited = None, inherited  # kept, because closing its journal is up to the parent
 
 

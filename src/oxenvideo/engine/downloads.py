@@ -73,7 +73,9 @@ class Downloads:
             with contextlib.suppress(OSError):
                 self._kept(job).unlink(missing_ok=True)
             self._in_memory[job.key] = content
-            log.warning("%s cannot be written (%s): a video is only in memory until it is saved.", self._kept(job), error)
+            log.warning(
+                "%s cannot be written (%s): a video is only in memory until it is saved.", self._kept(job), error
+            )
             return None
         return self._kept(job).as_uri()
 

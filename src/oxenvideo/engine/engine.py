@@ -105,9 +105,7 @@ class Engine:
         """Ask the service to cancel, and say what became of that; with no timeout (seconds), ask and do not wait."""
         if (status := job.state.status).is_terminal:
             charged = " It was too late: the video is charged." if status is Status.SUCCEEDED else ""
-            return Cancellation(
-                f"It had already ended as {status}.{charged}", cancelled=status is Status.CANCELLED
-            )
+            return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status is Status.CANCELLED)
         future = self.spawn(lambda service: service.cancel(job), job.submission.target)
         if timeout is None:
             return Cancellation("Asked the service to cancel.", cancelled=False)

@@ -166,9 +166,9 @@ def decide(
     """Assign generations to lost submissions, or say where that is not clear.
 
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
-    submission too. Submissions that sent the same are interchangeable, among them ``elsewhere`` videos that other kernels
-    look for. More candidates than they asked for can mean a stranger's; a candidate that other submissions could have made as well
-    can mean theirs.
+    submission too. ``elsewhere`` is what other kernels look for: what was sent, and how many videos were asked for.
+    Submissions that sent the same are interchangeable. More candidates than they asked for can mean a stranger's; a
+    candidate that other submissions could have made as well can mean theirs.
     """
     free, attached = list(free), list(attached)
     adopted: dict[str, tuple[Observation, ...]] = {}

@@ -161,9 +161,7 @@ class Service:
         """A job whose answer was lost and that could be this generation; an ambiguous one first."""
         now = (await self.open()).service_time()
         lost = [job for job in self._registry.jobs() if job.submission.target == self.target]
-        lost = [
-            job for job in lost if len(job.submission.jobs) == 1 and self._recovery.fits(job.submission, seen, now)
-        ]
+        lost = [job for job in lost if len(job.submission.jobs) == 1 and self._recovery.fits(job.submission, seen, now)]
         return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
 
     def download_again(self, job: Job) -> None:

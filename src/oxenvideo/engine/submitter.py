@@ -81,10 +81,12 @@ class Submitter:
                         self._unreached = None
                         if isinstance(error, _REFUSALS) or error.status_code in _REDIRECTS:
                             raise
-                        return self._lose(submission, error)
+                        self._lose(submission, error)
+                        return None
                     except OutcomeUnknown as error:
                         self._unreached = None
-                        return self._lose(submission, error)
+                        self._lose(submission, error)
+                        return None
                     finally:
                         self._in_flight.discard(submission)
                 await asyncio.sleep(pause)

@@ -16,9 +16,9 @@ from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.status import State, Status
 
 if TYPE_CHECKING:
-    from oxenvideo.credentials import Target
     from PIL.Image import Image
 
+    from oxenvideo.credentials import Target
     from oxenvideo.request.request import VideoRequest
 
 #: Seconds after which a wait looks up, so that an interrupt gets through at once.
@@ -146,7 +146,7 @@ class Generation:
         self._controls.check_usable()
         end = None if timeout is None else time.monotonic() + timeout
         woken = threading.Event()
-        unsubscribe = observe(self, lambda _: woken.set())
+        unsubscribe = observe(self, woken.set)
         try:
             while not (state := self._job.state).is_settled:
                 woken.wait(self._patience(None if end is None else end - time.monotonic(), timeout))
@@ -167,18 +167,17 @@ class Generation:
         end = None if timeout is None else loop.time() + timeout
         woken = asyncio.Event()
 
-        def wake(_: Job) -> None:
+        def wake() -> None:
             with contextlib.suppress(RuntimeError):  # the loop that waited was closed meanwhile
                 loop.call_soon_threadsafe(woken.set)
 
         unsubscribe = observe(self, wake)
         try:
             while not (state := self._job.state).is_settled:
+                patience = self._patience(None if end is None else end - loop.time(), timeout)
                 # The tick is for the interrupt key: a quiet loop would notice it only when something happens.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        woken.wait(), self._patience(None if end is None else end - loop.time(), timeout)
-                    )
+                    await asyncio.wait_for(woken.wait(), patience)
                 woken.clear()
         finally:
             unsubscribe()
@@ -255,10 +254,10 @@ class Generation:
         return path
 
 
-def observe(generation: Generation, observer: Callable[[Job], object]) -> Callable[[], None]:
-    """Call ``observer`` on each change of state, on the engine's thread; the answer takes that back.
+def observe(generation: Generation, observer: Callable[[], object]) -> Callable[[], None]:
+    """Call ``observer()`` on each change of state, on the engine's thread; the answer takes that back.
 
     For the package's own displays: the observer must be quick and must not raise.
     """
     job = generation._job
-    return job.submission.registry.observe(job, observer)
+    return job.submission.registry.observe(job, lambda _: observer())

@@ -465,7 +465,7 @@ class Journal:
             row = db.execute("SELECT host, pid, started FROM owner WHERE owner=?", (owner,)).fetchone()
         if row is None or row["host"] != socket.gethostname():
             return False
-        return process_start(row["pid"]) == row["started"] != ""
+        return bool(process_start(row["pid"]) == row["started"] != "")
 
 
 def process_start(pid: int) -> str:

@@ -37,7 +37,6 @@ NEXT: Mapping[Step, frozenset[Step]] = {
 LOST = frozenset({Step.SENDING, Step.UNKNOWN})
 
 
-
 class Status(StrEnum):
     """Where a job stands: the service's five words, and five of our own."""
 
