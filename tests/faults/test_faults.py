@@ -27,8 +27,7 @@ from faulty import (
 from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
 from oxenvideo.jobs.file_names import is_file_of, recall
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.journal import Entry
+from oxenvideo.jobs.journal import Entry, Journal
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 

@@ -56,9 +56,7 @@ def test_a_chain_is_priced_by_the_length_that_was_asked_for(book: Notebook) -> N
     """A video that is not there yet counts by its request."""
     with Session(base_url="local", data_dir=Path("data")) as session:
         request = session.request("A fox", model=TEXT, duration=10).request
-        from oxenvideo.jobs.generation import Generation
-
-        book["first"] = Generation(request, key="k", port=session.engine, name="first")
+        book["first"] = generation(request, name="first")
         assert told(book, f"--model {EDIT} --video first") == "About 10 s × $0.336 = $3.36. Nothing was sent."
 
 

@@ -43,7 +43,7 @@ class Submitter:
         stream_opened: Callable[[], Awaitable[None]],
         pace: Pace,
         at_once: int,
-        in_flight: set[Submission],
+        in_flight: list[Submission],
     ) -> None:
         self._open = open_client
         self._stream_opened = stream_opened
@@ -70,7 +70,7 @@ class Submitter:
                     body = encode(plain)
                     # Nothing is awaited from here to the request, so what is written is what is sent.
                     submission.claim(sent_parameters(plain), client.service_time())
-                    self._in_flight.add(submission)
+                    self._in_flight.append(submission)
                     try:
                         return await self._post(client, submission, body)
                     except (ConnectionFailed, RateLimited) as error:
@@ -88,7 +88,7 @@ class Submitter:
                         self._lose(submission, error)
                         return None
                     finally:
-                        self._in_flight.discard(submission)
+                        self._in_flight.remove(submission)
                 await asyncio.sleep(pause)
         return None
 
