@@ -35,10 +35,9 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from oxenvideo.jobs.batch import Batch
-    from oxenvideo.jobs.file_names import recall
     from oxenvideo.jobs.generation import Generation
     from oxenvideo.jobs.status import Status
-    from oxenvideo.request.request import VideoRequest
+    from oxenvideo.request.request import VideoRequest, recall
     from oxenvideo.session import Session
 
 __version__ = "0.1.0"
@@ -82,7 +81,7 @@ _HOME = {
     "Session": "oxenvideo.session",
     "Status": "oxenvideo.jobs.status",
     "VideoRequest": "oxenvideo.request.request",
-    "recall": "oxenvideo.jobs.file_names",
+    "recall": "oxenvideo.request.request",
 }
 
 __all__ = [  # noqa: RUF022 - in the order in which a reader meets them

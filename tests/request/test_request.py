@@ -210,7 +210,7 @@ def test_a_generation_that_is_not_done_has_no_body_yet() -> None:
     request = make("x", model=REFERENCE, start_image=upstream, images=[upstream, CAT]).request
     assert request.depends_on == ("key-1",)
     assert request.preview()["start_image_url"] == "the last frame of clip"
-    with pytest.raises(InvalidRequest, match="exists only once that generation is done"):
+    with pytest.raises(InvalidRequest, match="exists only once that generation has succeeded"):
         request.body()
     kept = VideoRequest.from_json(json.loads(json.dumps(request.to_json())))
     assert kept == request
