@@ -287,9 +287,9 @@ def test_local_files_above_a_documented_size(tmp_path: Any) -> None:
         (
             TEXT,
             {"prompt": "x", "durations": 5},
-            "'durations' that is known here; it is sent as it is. Did you mean duration?",
+            "'durations'; it is sent as it is. Did you mean duration?",
         ),
-        (TEXT, {"prompt": "x", "zzz": 5}, "no parameter 'zzz' that is known here; it is sent as it is."),
+        (TEXT, {"prompt": "x", "zzz": 5}, "no known parameter 'zzz'; it is sent as it is."),
         (UPSCALE, {"input_video": V, "prompt": "x"}, "no parameter 'prompt'"),
         (REFERENCE, {"multi_prompt": [{"prompt": "x"}], "duration": 5}, "the length of each shot counts instead"),
         (

@@ -166,7 +166,7 @@ def test_every_model_takes_its_least_request(with_defaults: bool) -> None:
             defaults = {name: spec["default"] for name, spec in model.parameters.items() if "default" in spec}
             wishes = defaults | wishes
         built = make(model=model.id, **wishes)
-        assert not [w for w in built.warnings if "starts from a picture" not in w], model.id
+        assert not [w for w in built.warnings if "starts from an image" not in w], model.id
         assert VideoRequest.from_body(built.request.body()) == built.request
 
 

@@ -25,7 +25,7 @@ _WORDS: dict[str, Kind] = {
     "mask": "image",
 }
 _URL_WORDS = {"url", "urls", "uri", "uris"}
-_NOUN: dict[Kind, str] = {"image": "image", "video": "video", "audio": "sound"}
+NOUNS: dict[Kind, str] = {"image": "image", "video": "video", "audio": "audio file"}
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def leaf(value: Any, kind: Kind) -> str | Media:
 
 def given(model: Model, parameters: Mapping[str, Any], kind: Kind, roles: Sequence[Role]) -> int:
     """How many media of this kind the parameters hold in slots of these roles."""
-    return sum(1 for slot, _ in addresses(model, parameters) if slot.kind == kind and slot.role in roles)
+    return sum(1 for slot, _ in values(model, parameters) if slot.kind == kind and slot.role in roles)
 
 
-def addresses(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[MediaParameter, Any]]:
+def values(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[MediaParameter, Any]]:
     """Each single value given in a slot, elements' pictures included, with its slot."""
     for name, value in parameters.items():
         slot = by_name(model, name)
@@ -183,7 +183,7 @@ class _Filling:
             self._set(slot, [*self._so_far(slot), *rest])
             rest = []
         if rest:
-            noun = _NOUN[kind] if len(leaves) == 1 else f"{len(leaves)} {_NOUN[kind]}s"
+            noun = NOUNS[kind] if len(leaves) == 1 else f"{len(leaves)} {NOUNS[kind]}s"
             what = f"{'an' if noun[0] == 'i' else 'a'} {noun}" if len(leaves) == 1 else noun
             raise self._refusal(what, kind, lambda model: _has_room(model, kind, len(leaves)))
 
@@ -211,10 +211,10 @@ class _Filling:
     def _refusal(self, what: str, kind: Kind, would_take: Any) -> InvalidRequest:
         own = [slot for slot in for_model(self.model) if slot.kind == kind]
         names = ", ".join(f"{slot.name}{' (several)' if slot.many else ''}" for slot in own)
-        takes = f"its {_NOUN[kind]} parameters are {names}" if own else f"it has no {_NOUN[kind]} parameter"
+        takes = f"its {NOUNS[kind]} parameters are {names}" if own else f"it has no {NOUNS[kind]} parameter"
         if not own and kind in self.model.inputs:
             takes = (
-                f"it does take one, but the schema known here names no {_NOUN[kind]} parameter: give it by its own name"
+                f"it does take one, but the schema known here names no {NOUNS[kind]} parameter: give it by its own name"
             )
         if any(not slot.placeable for slot in own):
             takes += ", given by name as the model's own objects"
