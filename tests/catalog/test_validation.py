@@ -186,7 +186,7 @@ def test_other_schema_words(spec: dict[str, Any], value: Any, message: str) -> N
         (
             "bytedance-seedance-2-5-reference-to-video",
             {"prompt": "x", "input_audios": [V] * 11},
-            "at most 10 sounds; 11",
+            "at most 10 audio files; 11",
         ),
         (
             "flux-3-video",
@@ -290,8 +290,8 @@ def test_local_files_above_a_documented_size(tmp_path: Any) -> None:
             "'durations'; it is sent as it is. Did you mean duration?",
         ),
         (TEXT, {"prompt": "x", "zzz": 5}, "no known parameter 'zzz'; it is sent as it is."),
-        (UPSCALE, {"input_video": V, "prompt": "x"}, "no parameter 'prompt'"),
-        (REFERENCE, {"multi_prompt": [{"prompt": "x"}], "duration": 5}, "the length of each shot counts instead"),
+        (UPSCALE, {"input_video": V, "prompt": "x"}, "no known parameter 'prompt'"),
+        (REFERENCE, {"multi_prompt": [{"prompt": "x"}], "duration": 5}, "the lengths of the shots are used"),
         (
             REFERENCE,
             {
@@ -330,7 +330,7 @@ def test_a_schema_that_forbids_unknown_parameters_still_only_warns() -> None:
         ({"prompt": "@Image1", "start_image_url": A}, "but no images are given"),
         ({"prompt": "@Element2", "elements": [{"frontal_image_url": A}]}, "@Element2, but 1 element is given."),
         ({"prompt": "@Video1 again"}, "@Video1, but no videos are given."),
-        ({"prompt": "@Audio1"}, "@Audio1, but no sounds are given."),
+        ({"prompt": "@Audio1"}, "@Audio1, but no audio files are given."),
         ({"multi_prompt": [{"prompt": "x"}, {"prompt": "(@Image1)"}]}, "@Image1, but no images"),
         (
             {
