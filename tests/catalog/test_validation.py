@@ -55,10 +55,10 @@ def refused(model: Model | str, **parameters: Any) -> str:
         (TEXT, {"prompt": "x", "cfg_scale": 12}, f"cfg_scale 12 is not allowed for {TEXT}: use 0 to 10."),
         (TEXT, {"prompt": "x", "cfg_scale": "high"}, "cfg_scale 'high' is not a number: use 0 to 10."),
         (TEXT, {"prompt": "x", "generate_audio": "yes"}, "generate_audio 'yes' is not true or false."),
-        (TEXT, {"prompt": "x", "negative_prompt": 3}, "negative_prompt 3 is not a text."),
+        (TEXT, {"prompt": "x", "negative_prompt": 3}, "negative_prompt 3 is not text."),
         (TEXT, {}, f"{TEXT} needs a prompt."),
         (TEXT, {"prompt": "  "}, f"The prompt is empty: {TEXT} needs one."),
-        (TEXT, {"prompt": 3}, "prompt 3 is not a text."),
+        (TEXT, {"prompt": 3}, "prompt 3 is not text."),
         (
             "openai-sora-2-pro",
             {"prompt": "x", "seconds": 8},
@@ -66,7 +66,7 @@ def refused(model: Model | str, **parameters: Any) -> str:
         ),
         (UPSCALE, {}, f"{UPSCALE} needs input_video."),
         (UPSCALE, {"input_video": V, "target_fps": 61}, f"target_fps 61 is not allowed for {UPSCALE}: use 1 to 60."),
-        (UPSCALE, {"input_video": [V]}, f'input_video ["{V}"] is not a text.'),
+        (UPSCALE, {"input_video": [V]}, f'input_video ["{V}"] is not text.'),
         (UPSCALE, {"input_video": "clip.mp4"}, "input_video 'clip.mp4' is neither a URL nor the path of a file here."),
         (
             UPSCALE,

@@ -405,7 +405,7 @@ def test_from_body_keeps_nulls_of_targets_out() -> None:
     ],
 )
 def test_text_becomes_the_type_of_the_schema(model: str | None, name: str, text: str, value: Any) -> None:
-    """An option's text is a number, a switch, a list or a text, as the model wants it."""
+    """An option's text is a number, a switch, a list or text, as the model wants it."""
     found = coerce_text(bundled().get(model) if model else None, name, text)
     assert found == value
     assert type(found) is type(value)

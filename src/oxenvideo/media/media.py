@@ -274,7 +274,7 @@ def _size_text(size: int) -> str:
 
 def _existing(text: str | bytes, kind: Kind) -> Path:
     path = Path(os.fsdecode(text).removeprefix("file://")).expanduser()
-    if not os.path.isfile(path):  # unlike Path.is_file, this is also False for a text too long to be a path
+    if not os.path.isfile(path):  # unlike Path.is_file, this is also False for text too long to be a path
         problem = "is a directory" if os.path.isdir(path) else "does not exist"
         name = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}…"
         raise InvalidRequest(f"{name!r} {problem}: give {_ARTICLE[kind]} as a URL or as the path of a file.")
