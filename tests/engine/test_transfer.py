@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 import faulty as f
 from faulty import FaultyService
 from oxenvideo.client.client import Client
+from oxenvideo.client.retry import Backoff
 from oxenvideo.engine import transfer
 from oxenvideo.errors import DownloadFailed
 from oxenvideo.media import mp4
-from oxenvideo.retry import Backoff
 
 FILE = "GET /files/{file}"
 VIDEO = f.small_video()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from generations import generation
 from kinds import clips
 from kinds.shapes import EDIT, REFERENCE, TEXT, UPSCALE
 from oxenvideo import Session
@@ -36,7 +37,7 @@ def told(book: Notebook, line: str, body: str = "A fox") -> str:
     [
         (f"--model {TEXT} --duration 10", "A fox", "About 10 s × $0.07 = $0.70."),
         (f"--model {TEXT}", "A fox", "About 5 s × $0.07 = $0.35."),
-        (f"--model {TEXT} --audio", "A fox", "About 5 s × $0.07 = $0.35 (no separate price with sound is known)."),
+        (f"--model {TEXT} --audio", "A fox", "About 5 s × $0.07 = $0.35 (the price with audio is not known)."),
         (f"--model {TEXT} -n 10", "A fox", "About 10 × 5 s × $0.07 = $3.50."),
         (f"--model {TEXT} --sweep seed=1,2,3", "A fox", "About $1.05 for 3 requests."),
         (f"--model {REFERENCE}", "[2s] A fox\n---\n[4s] An owl", "About 6 s × $0.224 = $1.344."),

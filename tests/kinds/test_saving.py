@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from generations import generation
 from kinds import clips
 from kinds.shapes import REFERENCE, TEXT
-from oxenvideo import VideoRequest, recall
+from oxenvideo import Generation, VideoRequest, recall
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs import file_names
-from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import State
 from shell import Notebook
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import pace_of, persist
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited, ServiceError
 from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.status import Status, Step
-from oxenvideo.retry import pace_of, persist
 from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Rendered, encode
+from oxenvideo.client.retry import Backoff
 from oxenvideo.engine.recovery import sent_parameters
 from oxenvideo.errors import (
     AuthenticationFailed,
@@ -22,7 +23,6 @@ from oxenvideo.errors import (
 from oxenvideo.jobs.job import Submission
 from oxenvideo.jobs.status import Step
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.retry import Backoff
 from oxenvideo.settings import Pace
 
 # Answers that say no: the service did not act, and sending the same again would not help.

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import pace_of
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
 from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.status import Status
-from oxenvideo.retry import pace_of
 from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
