@@ -133,13 +133,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; called by ``%load_ext oxenvideo``, any number of times."""
-    from oxenvideo.notebook.extension import load
+    from oxenvideo.notebook.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Take back all that loading did; called by ``%unload_ext oxenvideo``."""
-    from oxenvideo.notebook.extension import unload
+    from oxenvideo.notebook.magics import unload
 
     unload(shell)

@@ -1,4 +1,4 @@
-"""Waiting in a cell for videos, interruptible at once, with one line of status where there is only a terminal."""
+"""Waiting in a cell for videos: interruptible at once, with one status line in a terminal."""
 
 from __future__ import annotations
 
@@ -13,37 +13,30 @@ from importlib.util import find_spec
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import TICK, Generation
-from oxenvideo.notebook import card, grid
-
-Item = Generation | Batch
+from oxenvideo.notebook.card import Item, one_line
 
 
 def is_settled(item: Item) -> bool:
-    """Whether a wait has nothing more to wait for."""
-    generations = (item,) if isinstance(item, Generation) else item
-    return all(g.state.is_settled for g in generations)
+    """Whether waiting for an item has ended."""
+    return all(g.state.is_settled for g in ((item,) if isinstance(item, Generation) else item))
 
 
-def one_line(item: Item) -> str:
-    """How an item stands, with the time it has taken so far, or its file."""
-    if isinstance(item, Batch):
-        return grid.text(item)
-    view = card.view_of(item, time.time())
-    words = card.text(view)
-    if item.path is not None:
-        return f"{words} → {os.path.relpath(item.path)}"
-    return words if item.done or view.elapsed is None else f"{words} {card.duration_text(view.elapsed)}"
+def wait(items: Sequence[Item], timeout: float | None, *, in_terminal: bool) -> bool:
+    """Wait until all are settled; False if ``timeout`` (seconds) came first.
 
-
-def until_settled(items: Sequence[Item], timeout: float | None, *, in_terminal: bool) -> bool:
-    """Wait; False when ``timeout`` (seconds) came first. KeyboardInterrupt says what goes on."""
+    An interrupt raises KeyboardInterrupt with a message: the videos are still made.
+    """
     end = None if timeout is None else time.monotonic() + timeout
     status = _StatusLine(enabled=in_terminal)
     try:
-        while not all(is_settled(item) for item in items):
+        while running := [item for item in items if not is_settled(item)]:
             if end is not None and time.monotonic() >= end:
                 return False
-            status.show(_status([item for item in items if not is_settled(item)]))
+            if len(running) == 1:
+                status.show(one_line(running[0]))
+            else:
+                every = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
+                status.show(f"Waiting for {Batch(every).summary}")
             time.sleep(TICK / 2)
     except KeyboardInterrupt:
         names = ", ".join(item.name or "the video" for item in items if not is_settled(item))
@@ -51,21 +44,14 @@ def until_settled(items: Sequence[Item], timeout: float | None, *, in_terminal: 
             f"Stopped waiting. {names} goes on at the service; cancel with %oxenvideo cancel NAME."
         ) from None
     finally:
-        status.end()
+        status.clear()
     return True
 
 
-def _status(running: Sequence[Item]) -> str:
-    if len(running) <= 1:
-        return "".join(map(one_line, running))
-    generations = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
-    return f"Waiting for {Batch(generations).summary}"
+def wait_nested(items: Sequence[Item], timeout: float | None) -> bool:
+    """Like ``wait``, on the kernel's own event loop, whose tasks go on meanwhile: what ``nested_loops`` enables.
 
-
-def until_settled_nested(items: Sequence[Item], timeout: float | None) -> bool:
-    """The same on the kernel's own running loop, whose tasks go on meanwhile: what ``nested_loops`` opts in to.
-
-    Clicks wait all the same with ipykernel 7.4: it handles every message in one context, which the waiting cell holds.
+    Button clicks are still delayed with ipykernel 7.4: it handles all messages in one context, which the cell holds.
     """
     patch = import_module("nest_asyncio2" if find_spec("nest_asyncio2") else "nest_asyncio")
     patch.apply()
@@ -79,14 +65,14 @@ async def _settle(items: Sequence[Item], timeout: float | None) -> bool:
                 try:
                     await item.wait_async()
                 except OxenVideoError:
-                    continue  # how it ended is told by whoever waited
+                    continue  # the cell that waits reports failures afterwards
     except TimeoutError:
         return False
     return True
 
 
 class _StatusLine:
-    """One line in a terminal, written over itself."""
+    """One line in a terminal that overwrites itself."""
 
     def __init__(self, *, enabled: bool) -> None:
         self._enabled = enabled and sys.stdout.isatty()
@@ -99,7 +85,7 @@ class _StatusLine:
             sys.stdout.flush()
             self._shown = text[:width]
 
-    def end(self) -> None:
+    def clear(self) -> None:
         if self._enabled and self._shown:
             sys.stdout.write("\r" + " " * len(self._shown) + "\r")
             sys.stdout.flush()
