@@ -69,7 +69,7 @@ def test_says_what_is_wrong_with_a_line(text: str, said: str) -> None:
         ("list --all", "%oxenvideo list has no option --all."),
         ("panel now", "%oxenvideo panel takes no name: 'now' is not an option."),
         ("wait --timeout", "--timeout needs a value: --timeout SECONDS"),
-        ("wait --timeout soon", "--timeout 'soon' is not a number."),
+        ("wait --timeout soon", "--timeout 'soon' is not a number of seconds."),
         ("history --page 0", "--page '0' is not a whole number of at least 1."),
         ("models --input smell", "--input 'smell' is not allowed: use text, image, video or audio."),
     ],
@@ -87,6 +87,6 @@ def test_the_help_names_every_option_and_verb() -> None:
     for option in arguments.CELL:
         assert f"--{option.name}" in text
         assert option.help in text
-    for name, verb in arguments.VERBS.items():
-        assert verb.help in text
-        assert all(f"--{o.name}" in arguments.help_text(name) for o in verb.options)
+    for name, (_, about) in arguments.VERBS.items():
+        assert about in text
+        assert all(f"--{o.name}" in arguments.help_text(name) for o in arguments.VERB_OPTIONS[name])

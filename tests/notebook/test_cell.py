@@ -25,9 +25,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 def bodies(session: Session, line: str, body: str, **names: Any) -> list[dict[str, Any]]:
     options = arguments.parse_cell(line)
-    requests, _ = cell.requests(
-        options, body, names, session.catalog, model=session.settings.model, defaults={"duration": None}
-    )
+    requests, _ = cell.requests(options, body, names, session.catalog, session.settings.model, {"duration": None})
     return [request.body() for request in requests]
 
 
@@ -148,7 +146,7 @@ def test_media_may_be_paths_urls_and_variables(session: Session, tmp_path: Path)
         ("--image nowhere.png", "nowhere.png"),
         ("--start-image dog", "--start-image dog: there is no variable and no file 'dog'."),
         ("--image {dog}", "--image {dog}: there is no variable 'dog'."),
-        ("--element dog[0]", "--element dog[0]: there is no variable 'dog'."),
+        ("--element dog[0]", "--element dog[0]: there is no variable and no file 'dog'."),
     ],
 )
 def test_a_mistake_is_one_line(session: Session, line: str, said: str) -> None:

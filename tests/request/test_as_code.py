@@ -42,7 +42,7 @@ def run(cell: str) -> VideoRequest:
     first, _, body = cell.partition("\n")
     assert first.startswith("%%oxenvideo ")
     options = arguments.parse_cell(first.removeprefix("%%oxenvideo ") + " --no-check")
-    (request,), _ = cells.requests(options, body, {"clip": CLIP}, bundled(), model=TEXT, defaults={})
+    (request,), _ = cells.requests(options, body, {"clip": CLIP}, bundled(), TEXT, {})
     return request
 
 

@@ -26,37 +26,34 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
 
 
-class Verb(NamedTuple):
-    """One verb of ``%oxenvideo``. ``operands`` shows what it takes besides options; empty means nothing."""
+def _number(convert: Callable[[str], Any], what: str, least: int = 0) -> Callable[[str], Any]:
+    """A type for argparse: a number of at least ``least``; ``what`` names it in the error."""
 
-    help: str
-    operands: str = ""
-    options: tuple[Option, ...] = ()
+    def read(text: str) -> Any:
+        try:
+            if (value := convert(text)) >= least:
+                return value
+        except (ValueError, ArithmeticError):
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}.")
 
-
-def _dollars(text: str) -> Decimal:
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except ArithmeticError:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount of US dollars.")
-    return amount
+    return read
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number.") from None
+def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not allowed: use {', '.join(choices[:-1])} or {choices[-1]}."
+            )
+        return text
+
+    return read
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1.")
-    return int(text)
-
-
+_DOLLARS = _number(lambda text: Decimal(text.removeprefix("$")), "an amount of US dollars")
+_SECONDS = _number(float, "a number of seconds")
+_COUNT = _number(int, "a whole number of at least 1", 1)
 EMBED = ("auto", "inline", "file", "url")
 """How a video is stored in the notebook."""
 
@@ -82,7 +79,7 @@ CELL = (
     Option("namespace", "the namespace that owns the video and pays for it (target_namespace)", "NAME"),
     Option("save", "file name; {name}, {model}, {seed}, {index} and {id} are replaced", "PATTERN"),
     Option("embed", f"how the video is stored in the notebook: {', '.join(EMBED)}", "HOW", choices=EMBED),
-    Option("max-cost", "refuse a cell whose estimate is above this amount", "DOLLARS", type=_dollars),
+    Option("max-cost", "refuse a cell whose estimate is above this amount", "DOLLARS", type=_DOLLARS),
     Option("wait", "return when the video is here"),
     Option("sync", "use the synchronous endpoint, which responds when the video is ready"),
     Option("response-format", "url or b64_json; only with --sync", "FORMAT"),
@@ -91,35 +88,30 @@ CELL = (
     _HELP,
 )
 INPUTS = ("text", "image", "video", "audio")
-VERBS: Mapping[str, Verb] = {
-    "list": Verb("list the videos of this kernel"),
-    "wait": Verb(
-        "wait for videos, by default for all that are running",
-        "[NAME|ID ...]",
-        (Option("timeout", "stop waiting after this time", "SECONDS", type=_number),),
+VERBS: Mapping[str, tuple[str, str]] = {
+    "list": ("", "list the videos of this kernel"),
+    "wait": ("[NAME|ID ...]", "wait for videos, by default for all that are running"),
+    "cancel": ("NAME|ID ...", "cancel videos"),
+    "attach": ("ID [NAME]", "show any generation of the account, and store it in a variable"),
+    "resume": ("", "bring back the unfinished videos of this notebook"),
+    "history": ("", "show earlier generations with their cost"),
+    "models": ("[WORDS|ID]", "find models, or show the parameters, limits and price of one"),
+    "panel": ("", "open the panel"),
+}
+"""What each verb takes besides options, and its help."""
+VERB_OPTIONS: Mapping[str, tuple[Option, ...]] = {
+    **dict.fromkeys(VERBS, ()),
+    "wait": (Option("timeout", "stop waiting after this time", "SECONDS", type=_SECONDS),),
+    "cancel": (Option("all", "cancel all that are running"),),
+    "resume": (Option("all", "bring back those of every notebook"),),
+    "history": (
+        Option("page", "page number, from 1 (the newest)", "N", type=_COUNT),
+        Option("size", "rows of a page", "N", type=_COUNT),
     ),
-    "cancel": Verb("cancel videos", "NAME|ID ...", (Option("all", "cancel all that are running"),)),
-    "attach": Verb("show any generation of the account, and store it in a variable", "ID [NAME]"),
-    "resume": Verb(
-        "bring back the unfinished videos of this notebook", "", (Option("all", "those of every notebook"),)
+    "models": (
+        Option("input", "models that take text, image, video or audio", "KIND", choices=INPUTS),
+        Option("refresh", "ask the service for its models first"),
     ),
-    "history": Verb(
-        "show earlier generations with their cost",
-        "",
-        (
-            Option("page", "page number, from 1 (the newest)", "N", type=_positive),
-            Option("size", "rows of a page", "N", type=_positive),
-        ),
-    ),
-    "models": Verb(
-        "find models, or show the parameters, limits and price of one",
-        "[WORDS|ID]",
-        (
-            Option("input", "models that take text, image, video or audio", "KIND", choices=INPUTS),
-            Option("refresh", "ask the service for its models first"),
-        ),
-    ),
-    "panel": Verb("open the panel"),
 }
 
 
@@ -166,13 +158,11 @@ def parse_verb(line: str) -> argparse.Namespace:
         raise InvalidRequest(
             f"There is no verb {verb!r}. {hint} Write a prompt in a cell that begins with %%oxenvideo."
         )
-    table = VERBS[verb].options
-    options, rest = _parse(_parser((*table, _HELP)), tokens)
-    wrong = next(filter(_is_option, rest), None)
-    if wrong is not None:
-        offered = f" Use {', '.join(f'--{option.name}' for option in table)}." if table else ""
-        raise InvalidRequest(f"%oxenvideo {verb} has no option {wrong.partition('=')[0]}.{offered}")
-    if rest and not VERBS[verb].operands:
+    options, rest = _parse(_parser((*VERB_OPTIONS[verb], _HELP)), tokens)
+    if wrong := next(filter(_is_option, rest), None):
+        offered = ", ".join(f"--{option.name}" for option in VERB_OPTIONS[verb])
+        raise InvalidRequest(f"%oxenvideo {verb} has no option {wrong}.{f' Use {offered}.' if offered else ''}")
+    if rest and not VERBS[verb][0]:
         raise InvalidRequest(f"%oxenvideo {verb} takes no name: {rest[0]!r} is not an option.")
     options.verb, options.operands = verb, rest
     return options
@@ -207,16 +197,16 @@ def nearest(text: str, names: Iterable[str], *, likeness: float = 0.55) -> str:
 def help_text(verb: str | None = None) -> str:
     """The help of a verb, or of cells and all verbs."""
     if verb is not None:
-        usage = f"%oxenvideo {verb} {VERBS[verb].operands}".rstrip()
-        usage += "".join(f" [--{o.name}{' ' + o.metavar if o.metavar else ''}]" for o in VERBS[verb].options)
-        return _parser((*VERBS[verb].options, _HELP), usage, f"{VERBS[verb].help.capitalize()}.").format_help()
+        operands, about = VERBS[verb]
+        usage = f"%oxenvideo {verb} {operands} [OPTIONS]".replace("  ", " ")
+        return _parser((*VERB_OPTIONS[verb], _HELP), usage, about.capitalize() + ".").format_help()
     description = (
         "Makes a video of the prompt in the cell's body. {variable} is replaced by its value; write {{ for a brace.\n"
         "NAME becomes a variable with the Generation, or the Batch if there are several videos. Lines of --- separate\n"
         "shots; a shot can begin with its length, such as [5s].\n"
         "Any other --option is a parameter of the model: see %oxenvideo models ID."
     )
-    verbs = "\n".join(f"  %oxenvideo {name + ' ' + row.operands:<24} {row.help}" for name, row in VERBS.items())
+    verbs = "\n".join(f"  %oxenvideo {f'{verb} {operands}':<24} {about}" for verb, (operands, about) in VERBS.items())
     epilog = f"lines:\n{verbs}\n\n%oxenvideo VERB --help shows a verb's options. %config OxenVideo shows the defaults."
     return _parser(CELL, "%%oxenvideo [NAME] [OPTIONS]", description, epilog).format_help()
 
@@ -253,17 +243,6 @@ def _parser(options: Iterable[Option], usage: str = "", description: str = "", e
             help=about,
         )
     return parser
-
-
-def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def choice(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not allowed: use {', '.join(choices[:-1])} or {choices[-1]}."
-            )
-        return text
-
-    return choice
 
 
 def _parse(parser: _Parser, tokens: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import itertools
+import os
+import re
 import string
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from oxenvideo.errors import InvalidRequest
@@ -22,6 +23,7 @@ _SIMILAR = 0.8  # (0 to 1) an unknown option that is this similar to a known one
 # Options and the arguments of ``build`` that they become.
 _TEXTS = {"duration": "duration", "aspect_ratio": "aspect_ratio", "seed": "seed", "negative": "negative_prompt"}
 _LISTS = {"image": "images", "video": "videos", "audio_ref": "audio_ref"}
+_PART = re.compile(r"(?P<name>[^\W\d]\w*)(\[(?P<key>[^\]]+)\]|\.(?P<attribute>[^\W\d]\w*))")  # a[0] or a.b
 _FIELDS = ("repo", "namespace", "response_format")
 
 
@@ -30,14 +32,12 @@ def requests(
     body: str,
     variables: Mapping[str, Any],
     catalog: Catalog,
-    *,
     model: str,
     defaults: Mapping[str, Any],
 ) -> tuple[list[VideoRequest], list[str]]:
-    """The requests of a cell in order, and the warnings about them, each once.
+    """The requests of a cell in order, and the warnings about them, each once. Raises InvalidRequest.
 
-    ``model`` is used where the cell names none, ``defaults`` are parameters for models that have them. Raises
-    InvalidRequest for the first mistake.
+    ``model`` is used if the cell names none, ``defaults`` are parameters for models that have them.
     """
     made: list[VideoRequest] = []
     warnings: dict[str, None] = {}
@@ -53,11 +53,11 @@ def requests(
             built = build(model=model_id, catalog=catalog, check=not options.no_check, **given)
             made.append(built.request)
             warnings.update(dict.fromkeys(built.warnings))
-    for column in _unused_columns(options, body, rows):
-        warnings[f"Column {column} of {options.each} is not used: write {{{column}}} in the prompt or an option."] = (
-            None
-        )
-    return made, list(warnings)
+    unused = [
+        f"Column {column} of {options.each} is not used: write {{{column}}} in the prompt or an option."
+        for column in _unused_columns(options, body, rows)
+    ]
+    return made, [*warnings, *unused]
 
 
 def _arguments(options: Namespace, body: str, names: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
@@ -218,22 +218,17 @@ def _medium(option: str, text: str, names: Mapping[str, Any]) -> Any:
     name = _whole_field(text) or text
     if name in names:
         return names[name]
-    if name != text or (name.isidentifier() and not Path(name).exists()):
-        file = "" if name != text else " and no file"
-        raise InvalidRequest(f"--{option.replace('_', '-')} {text}: there is no variable{file} {name!r}.")
-    try:
-        node: ast.expr = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):
-        return fill(text, names)
-    # Nothing else is evaluated: a URL or path must not run as code.
-    match node:
-        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=key)) if name in names:
-            try:
-                return names[name][key]
-            except (LookupError, TypeError) as error:
-                raise InvalidRequest(f"{text} cannot be read: {type(error).__name__}: {error}") from None
-        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant()) if not Path(text).exists():
-            raise InvalidRequest(f"--{option.replace('_', '-')} {text}: there is no variable {name!r}.")
-        case ast.Attribute(value=ast.Name(id=name), attr=attribute) if hasattr(names.get(name), attribute):
-            return getattr(names[name], attribute)
+    part = _PART.fullmatch(text)
+    if part and part["name"] in names:
+        value = names[part["name"]]
+        try:
+            # Only a constant is evaluated: a URL or a path must not run as code.
+            return value[ast.literal_eval(part["key"])] if part["key"] else getattr(value, part["attribute"])
+        except AttributeError:
+            pass  # a file such as clip.mp4
+        except (LookupError, TypeError, ValueError, SyntaxError) as error:
+            raise InvalidRequest(f"{text} cannot be read: {type(error).__name__}: {error}") from None
+    elif name != text or ((name.isidentifier() or (part and part["key"])) and not os.path.exists(text)):
+        what = f"variable {name!r}" if name != text else f"variable and no file {(part['name'] if part else text)!r}"
+        raise InvalidRequest(f"--{option.replace('_', '-')} {text}: there is no {what}.")
     return fill(text, names)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from oxenvideo.notebook.arguments import CELL, VERBS, is_cell
+from oxenvideo.notebook.arguments import CELL, VERB_OPTIONS, VERBS, is_cell
 
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
@@ -51,7 +51,7 @@ def _verb_offers(shell: Any, session: Callable[[], Session], before: list[str]) 
         return VERBS
     if before[0] not in VERBS:
         return ()
-    options = VERBS[before[0]].options
+    options = VERB_OPTIONS[before[0]]
     for option in options:
         if before[-1] == f"--{option.name}" and option.metavar:
             return option.choices

@@ -6,67 +6,42 @@ import os
 import sys
 import uuid
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.notebook.card import Item
 
 
-class Publisher(Protocol):
-    """The part of IPython's display publisher that is used here."""
-
-    def publish(
-        self, data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False
-    ) -> None:
-        """Send a display message."""
-
-
-class Output(Protocol):
-    """The output of one item."""
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Show the item, or update what is shown."""
-
-    def settle(self) -> None:
-        """Remove the Cancel button."""
-
-    def add_line(self, html: str, metadata: dict[str, Any]) -> None:
-        """Show a line below the item, which stays as it is: its video may be playing."""
-
-
-def output_for(shell: Any, item: Item) -> Output:
-    """The output for an item in this shell's front end."""
-    cancel = None if item.done or not (_has_widgets() and _in_front_end()) else item
-    return (WidgetOutput if _in_voila() and _has_widgets() else HtmlOutput)(shell.display_pub, cancel)
-
-
-class HtmlOutput:
+class Output:
     """Plain HTML with a display id, which is saved and exported as it is.
 
     A second output below holds the Cancel button and in the end a line or nothing: a saved widget would not work.
     """
 
-    def __init__(self, publisher: Publisher, cancel: Item | None = None) -> None:
+    def __init__(self, publisher: Any, button: Any = None) -> None:
         self._publisher = publisher
+        self._button = button
+        self._has_below = button is not None
         self._display_id, self._below_id = uuid.uuid4().hex, uuid.uuid4().hex
-        self._button = None if cancel is None else _cancel_button(cancel)
-        self._has_below = self._button is not None
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Send or update the output."""
+        """Show the item, or update what is shown."""
         self._send({"text/html": html, "text/plain": text}, self._display_id, metadata, update=not first)
         if first and self._button is not None:
             self._send({**_mime_bundle(self._button), "text/plain": ""}, self._below_id, {}, update=False)
 
     def settle(self) -> None:
-        """Replace the button by nothing."""
+        """Remove the button."""
         if self._button is not None:
             self.add_line("", {})
             self._button.close()
             self._button = None
 
     def add_line(self, html: str, metadata: dict[str, Any]) -> None:
-        """Update the second output if there is one; a new one would appear in whichever cell ran last."""
+        """Show a line below the item, whose video may be playing.
+
+        Only where the button was: a new output would appear in whichever cell ran last.
+        """
         if self._has_below:
             self._send({"text/html": html, "text/plain": ""}, self._below_id, metadata, update=True)
 
@@ -74,16 +49,15 @@ class HtmlOutput:
         self._publisher.publish(data, metadata, transient={"display_id": display_id}, update=update)
 
 
-class WidgetOutput:
-    """A widget that holds everything, for Voilà."""
+class WidgetOutput(Output):
+    """A widget that holds everything, for Voilà, which ignores display updates."""
 
-    def __init__(self, publisher: Publisher, cancel: Item | None = None) -> None:
+    def __init__(self, publisher: Any, button: Any = None) -> None:
         import ipywidgets
 
-        self._publisher = publisher
+        super().__init__(publisher, button)
         self._html, self._below = ipywidgets.HTML(), ipywidgets.HTML()
-        self._button = None if cancel is None else _cancel_button(cancel)
-        self._box = ipywidgets.VBox([self._html, self._button or self._below])
+        self._box = ipywidgets.VBox([self._html, button or self._below])
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
         """Set the widget's HTML; the first time, display it."""
@@ -91,16 +65,25 @@ class WidgetOutput:
         if first:
             self._publisher.publish({**_mime_bundle(self._box), "text/plain": text}, metadata)
 
-    def settle(self) -> None:
-        """Replace the button by the line."""
-        if self._button is not None:
-            self._box.children = (self._html, self._below)
-            self._button.close()
-            self._button = None
-
     def add_line(self, html: str, metadata: dict[str, Any]) -> None:
-        """Set the line."""
+        """Show the line in the button's place."""
         self._below.value = html
+        self._box.children = (self._html, self._below)
+
+
+def output_for(shell: Any, item: Item) -> Output:
+    """The output for an item in this shell's front end, with a Cancel button if someone can click it."""
+    has_widgets = find_spec("ipywidgets") is not None
+    is_voila = "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
+    # A headless run (nbclient, papermill, nbconvert) would only save the button.
+    is_front_end = (
+        is_voila
+        or "JPY_SESSION_NAME" in os.environ
+        or hasattr(sys.modules.get("__main__"), "__vsc_ipynb_file__")
+        or "google.colab" in sys.modules
+    )
+    button = _cancel_button(item) if has_widgets and is_front_end and not item.done else None
+    return (WidgetOutput if is_voila and has_widgets else Output)(shell.display_pub, button)
 
 
 def _cancel_button(item: Item) -> Any:
@@ -124,21 +107,3 @@ def _cancel_button(item: Item) -> Any:
 def _mime_bundle(widget: Any) -> dict[str, Any]:
     made = widget._repr_mimebundle_()
     return dict(made[0] if isinstance(made, tuple) else made)
-
-
-def _has_widgets() -> bool:
-    return find_spec("ipywidgets") is not None
-
-
-def _in_voila() -> bool:
-    return "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
-
-
-def _in_front_end() -> bool:
-    """Whether someone can click a button: a headless run (nbclient, papermill, nbconvert) would only save it."""
-    return (
-        "JPY_SESSION_NAME" in os.environ
-        or _in_voila()
-        or hasattr(sys.modules.get("__main__"), "__vsc_ipynb_file__")
-        or "google.colab" in sys.modules
-    )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
+import time
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +19,16 @@ from oxenvideo import api
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
-from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.generation import TICK, Generation
 from oxenvideo.models.pricing import dollars
-from oxenvideo.notebook import arguments, cell, waiting
+from oxenvideo.notebook import arguments, cell
 from oxenvideo.notebook.card import Item, one_line, wait_command
 from oxenvideo.notebook.display import Card, LiveCards
-from oxenvideo.notebook.outputs import HtmlOutput, output_for
+from oxenvideo.notebook.outputs import Output, output_for
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
 _MAX_SHOWN = 24  # requests that a dry run prints
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What a cell uses where it says nothing: ``duration`` in seconds; ``embed`` as in ``--embed``."""
-
-    duration: int | None = None
-    aspect_ratio: str | None = None
-    embed: str = "auto"
-    nested_loops: bool = False
 
 
 class Runner:
@@ -42,7 +37,8 @@ class Runner:
     def __init__(self, shell: Any) -> None:
         self.shell = shell
         self.in_terminal = getattr(shell, "kernel", None) is None  # no front end that shows HTML
-        self.defaults = Defaults()
+        # What a cell uses if it gives no option: ``duration`` in seconds, ``embed`` as in ``--embed``.
+        self.defaults: dict[str, Any] = {"duration": None, "aspect_ratio": None, "embed": "auto", "nested_loops": False}
         self._cards = LiveCards()
         self._noted = False
         # A Generation or Batch as the last expression of a cell is shown as a card.
@@ -52,8 +48,7 @@ class Runner:
 
     def configure(self, **changes: Any) -> None:
         """Change defaults of cells, and settings of the session. Raises ConfigurationError."""
-        own = {field.name for field in fields(Defaults)} & changes.keys()
-        self.defaults = replace(self.defaults, **{name: changes.pop(name) for name in own})
+        self.defaults |= {name: changes.pop(name) for name in self.defaults.keys() & changes.keys()}
         if changes:
             api.configure(**changes)
 
@@ -72,19 +67,13 @@ class Runner:
             return
         session = api.current_session()
         variables = self.shell.user_ns
-        requests, warnings = cell.requests(
-            options,
-            body,
-            variables,
-            session.catalog,
-            model=session.settings.model,
-            defaults={"duration": self.defaults.duration, "aspect_ratio": self.defaults.aspect_ratio},
-        )
+        defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
+        requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
         remarks = [f"Note: {warning}" for warning in warnings]
         if options.dry_run:
             self._dry_run(session, options, requests, remarks)
             return
-        name = options.name
+        name, waits = options.name, options.wait or options.sync
         earlier = variables.get(name) if name is not None else None
         if isinstance(earlier, Generation | Batch) and not earlier.done:
             status = earlier.status if isinstance(earlier, Generation) else "running"
@@ -104,10 +93,10 @@ class Runner:
         else:
             known = [] if target.is_local else [e.total for r in requests if (e := session.estimate(r)) is not None]
             estimate = sum(known, Decimal()) if known else None
-            if (options.wait or options.sync) and self._is_captured():
+            if waits and self._is_captured():
                 self.wait([item])  # what captures the output gets it once, with the video
             self.show(item, how=options.embed, remarks=remarks, estimate=estimate)
-        if options.wait or options.sync:
+        if waits:
             self.wait([item])
             raise_failure(item)
 
@@ -135,12 +124,7 @@ class Runner:
     # Cards
 
     def show(
-        self,
-        item: Item,
-        *,
-        how: str | None = None,
-        remarks: Sequence[str] = (),
-        estimate: Decimal | None = None,
+        self, item: Item, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
     ) -> None:
         """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars."""
         if self.in_terminal:
@@ -149,14 +133,15 @@ class Runner:
         session = api.current_session()
         target = session.target
         is_captured = self._is_captured()
+        expected = None
+        if isinstance(item, Generation):
+            expected = session.journal.typical_seconds(item.request.model, target.base_url)
         card = Card(
             item,
-            HtmlOutput(self.shell.display_pub) if is_captured else output_for(self.shell, item),
-            how or self.defaults.embed,
+            Output(self.shell.display_pub) if is_captured else output_for(self.shell, item),
+            how or self.defaults["embed"],
             Path.cwd(),
-            expected=session.journal.typical_seconds(item.request.model, target.base_url)
-            if isinstance(item, Generation)
-            else None,
+            expected=expected,
             estimate=estimate,
             free=target.is_local,
             remarks=tuple(remarks),
@@ -184,17 +169,39 @@ class Runner:
     # Waiting
 
     def wait(self, items: Sequence[Item], timeout: float | None = None) -> bool:
-        """Wait until all are settled and drawn; False if ``timeout`` (seconds) came first."""
-        if self.defaults.nested_loops and not self.in_terminal:
-            settled = waiting.wait_nested(items, timeout)
-        else:
-            settled = waiting.wait(items, timeout, in_terminal=self.in_terminal)
-        for item in items if settled else ():
+        """Wait until all are settled and drawn; False if ``timeout`` (seconds) came first.
+
+        An interrupt raises KeyboardInterrupt with a message: the videos are still made.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = _nested_sleep() if self.defaults["nested_loops"] and not self.in_terminal else time.sleep
+        status = _StatusLine(enabled=self.in_terminal)
+        try:
+            while running := [item for item in items if not is_settled(item)]:
+                if end is not None and time.monotonic() >= end:
+                    return False
+                generations = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
+                several = len(running) > 1
+                status.show(f"Waiting for {Batch(generations).summary}" if several else one_line(running[0]))
+                pause(TICK / 2)
+        except KeyboardInterrupt:
+            names = ", ".join(item.name or "the video" for item in items if not is_settled(item))
+            raise KeyboardInterrupt(
+                f"Stopped waiting. {names} goes on at the service; cancel with %oxenvideo cancel NAME."
+            ) from None
+        finally:
+            status.clear()
+        for item in items:
             if self.in_terminal:
                 print(one_line(item))
             else:
                 self._cards.flush(item)
-        return settled
+        return True
+
+
+def is_settled(item: Item) -> bool:
+    """Whether waiting for an item has ended."""
+    return all(g.state.is_settled for g in ((item,) if isinstance(item, Generation) else item))
 
 
 def raise_failure(item: Item) -> None:
@@ -217,3 +224,33 @@ def _price(session: Session, requests: Sequence[VideoRequest]) -> str:
     unknown = len(estimates) - len(known)
     more = f", and {unknown} whose price is not known" if unknown else ""
     return f"About {total} for {len(known)} {'request' if len(known) == 1 else 'requests'}{more}."
+
+
+def _nested_sleep() -> Callable[[float], None]:
+    """A sleep during which the tasks of the kernel's own event loop run.
+
+    Button clicks are still delayed with ipykernel 7.4: it handles all messages in one context, which the cell holds.
+    """
+    import_module("nest_asyncio2" if find_spec("nest_asyncio2") else "nest_asyncio").apply()
+    loop = asyncio.get_event_loop()
+    return lambda seconds: loop.run_until_complete(asyncio.sleep(seconds))
+
+
+class _StatusLine:
+    """One line in a terminal that overwrites itself."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled and sys.stdout.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        if self._enabled and text != self._shown:
+            width = os.get_terminal_size().columns - 1
+            sys.stdout.write("\r" + text[:width].ljust(min(len(self._shown), width)))
+            sys.stdout.flush()
+            self._shown = text[:width]
+
+    def clear(self) -> None:
+        if self._enabled and self._shown:
+            sys.stdout.write("\r" + " " * len(self._shown) + "\r")
+            sys.stdout.flush()
