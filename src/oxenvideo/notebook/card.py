@@ -48,11 +48,12 @@ def one_line(item: Item) -> str:
     if isinstance(item, Batch):
         return f"{item.name}: {item.summary}" if item.name else item.summary
     state = item.state
-    words = text(item)
+    status, settled = state.status, state.is_settled
+    words = _words(item, state, status)
     if state.path is not None:
         return f"{words} → {os.path.relpath(state.path)}"
-    seconds = elapsed(state, time.time())
-    return words if state.status.is_terminal or seconds is None else f"{words} {duration_text(seconds)}"
+    since = None if settled else state.submitted_at
+    return words if since is None else f"{words} {duration_text(time.time() - since)}"
 
 
 def wait_command(item: Item) -> str:
@@ -63,9 +64,13 @@ def wait_command(item: Item) -> str:
 def text(generation: Generation) -> str:
     """One line without ids and times, so that the outputs of two runs of a notebook compare equal."""
     state = generation.state
+    return _words(generation, state, state.status)
+
+
+def _words(generation: Generation, state: State, status: Status) -> str:
     name = label(generation)
-    words = f"{name}: {state.status}" if name else str(state.status)
-    error = _error(state)
+    words = f"{name}: {status}" if name else str(status)
+    error = _error(state, status)
     return f"{words}: {error}" if error else f"{words} ({generation.request.model})"
 
 
@@ -106,17 +111,17 @@ def html(
     if request.prompt:
         prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
         parts.append(f'<div style="margin-top:4px">{prompt}</div>')
-    if error := _error(state):
+    if error := _error(state, status):
         parts.append(_line(error, _COLOURS.get(status, _COLOURS[Status.UNCONFIRMED])))
     if status is Status.UNKNOWN:
         parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
     parts += [_line(words) for words in (state.notice, *remarks) if words]
     shown = [escape(request.model), escape(_details(generation)), f"<code>{escape(path)}</code>" if path else ""]
     parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
-    if not status.is_terminal:
+    if not state.is_settled:
         parts.append(running_hint("the video"))
     framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
-    return framed if status.is_terminal else _STYLE + framed
+    return framed if state.is_settled else _STYLE + framed
 
 
 def frame(name: str, inner: str, style: str = "") -> str:
@@ -188,8 +193,8 @@ def elapsed(state: State, now: float) -> float | None:
     return None if state.submitted_at is None else now - state.submitted_at
 
 
-def _error(state: State) -> str | None:
-    if state.error is None and state.status not in (Status.FAILED, Status.UNCONFIRMED):
+def _error(state: State, status: Status) -> str | None:
+    if state.error is None and status not in (Status.FAILED, Status.UNCONFIRMED):
         return None
     return state.error_message or (str(state.error) if state.error else None)
 

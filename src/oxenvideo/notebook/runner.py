@@ -65,9 +65,9 @@ class Runner:
         if options.help:
             print(arguments.help_text())
             return
-        session = api.current_session()
         variables = self.shell.user_ns
         defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
+        session = api.current_session()
         requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
         remarks = [f"Note: {warning}" for warning in warnings]
         if options.dry_run:

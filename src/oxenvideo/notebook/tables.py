@@ -99,7 +99,7 @@ def models_table(models: Iterable[Model]) -> Table:
 def model_table(model: Model) -> Table:
     """A row for each parameter: how it is written in a cell, its limits and default. Then the rules across parameters."""
     title = f"{model.id}: {model.summary} ({_price(model) or 'price not known'})"
-    table = Table(["write", "takes", "default", "meaning"], title=title)
+    table = Table(["write", "takes", "default", "meaning"], title=title, unbroken=("write",))
     for name, spec in model.parameters.items():
         slot = media_parameters.by_name(model, name)
         default = spec.get("default")
