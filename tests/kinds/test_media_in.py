@@ -17,7 +17,7 @@ from PIL import Image
 from kinds import clips
 from kinds.conftest import Place
 from kinds.shapes import EDIT, IMAGE, REFERENCE, TEXT
-from oxenvideo import Generation, GenerationFailed, api, recall
+from oxenvideo import Generation, GenerationFailed, recall
 from oxenvideo.server.launcher import LocalServer
 from oxenvideo.settings import Limits
 from shell import Notebook
@@ -172,9 +172,9 @@ def test_every_type_of_sound_is_heard(book: Notebook, place: Place, tmp_path: Pa
 @pytest.fixture
 def small_limit(book: Notebook) -> Iterator[None]:
     """Send little inline, as if files were large; and back."""
-    api.configure(limits=Limits(inline=100_000))
+    configure(limits=Limits(inline=100_000))
     yield
-    api.configure(limits=Limits(), media_repo=None)
+    configure(limits=Limits(), media_repo=None)
 
 
 def test_a_large_file_without_a_repository_is_refused_in_the_cell(book: Notebook) -> None:
