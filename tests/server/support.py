@@ -25,12 +25,12 @@ OMNI = "kling-video-o3-pro-reference-to-video"
 
 
 class Api:
-    """A running server and a key to it."""
+    """A running server and its key."""
 
-    def __init__(self, server: LocalServer, key: str | None = None) -> None:
+    def __init__(self, server: LocalServer) -> None:
         self.server = server
         self.url = server.base_url
-        self.key = key or server.api_key
+        self.key = server.api_key
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
 
     def enqueue(self, **body: Any) -> list[str]:

@@ -110,8 +110,6 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--workers", "0"], "--workers 0"),
-        (["--api-key", "a=same", "--api-key", "b=same"], "a key of their own"),
-        (["--api-key", "a=x", "--api-key", "a=y"], "a key of their own"),
         (["--models", "/no/such/file"], "/no/such/file"),
         (["--models", __file__], "test_command.py is not JSON"),
         (["--renderer", "nothing"], "--renderer nothing"),
@@ -137,11 +135,6 @@ def test_help_and_version() -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without the packages of the extra the command names what to install."""
-    monkeypatch.setitem(sys.modules, "oxenvideo.server.serve", None)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "oxenvideo.server.serve")
-    import oxenvideo.server
-
-    monkeypatch.delattr(oxenvideo.server, "serve", raising=False)
     assert cli.main(["serve", "--port", "0"]) == 2
     assert "pip install 'oxenvideo[local]'" in capsys.readouterr().err

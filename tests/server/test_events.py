@@ -118,16 +118,6 @@ def test_every_stream_of_the_user_hears(api: Api) -> None:
         until_true(lambda: one.of(id_) and other.of(id_))
 
 
-def test_streams_are_the_users_own(start: Launch) -> None:
-    """Nobody hears of another user's generation."""
-    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
-    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
-    with listening(ann) as by_ann, listening(bob) as by_bob:
-        of_ann, of_bob = ann.enqueue()[0], bob.enqueue()[0]
-        until_true(lambda: by_ann.of(of_ann) and by_bob.of(of_bob))
-        assert len(by_ann.events()) == len(by_bob.events()) == 1
-
-
 def test_a_stopping_server_ends_its_streams(start: Launch) -> None:
     """An open stream does not hold up the end of the server, and ends with it."""
     api = start()

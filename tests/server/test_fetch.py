@@ -244,17 +244,6 @@ def test_the_servers_own_files_are_inputs(api: Api) -> None:
     assert edited["status"] == "succeeded", edited["error_message"]
 
 
-def test_anothers_files_are_no_inputs(start: Launch) -> None:
-    """A job does not read another user's repository."""
-    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
-    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
-    ann.http.post("/api/repos", json={"namespace": "studio", "name": "r"})
-    path = "/api/repos/studio/r/file/main/x.png"
-    ann.http.put(path, files={"file": png(drawing(1))}, data={"message": "m"})
-    row = bob.make(model=I2V, input_image=bob.url + path, duration=4)
-    assert (row["status"], row["error_message"].endswith("it answered 404.")) == ("failed", True)
-
-
 def test_refusals_end_the_job(api: Api, origin: Origin) -> None:
     """A job whose input is refused fails with the reason, and nothing was asked of the private server."""
     row = api.make(model=I2V, input_image=origin.url("/a.png"), duration=4)

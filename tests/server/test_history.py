@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from oxenvideo.server import pricing
+from oxenvideo.server import models
 from oxenvideo.server.launcher import launch
 from server.conftest import Launch
 from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, frames
@@ -128,7 +128,7 @@ def test_history_costs(full: Api) -> None:
     assert full.http.get("/api/ai/generations", params={"model": TINY_MODEL}).json()["total_cost"] == "0.00"
 
 
-def test_history_filters_and_users(full: Api) -> None:
+def test_history_filters(full: Api) -> None:
     """Rows say whose they are; filters narrow the list."""
     body = full.http.get("/api/ai/generations", params={"repo": "films", "folder": "day"}).json()
     (row,) = body["generations"]
@@ -163,5 +163,5 @@ def test_prices(
     price: dict[str, object] | None, seconds: float, audio: bool, resolution: str | None, cost: str
 ) -> None:
     """The price a second that fits best is taken; text is to the cent, or as exact as it must be."""
-    assert float(pricing.cost(price, seconds=seconds, audio=audio, resolution=resolution)) == float(cost)
-    assert pricing.total(["0.35", None, "0.1870"]) == "0.5370"
+    assert float(models.cost(price, seconds=seconds, audio=audio, resolution=resolution)) == float(cost)
+    assert models.total(["0.35", None, "0.1870"]) == "0.5370"

@@ -81,7 +81,7 @@ def test_launch_needs_no_server_package() -> None:
     """Importing the launcher and the command loads nothing of the extra."""
     code = """
         import sys
-        import oxenvideo.cli, oxenvideo.server.background
+        import oxenvideo.cli, oxenvideo.server.launcher
         print(sorted({"starlette", "uvicorn", "sse_starlette", "av", "numpy", "PIL", "httpx"} & set(sys.modules)))
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
@@ -97,7 +97,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 PARENT = """
     import sys, time
     from pathlib import Path
-    from oxenvideo.server.background import launch
+    from oxenvideo.server.launcher import launch
     server = launch(Path(sys.argv[1]), options=("--workers", "1"))
     print(server.process.pid, server.base_url, server.api_key, flush=True)
     time.sleep(60)

@@ -211,22 +211,6 @@ def test_cancel_of_an_ended_one_changes_nothing(api: Api) -> None:
     assert (after["status"], after["completed_at"]) == ("succeeded", row["completed_at"])
 
 
-def test_users_do_not_see_each_other(start: Launch) -> None:
-    """A job is there for its own user only: not to read, list, cancel or find in the history."""
-    one = start("--api-key", "ann=key-of-ann", "--api-key", "key-of-bob")
-    ann, bob = Api(one.server, "key-of-ann"), Api(one.server, "key-of-bob")
-    row = ann.make()
-    id_ = row["generation_id"]
-    assert row["target_namespace"] == "ann"
-    for method, path in [("GET", f"/api/ai/queue/{id_}"), ("DELETE", f"/api/ai/queue/{id_}"),
-                         ("GET", f"/api/ai/generations/{id_}")]:  # fmt: skip
-        assert bob.http.request(method, path).json() == NOT_FOUND
-    assert bob.http.get("/api/ai/queue?status=succeeded").json()["count"] == 0
-    assert bob.http.get("/api/ai/generations").json()["total_entries"] == 0
-    assert bob.http.get("/api/authorize").json()["user"]["name"] == "local-2"
-    assert ann.http.get("/api/authorize").json()["user"]["name"] == "ann"
-
-
 def test_minimum_time_is_kept(start: Launch) -> None:
     """A server that is told to take its time does, and a cancel is not held up by it."""
     api = start("--min-seconds", "0.6")

@@ -11,7 +11,7 @@ import pytest
 from server.conftest import Launch
 
 RENDERER = """
-from oxenvideo.server.renderers import Rendered, RenderError
+from oxenvideo.server.renderer import Rendered, RenderError
 
 class Echo:
     def render(self, job, path):

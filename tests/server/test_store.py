@@ -39,7 +39,7 @@ def _claim_all(path: Path) -> list[str]:
 
 def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
     """Four processes that claim at once take every generation, and none of them twice."""
-    wanted = [g.id for _ in range(100) for g in queue.enqueue("ann", "m", {}, count=4, namespace="ann")]
+    wanted = [g.id for _ in range(100) for g in queue.enqueue("m", {}, count=4, namespace="ann")]
     context = multiprocessing.get_context("spawn")
     with context.Pool(4, _meet_at, (context.Barrier(4),)) as pool:
         shares = pool.map(_claim_all, [tmp_path / "queue.sqlite3"] * 4, chunksize=1)
@@ -51,14 +51,14 @@ def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) ->
 
 def test_claims_are_first_in_first_out(queue: Queue) -> None:
     """What came first runs first."""
-    ids = [queue.enqueue("ann", "m", {"n": n}, namespace="ann")[0].id for n in range(5)]
+    ids = [queue.enqueue("m", {"n": n}, namespace="ann")[0].id for n in range(5)]
     assert [generation.id for _ in ids if (generation := queue.claim())] == ids
     assert queue.claim() is None
 
 
 def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
     """A delay holds a generation back, and the queue says until when."""
-    queue.enqueue("ann", "m", {}, namespace="ann", delay=60)
+    queue.enqueue("m", {}, namespace="ann", delay=60)
     assert queue.claim() is None
     due = queue.next_due()
     assert due is not None
@@ -67,10 +67,9 @@ def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
 
 def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
     """What was cancelled while it ran stays cancelled, whatever its worker says afterwards."""
-    (row,) = queue.enqueue("ann", "m", {}, namespace="ann")
+    (row,) = queue.enqueue("m", {}, namespace="ann")
     queue.claim()
-    assert queue.cancel(row.id, "bob") is None
-    cancelled = queue.cancel(row.id, "ann")
+    cancelled = queue.cancel(row.id)
     assert cancelled is not None
     assert queue.succeed(row.id, "0.10") is None
     assert queue.fail(row.id, "late") is None
@@ -88,28 +87,28 @@ def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
     )
     other.commit()
     with pytest.raises(sqlite3.IntegrityError, match="disk full"):
-        queue.enqueue("ann", "m", {}, count=4, namespace="ann")
-    assert queue.select("ann", Filter()) == []
+        queue.enqueue("m", {}, count=4, namespace="ann")
+    assert queue.select(Filter()) == []
     other.execute("DROP TRIGGER full")
     other.commit()
-    assert len(queue.enqueue("ann", "m", {}, count=4, namespace="ann")) == 4
+    assert len(queue.enqueue("m", {}, count=4, namespace="ann")) == 4
 
 
 def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None:
     """Only what a dead server left comes back to the queue; ended rows stay as they are."""
     living, dead = Presence(tmp_path), Presence(tmp_path)
     of_living, of_dead = (Queue(tmp_path / "queue.sqlite3", presence.id) for presence in (living, dead))
-    (kept,) = of_living.enqueue("ann", "m", {}, namespace="ann")
+    (kept,) = of_living.enqueue("m", {}, namespace="ann")
     of_living.claim()
-    (ended,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    (ended,) = of_dead.enqueue("m", {}, namespace="ann")
     of_dead.claim()
     of_dead.succeed(ended.id, "0.00")
-    (lost,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    (lost,) = of_dead.enqueue("m", {}, namespace="ann")
     of_dead.claim()
     me = Presence(tmp_path)
     dead._file.close()  # as the system does for a process that ended
-    assert queue.take_over({owner for owner in queue.owners() if not me.is_alive(owner)}) == 1
-    assert [(row.id, row.status) for row in queue.select("ann", Filter())] == [
+    assert queue.take_over(me.is_alive) == 1
+    assert [(row.id, row.status) for row in queue.select(Filter())] == [
         (kept.id, "processing"),
         (ended.id, "succeeded"),
         (lost.id, "queued"),

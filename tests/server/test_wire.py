@@ -29,12 +29,12 @@ SHARED_ID = "7f4d9c1e-5b6a-4b0e-9a3c-2f1d8e6b7a90"
 
 @pytest.fixture(scope="module")
 def ox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """Return a server whose user has the name that the recordings use."""
+    """Return a server that also has a model that makes text."""
     more = tmp_path_factory.mktemp("models") / "more.json"
     more.write_text('[{"id": "gpt-5", "capabilities": {"input": ["text"], "output": ["text"]}}]')
-    options = ("--api-key", "ox=key-of-ox", "--models", str(more), "--workers", "2")
+    options = ("--models", str(more), "--workers", "2")
     server = launch(tmp_path_factory.mktemp("wire"), options=options)
-    yield Api(server, "key-of-ox")
+    yield Api(server)
     server.stop()
 
 

@@ -1,8 +1,9 @@
-"""The rules of a request: what is refused at once, and what ends a generation when it runs."""
+"""The rules of a request: what is refused at once, and what fails a generation when it runs."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,9 @@ _TYPES = {
 
 
 def prompt_problem(model: Model, parameters: Parameters) -> str | None:
-    """Say what is wrong with the prompts, in the service's words, or None.
+    """Return what is wrong with the prompts, in the words of the service, or None.
 
-    Exactly one of `prompt` and `multi_prompt`; a model whose schema asks for neither takes none.
+    Exactly one of `prompt` and `multi_prompt` is required, unless the model's schema requires neither.
     """
     prompt, shots = parameters.get("prompt"), parameters.get("multi_prompt")
     if prompt and shots:
@@ -38,14 +39,19 @@ def prompt_problem(model: Model, parameters: Parameters) -> str | None:
 
 
 def load() -> None:
-    """Load the library behind `run_problem` ahead of the first use."""
+    """Import the library that `run_problem` needs."""
+    # jsonschema imports these for formats that are not checked here. They take longer than all the rest of it.
+    absent = {"rfc3987_syntax", "isoduration"} - sys.modules.keys()
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     importlib.import_module("jsonschema")
+    for name in absent:
+        del sys.modules[name]
 
 
 def run_problem(model: Model, parameters: Parameters) -> str | None:
-    """Say why a generation with these parameters fails when it runs, in the service's words, or None.
+    """Return why a generation with these parameters fails when it runs, in the words of the service, or None.
 
-    Parameters the schema does not know are not looked at, as the service ignores them.
+    Parameters that are not in the schema are ignored.
     """
     given = {name: value for name, value in parameters.items() if value is not None}
     if problem := prompt_problem(model, given):
@@ -59,7 +65,7 @@ def run_problem(model: Model, parameters: Parameters) -> str | None:
 
 
 def _shots_last(model: Model, given: Parameters) -> str | None:
-    """The shots of kling o3 last 3 to 15 s in all (documented with the model)."""
+    """The documented limits of the shots of kling o3: 3 to 15 s in total."""
     shots = given.get("multi_prompt")
     if not shots:
         return None
@@ -88,7 +94,7 @@ def _images_at_most(limit: int) -> Callable[[Model, Parameters], str | None]:
 
 
 def _high_resolution_lasts_8(model: Model, given: Parameters) -> str | None:
-    """Veo makes 1080p and 4k in 8 seconds only (documented with the models)."""
+    """The documented limit of Veo: 1080p and 4k videos are 8 s long."""
     if given.get("resolution") in ("1080p", "4k") and given.get("duration", 8) != 8:
         return f"{_PREFIX}resolution '{given['resolution']}' requires duration 8."
     return None
@@ -103,7 +109,7 @@ def _one_of(first: str, second: str) -> Callable[[Model, Parameters], str | None
     return rule
 
 
-# Rules across parameters, each for the models its pattern names; the first that is broken is told.
+# Rules that involve several parameters, for the models whose ids match. The first broken rule is reported.
 RULES: tuple[tuple[str, Callable[[Model, Parameters], str | None]], ...] = (
     ("kling-video-o3-*", _shots_last),
     ("kling-video-o3-*", _tail_needs_start),
@@ -124,14 +130,14 @@ def _needs_prompt(model: Model) -> bool:
 
 
 def _schema_problem(schema: Mapping[str, Any], given: Parameters) -> str | None:
-    from jsonschema import Draft202012Validator  # takes longer to load than all else here, and only workers need it
+    from jsonschema import Draft202012Validator  # slow to import, and only workers need it
 
     errors: Iterable[ValidationError] = Draft202012Validator(schema).iter_errors(given)
-    # The choice between prompt and multi_prompt has its own documented words, in prompt_problem.
-    told = [error for error in errors if not (error.validator in ("oneOf", "anyOf") and not error.path)]
-    if not told:
+    # prompt_problem reports the choice between prompt and multi_prompt in the documented words.
+    reported = [error for error in errors if not (error.validator in ("oneOf", "anyOf") and not error.path)]
+    if not reported:
         return None
-    return _words(min(told, key=lambda error: (error.validator != "required", list(map(str, error.absolute_path)))))
+    return _words(min(reported, key=lambda error: (error.validator != "required", list(map(str, error.absolute_path)))))
 
 
 def _words(error: ValidationError) -> str:
@@ -141,7 +147,7 @@ def _words(error: ValidationError) -> str:
     word = _MESSAGES.get(str(error.validator))
     words = error.message if word is None else word(error)
     where = ".".join(str(part) for part in path)
-    # Shots are checked by a part of the service that does not name the field.
+    # For shots the service does not name the field.
     return f"{where}: {words}" if where and path[0] != "multi_prompt" else words
 
 
@@ -166,7 +172,7 @@ def _choice(values: Iterable[object]) -> str:
 
 
 def _limit(error: ValidationError) -> Any:
-    """Return what the broken keyword of the schema says."""
+    """Return the value of the violated keyword of the schema."""
     return error.validator_value
 
 
