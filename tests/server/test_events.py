@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from oxenvideo.server.events import Endings
+from oxenvideo.server.queue import Queue
 from server.conftest import Launch
 from server.support import Api, until_true
 
@@ -127,3 +132,21 @@ def test_a_stopping_server_ends_its_streams(start: Launch) -> None:
         assert time.monotonic() - begun < 2
         assert api.server.process.returncode == 0
         until_true(lambda: heard.ended)
+
+
+def test_a_generation_may_end_as_its_wait_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A synchronous request whose wait for news times out in the moment of the end gets the ended generation."""
+    queue, endings = Queue(tmp_path / "queue.sqlite3", "me"), Endings()
+    (row,) = queue.enqueue("m", {}, namespace="local")
+    queue.claim()
+
+    async def both_at_once(awaited: Any, timeout: float) -> None:
+        awaited.close()
+        ended = queue.succeed(row.id, "0.00")
+        assert ended is not None
+        endings.publish(ended)
+        raise TimeoutError
+
+    monkeypatch.setattr(asyncio, "wait_for", both_at_once)
+    assert asyncio.run(endings.wait(row, queue)).status == "succeeded"
+    queue.close()

@@ -156,3 +156,19 @@ def test_rendering_is_niced(start: Launch) -> None:
     api.make()
     (worker,) = children(api.server.process.pid)
     assert os.getpriority(os.PRIO_PROCESS, worker) >= 10
+
+
+@posix
+def test_files_are_for_the_user_alone(start: Launch, tmp_path: Path) -> None:
+    """With the usual umask of 022 nothing that the server writes can be read by other users."""
+    before = os.umask(0o022)
+    try:
+        api = start(data_dir=tmp_path / "new" / "data")
+    finally:
+        os.umask(before)
+    api.http.post("/api/repos", json={"name": "r"})
+    api.http.put("/api/repos/local/r/file/main/a/b.txt", files={"file": b"x" * 3_000_000}).raise_for_status()
+    api.make(target_repo="films", target_directory="day")
+    written = [tmp_path / "new" / "data", *(tmp_path / "new" / "data").rglob("*")]
+    assert {path.name for path in written} >= {"server.log", "queue.sqlite3", "signing.key", "videos", "b.txt", "day"}
+    assert [str(path) for path in written if path.stat().st_mode & 0o077] == []

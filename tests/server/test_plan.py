@@ -129,12 +129,13 @@ def test_shots() -> None:
     """Each shot has its own frames; one without a length lasts 5 s."""
     made = plan(OMNI, prompt=None, multi_prompt=[{"prompt": "a", "duration": 2}, {"prompt": "b"}])
     assert [(shot.prompt, shot.frames) for shot in made.shots] == [("a", 48), ("b", 120)]
+    assert len(plan(STARLIGHT, CLIP, prompt=None, multi_prompt=5.5).shots) == 1
 
 
 @pytest.mark.parametrize(
     "parameters",
     [{"width": 10**9}, {"height": "tall"}, {"duration": 10**6}, {"duration": "soon"}, {"fps": 0}, {"fps": 10**6},
-     {"aspect_ratio": "0:1"}, {"aspect_ratio": "9999:1"}, {"num_frames": 10**9}, {"width": float("inf")}],
+     {"fps": "nan"}, {"aspect_ratio": "0:1"}, {"aspect_ratio": "9999:1"}, {"num_frames": 10**9}, {"width": float("inf")}],
 )  # fmt: skip
 def test_what_cannot_be_made(parameters: dict[str, Any]) -> None:
     """Sizes and lengths beyond reason are refused before anything is drawn."""

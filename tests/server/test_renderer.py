@@ -20,8 +20,10 @@ class Echo:
             raise RenderError("Not this one.")
         if job.parameters["prompt"] == "break":
             raise ZeroDivisionError("inside")
+        if job.parameters["prompt"] == "talk":
+            raise RenderError("x" * 1_000_000)
         path.write_bytes(f"{job.model['id']} {job.parameters['prompt']} {job.variation}".encode())
-        return Rendered(seconds=5.0, audio=False, resolution=None)
+        return Rendered(seconds=5.0, audio=False, resolution="x" * 200_000)
 """
 
 
@@ -35,4 +37,5 @@ def test_a_renderer_of_ones_own(start: Launch, tmp_path: Path, monkeypatch: pyte
     assert made == [f"wan-ai-wan2-1-t2v-1-3b-diffusers A red balloon {n}" for n in (0, 1)]
     assert api.make(prompt="refuse")["error_message"] == "Not this one."
     assert api.make(prompt="break")["error_message"] == "The renderer failed: ZeroDivisionError: inside"
+    assert api.make(prompt="talk")["error_message"].startswith("xxx")
     assert api.make()["status"] == "succeeded"

@@ -117,3 +117,18 @@ def test_results_stay_in_their_repository(api: Api, target: dict[str, str]) -> N
     """A target that is no name or leads out is refused when it is enqueued."""
     answer = api.http.post("/api/ai/queue", json={"model": "wan-ai-wan2-1-t2v-1-3b-diffusers", "prompt": "x"} | target)
     assert answer.status_code == 400
+
+
+def test_a_path_is_a_file_or_a_directory(api: Api, repo: str) -> None:
+    """A file cannot be put below a file, nor in place of a directory."""
+    assert api.http.put(f"{repo}/a/b", files={"file": b"x"}).status_code == 200
+    for path in ("a", "a/b/c"):
+        answer = api.http.put(f"{repo}/{path}", files={"file": b"x"})
+        assert (answer.status_code, answer.json()["status_message"]) == (400, "invalid_params")
+    assert api.http.get(f"{repo}/a/b").content == b"x"
+
+
+def test_the_texts_of_a_put_may_be_files(api: Api, repo: str) -> None:
+    """A message sent as a file part is no reason to fail."""
+    answer = api.http.put(f"{repo}/x.txt", files={"file": ("x", b"x"), "message": ("m", b"text")})
+    assert answer.status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -62,6 +63,29 @@ def test_two_servers_share_a_directory(start: Launch, tmp_path: Path) -> None:
     second.http.delete(f"/api/ai/queue/{running}")
     until_true(lambda: first.get(queued)["status"] == "processing", 4)
     assert first.get(running)["status"] == "cancelled"
+
+
+def test_a_running_server_takes_over_from_a_dead_one(start: Launch) -> None:
+    """The jobs of a server that was killed are rendered by another one that was already running."""
+    first, second = start("--workers", "1", "--min-seconds", "60"), start("--workers", "1")
+    ids = first.enqueue(num_generations=2)
+    first.wait(ids[0], until=("processing",))
+    os.kill(first.server.process.pid, signal.SIGKILL)
+    first.server.process.wait()
+    assert [second.wait(id_)["status"] for id_ in ids] == ["succeeded"] * 2
+
+
+def test_workers_survive_errors_of_the_database(start: Launch, tmp_path: Path) -> None:
+    """A job that could not be taken from the queue, because the database refused it, is rendered once it can be."""
+    api = start("--workers", "1", data_dir=tmp_path)
+    database = sqlite3.connect(tmp_path / "queue.sqlite3", isolation_level=None)
+    refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    database.execute(refuse)
+    (id_,) = api.enqueue()
+    until_true(lambda: "disk I/O error" in (tmp_path / "server.log").read_text())
+    database.execute("DROP TRIGGER refuse")
+    assert api.wait(id_)["status"] == "succeeded"
+    database.close()
 
 
 def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -44,11 +45,11 @@ class Repos:
             with part.open("wb") as file:
                 shutil.copyfileobj(content, file)
             os.replace(part, target)
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            part.unlink(missing_ok=True)
-            raise invalid(f"{path[:100]!r} cannot be both a file and a directory.") from None
-        except OSError:
-            part.unlink(missing_ok=True)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+                raise invalid(f"{path[:100]!r} cannot be both a file and a directory.") from None
             raise
 
     def link(self, namespace: str, repo: str, path: str, source: Path) -> None:

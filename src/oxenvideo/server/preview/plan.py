@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -204,11 +205,12 @@ class Request:
 
     def _shots(self, facts: Facts, fps: Fraction) -> tuple[Shot, ...]:
         shots = self.given.get("multi_prompt")
-        if shots:
-            lengths = [float(shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
-            self._check_length(sum(lengths))
+        if isinstance(shots, list) and shots and all(isinstance(shot, dict) for shot in shots):
+            lengths = [_number("duration", shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
+            self._check_length(sum(lengths) if min(lengths) > 0 else 0)
+            prompts = [str(shot.get("prompt") or "") for shot in shots]
             return tuple(
-                Shot(str(shot["prompt"]), _frames(length, fps)) for shot, length in zip(shots, lengths, strict=True)
+                Shot(*each) for each in zip(prompts, (_frames(length, fps) for length in lengths), strict=True)
             )
         prompt = str(self.given.get("prompt") or "")
         frames = self._frame_count(facts)
@@ -305,9 +307,12 @@ def _uris(values: Iterable[Any]) -> list[str]:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
+        if math.isfinite(number):
+            return number
     except (TypeError, ValueError, OverflowError):
-        raise RenderError(f"{name}: Input should be a valid number, not {value!r}") from None
+        pass
+    raise RenderError(f"{name}: Input should be a valid number, not {str(value)[:40]!r}")
 
 
 def _frames(seconds: float, fps: Fraction) -> int:
