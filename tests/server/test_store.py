@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oxenvideo.server.lock import Presence
-from oxenvideo.server.queue import Filter, Queue
+from oxenvideo.server.queue import Queue
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
     other.commit()
     with pytest.raises(sqlite3.IntegrityError, match="disk full"):
         queue.enqueue("m", {}, count=4, namespace="ann")
-    assert queue.select(Filter()) == []
+    assert queue.select() == []
     other.execute("DROP TRIGGER full")
     other.commit()
     assert len(queue.enqueue("m", {}, count=4, namespace="ann")) == 4
@@ -108,7 +108,7 @@ def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None
     me = Presence(tmp_path)
     dead._file.close()  # as the system does for a process that ended
     assert queue.take_over(me.is_alive) == 1
-    assert [(row.id, row.status) for row in queue.select(Filter())] == [
+    assert [(row.id, row.status) for row in queue.select()] == [
         (kept.id, "processing"),
         (ended.id, "succeeded"),
         (lost.id, "queued"),

@@ -47,11 +47,12 @@ async def json_body(request: Request) -> dict[str, Any]:
         body = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
         if b"\\ud" in content.lower():  # half of a surrogate pair can be written like this, but not be encoded again
             json.dumps(body, ensure_ascii=False).encode()
+        depth = _depth(body)
     except (ValueError, RecursionError) as error:
         raise invalid(f"The body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid("The body must be a JSON object.")
-    if _is_deep(body):
+    if depth > _MAX_DEPTH:
         raise invalid(f"The body is nested more than {_MAX_DEPTH} deep.")
     return body
 
@@ -67,13 +68,6 @@ def _finite(text: str) -> float:
     return number
 
 
-def _is_deep(body: object) -> bool:
-    level: list[object] = [body]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return bool(level)
+def _depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)

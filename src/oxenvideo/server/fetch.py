@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -96,10 +96,11 @@ def _download(uri: str, rules: InputRules) -> bytes:
 
 def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: float) -> tuple[int, str | None, bytes]:
     headers: dict[bytes | str, bytes | str] = {"User-Agent": "oxenvideo", "Accept": "*/*"}
-    if rules.key is not None and _is_own(uri, rules):
+    parts = urlsplit(uri)
+    if rules.key is not None and parts.scheme == "http" and parts.netloc.lower() in rules.own:
         headers["Authorization"] = f"Bearer {rules.key}"
     timeout = dict.fromkeys(("connect", "read", "write", "pool"), _CONNECT_SECONDS)
-    target = urlsplit(uri)._replace(fragment="").geturl()
+    target = parts._replace(fragment="").geturl()
     with pool.stream("GET", target.encode("ascii"), headers=headers, extensions={"timeout": timeout}) as response:
         fields = {name.lower(): value for name, value in response.headers}
         if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
@@ -114,11 +115,6 @@ def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: f
         return response.status, None, bytes(content)
 
 
-def _is_own(uri: str, rules: InputRules) -> bool:
-    parts = urlsplit(uri)
-    return parts.scheme == "http" and parts.netloc.lower() in rules.own
-
-
 class GuardedBackend(httpcore.NetworkBackend):
     """Connects to the address that it has checked, so that a second DNS lookup cannot lead elsewhere."""
 
@@ -126,19 +122,12 @@ class GuardedBackend(httpcore.NetworkBackend):
         self._rules = rules
         self._inner = httpcore.SyncBackend()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
         """Connect to the first address of the host that is allowed."""
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if authority.lower() in self._rules.own and self._rules.address is not None:
             own_host, own_port = self._rules.address
-            return self._inner.connect_tcp(own_host, own_port, timeout, local_address, socket_options)
+            return self._inner.connect_tcp(own_host, own_port, *args, **options)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
@@ -149,16 +138,7 @@ class GuardedBackend(httpcore.NetworkBackend):
             raise RenderError(
                 f"Input host {host!r} has the private address {addresses[0]}, and this server does not connect to those."
             )
-        return self._inner.connect_tcp(allowed[0], port, timeout, local_address, socket_options)
-
-    def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Refuse: inputs are not read from sockets of this machine."""
-        raise httpcore.ConnectError("inputs are not read from local sockets")
+        return self._inner.connect_tcp(allowed[0], port, *args, **options)
 
 
 def is_public(address: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from typing import Any
 STATUSES = ("queued", "processing", "succeeded", "failed", "cancelled")
 ACTIVE = ("queued", "processing")
 MAX_ATTEMPTS = 2
+
+Filters = Mapping[str, Sequence[str]]  # columns and the values that they may have
+NO_FILTERS: Filters = {}
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS generations (
@@ -73,28 +76,6 @@ class Generation:
     def is_active(self) -> bool:
         """Whether it is queued or being rendered."""
         return self.status in ACTIVE
-
-
-@dataclass(frozen=True)
-class Filter:
-    """The filters of a listing; None means any value."""
-
-    statuses: tuple[str, ...] = STATUSES
-    namespace: str | None = None
-    model: str | None = None
-    media_type: str | None = None
-    repo: str | None = None
-    directory: str | None = None
-
-    def where(self) -> tuple[str, list[object]]:
-        """Return the SQL condition and its values."""
-        terms = [f"status IN ({', '.join('?' * len(self.statuses))})"]
-        values: list[object] = [*self.statuses]
-        for column in ("namespace", "model", "media_type", "repo", "directory"):
-            if (value := getattr(self, column)) is not None:
-                terms.append(f"{column} = ?")
-                values.append(value)
-        return " AND ".join(terms), values
 
 
 class Queue:
@@ -190,10 +171,10 @@ class Queue:
         return None if row is None else _generation(row)
 
     def select(
-        self, wanted: Filter, *, newest_first: bool = False, limit: int = -1, offset: int = 0
+        self, filters: Filters = NO_FILTERS, *, newest_first: bool = False, limit: int = -1, offset: int = 0
     ) -> list[Generation]:
         """List generations, oldest first by default."""
-        where, values = wanted.where()
+        where, values = _condition(filters)
         order = "DESC" if newest_first else "ASC"
         rows = self._db.execute(
             f"SELECT * FROM generations WHERE {where} ORDER BY seq {order} LIMIT ? OFFSET ?",  # noqa: S608
@@ -201,9 +182,9 @@ class Queue:
         )
         return [_generation(row) for row in rows]
 
-    def costs(self, wanted: Filter) -> list[str | None]:
+    def costs(self, filters: Filters) -> list[str | None]:
         """Return the cost of every generation of a listing."""
-        where, values = wanted.where()
+        where, values = _condition(filters)
         return [row[0] for row in self._db.execute(f"SELECT cost FROM generations WHERE {where}", values)]  # noqa: S608
 
     def take_over(self, is_alive: Callable[[str], bool]) -> int:
@@ -226,6 +207,11 @@ class Queue:
     def _changed(self, change: str, where: str, *values: object) -> Generation | None:
         rows = self._db.execute(f"UPDATE generations SET {change} WHERE {where} RETURNING *", values).fetchall()  # noqa: S608
         return _generation(rows[0]) if rows else None
+
+
+def _condition(filters: Filters) -> tuple[str, list[str]]:
+    terms = [f"{column} IN ({', '.join('?' * len(values))})" for column, values in filters.items()]
+    return " AND ".join(terms) or "TRUE", [value for values in filters.values() for value in values]
 
 
 def _generation(row: sqlite3.Row) -> Generation:

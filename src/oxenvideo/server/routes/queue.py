@@ -6,7 +6,7 @@ import asyncio
 import base64
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from oxenvideo.server import models, responses, validation
 from oxenvideo.server.context import State, json_body, state_of
 from oxenvideo.server.errors import ApiError, ModelError, invalid, not_found
-from oxenvideo.server.queue import ACTIVE, STATUSES, Filter, Generation
+from oxenvideo.server.queue import ACTIVE, STATUSES, Filters, Generation
 from oxenvideo.server.settings import USER
 
 _MAX_GENERATIONS = 4
@@ -38,7 +38,7 @@ async def enqueue(request: Request) -> Response:
 async def list_queue(request: Request) -> Response:
     """GET /api/ai/queue."""
     state = state_of(request)
-    rows = state.queue.select(_filter(request, default=ACTIVE))
+    rows = state.queue.select(_filters(request, status=ACTIVE))
     base = responses.base_url(request)
     shown = [responses.generation_view(row, base, state.signer) for row in rows]
     return JSONResponse({"count": len(shown), "generations": shown})
@@ -89,7 +89,7 @@ async def list_history(request: Request) -> Response:
     state = state_of(request)
     page = _number(request, "page", 1)
     size = min(_number(request, "page_size", 50), _MAX_PAGE_SIZE)
-    wanted = _filter(request, default=STATUSES)
+    wanted = _filters(request)
     costs = state.queue.costs(wanted)
     rows = state.queue.select(wanted, newest_first=True, limit=size, offset=(page - 1) * size)
     base = responses.base_url(request)
@@ -181,21 +181,15 @@ def _row(state: State, request: Request) -> Generation:
     return row
 
 
-def _filter(request: Request, *, default: tuple[str, ...]) -> Filter:
+def _filters(request: Request, **default: Sequence[str]) -> Filters:
     query = request.query_params
     status, media_type = query.get("status"), query.get("media_type")
     if status is not None and status not in STATUSES:
         raise invalid(f"status must be one of {', '.join(STATUSES)}")
     if media_type is not None and media_type not in ("image", "video"):
         raise invalid("media_type must be image or video")
-    return Filter(
-        statuses=default if status is None else (status,),
-        namespace=query.get("namespace"),
-        model=query.get("model"),
-        media_type=media_type,
-        repo=query.get("repo"),
-        directory=query.get("folder"),
-    )
+    columns = {name: name for name in ("status", "namespace", "model", "media_type", "repo")} | {"folder": "directory"}
+    return default | {column: (query[name],) for name, column in columns.items() if name in query}
 
 
 def _number(request: Request, name: str, default: int) -> int:
