@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,67 +57,38 @@ def run_problem(model: Model, parameters: Parameters) -> str | None:
         return problem
     if problem := _schema_problem(model.get("request_schema") or {}, given):
         return problem
-    for pattern, rule in RULES:
-        if fnmatchcase(str(model["id"]), pattern) and (problem := rule(model, given)):
-            return problem
-    return None
+    return _combination_problem(str(model["id"]), given)
 
 
-def _shots_last(model: Model, given: Parameters) -> str | None:
-    """The documented limits of the shots of kling o3: 3 to 15 s in total."""
-    shots = given.get("multi_prompt")
-    if not shots:
-        return None
-    total = sum(shot.get("duration", 5) for shot in shots)
-    if total > 15:
-        return f"Total shot duration ({total}s) exceeds maximum allowed (15s)."
-    return _bad_duration(total, 5) if total < 3 else None
-
-
-def _tail_needs_start(model: Model, given: Parameters) -> str | None:
-    if given.get("tail_image_url") and not given.get("start_image_url"):
-        return f"{_PREFIX}tail_image_url requires start_image_url."
-    return None
-
-
-def _images_at_most(limit: int) -> Callable[[Model, Parameters], str | None]:
-    def rule(model: Model, given: Parameters) -> str | None:
-        elements = given.get("elements") or ()
-        count = len(given.get("input_image") or ())
-        count += sum(1 + len(element.get("reference_image_urls") or ()) for element in elements)
-        if count > limit:
-            return f"{_PREFIX}At most {limit} images are allowed, those of elements included; got {count}."
-        return None
-
-    return rule
-
-
-def _high_resolution_lasts_8(model: Model, given: Parameters) -> str | None:
-    """The documented limit of Veo: 1080p and 4k videos are 8 s long."""
-    if given.get("resolution") in ("1080p", "4k") and given.get("duration", 8) != 8:
+def _combination_problem(model: str, given: Parameters) -> str | None:
+    """Check the documented rules that involve several parameters. The first broken rule is reported."""
+    if model.startswith("kling-video-o3-"):
+        total = sum(shot.get("duration", 5) for shot in given.get("multi_prompt") or ())
+        if total > 15:
+            return f"Total shot duration ({total}s) exceeds maximum allowed (15s)."
+        if given.get("multi_prompt") and total < 3:
+            return _bad_duration(total, 5)
+        if given.get("tail_image_url") and not given.get("start_image_url"):
+            return f"{_PREFIX}tail_image_url requires start_image_url."
+    if model == "kling-video-o3-pro-reference-to-video":
+        in_elements = [1 + len(element.get("reference_image_urls") or ()) for element in given.get("elements") or ()]
+        count = len(given.get("input_image") or ()) + sum(in_elements)
+        if count > 4:
+            return f"{_PREFIX}At most 4 images are allowed, those of elements included; got {count}."
+    needs_8 = model.startswith("google-veo-3-1") and given.get("resolution") in ("1080p", "4k")
+    if needs_8 and given.get("duration", 8) != 8:
         return f"{_PREFIX}resolution '{given['resolution']}' requires duration 8."
+    exclusive = _EXCLUSIVE.get(model, ())
+    if exclusive and all(given.get(name) for name in exclusive):
+        return f"{_PREFIX}Cannot provide both '{exclusive[0]}' and '{exclusive[1]}'."
     return None
 
 
-def _one_of(first: str, second: str) -> Callable[[Model, Parameters], str | None]:
-    def rule(model: Model, given: Parameters) -> str | None:
-        if given.get(first) and given.get(second):
-            return f"{_PREFIX}Cannot provide both '{first}' and '{second}'."
-        return None
-
-    return rule
-
-
-# Rules that involve several parameters, for the models whose ids match. The first broken rule is reported.
-RULES: tuple[tuple[str, Callable[[Model, Parameters], str | None]], ...] = (
-    ("kling-video-o3-*", _shots_last),
-    ("kling-video-o3-*", _tail_needs_start),
-    ("kling-video-o3-pro-reference-to-video", _images_at_most(4)),
-    ("google-veo-3-1*", _high_resolution_lasts_8),
-    ("flux-3-video", _one_of("input_images", "input_video")),
-    ("wan-v2-7-image-to-video", _one_of("input_image", "input_video")),
-    ("luma-ray-v3-2-video-to-video", _one_of("edit_strength", "auto_controls")),
-)
+_EXCLUSIVE = {
+    "flux-3-video": ("input_images", "input_video"),
+    "wan-v2-7-image-to-video": ("input_image", "input_video"),
+    "luma-ray-v3-2-video-to-video": ("edit_strength", "auto_controls"),
+}
 
 
 def _needs_prompt(model: Model) -> bool:
@@ -144,8 +114,18 @@ def _words(error: ValidationError) -> str:
     path = list(error.absolute_path)
     if path and path[-1] == "duration" and error.validator in ("enum", "minimum", "maximum"):
         return _duration_words(error, in_shot=len(path) > 1)
-    word = _MESSAGES.get(str(error.validator))
-    words = error.message if word is None else word(error)
+    limit: Any = error.validator_value  # the value of the violated keyword of the schema
+    if error.validator == "required":
+        given: Any = error.instance
+        missing = next((name for name in limit if name not in given), "")
+        return "Field required" if path else f"{missing}: Field required"
+    if error.validator == "type":
+        names = [limit] if isinstance(limit, str) else limit
+        words = f"Input should be a valid {' or '.join(_TYPES.get(name, name) for name in names)}"
+    elif error.validator == "enum":
+        words = f"Input should be {_choice(limit)}"
+    else:
+        words = _MESSAGES[str(error.validator)].format(limit) if error.validator in _MESSAGES else error.message
     where = ".".join(str(part) for part in path)
     # For shots the service does not name the field.
     return f"{where}: {words}" if where and path[0] != "multi_prompt" else words
@@ -171,30 +151,10 @@ def _choice(values: Iterable[object]) -> str:
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def _limit(error: ValidationError) -> Any:
-    """Return the value of the violated keyword of the schema."""
-    return error.validator_value
-
-
-def _required(error: ValidationError) -> str:
-    given: Any = error.instance
-    missing = next((name for name in _limit(error) if name not in given), "")
-    return "Field required" if error.absolute_path else f"{missing}: Field required"
-
-
-def _type(error: ValidationError) -> str:
-    wanted = _limit(error)
-    names = [wanted] if isinstance(wanted, str) else list(wanted)
-    return f"Input should be a valid {' or '.join(_TYPES.get(name, name) for name in names)}"
-
-
-_MESSAGES: Mapping[str, Callable[[ValidationError], str]] = {
-    "required": _required,
-    "type": _type,
-    "enum": lambda error: f"Input should be {_choice(_limit(error))}",
-    "minimum": lambda error: f"Input should be greater than or equal to {_limit(error)}",
-    "maximum": lambda error: f"Input should be less than or equal to {_limit(error)}",
-    "maxLength": lambda error: f"String should have at most {_limit(error)} characters",
-    "maxItems": lambda error: f"List should have at most {_limit(error)} items",
-    "minItems": lambda error: f"List should have at least {_limit(error)} items",
+_MESSAGES = {
+    "minimum": "Input should be greater than or equal to {}",
+    "maximum": "Input should be less than or equal to {}",
+    "maxLength": "String should have at most {} characters",
+    "maxItems": "List should have at most {} items",
+    "minItems": "List should have at least {} items",
 }

@@ -64,8 +64,11 @@ class Clip:
             self.size = stream.codec_context.width, stream.codec_context.height
             if not 0 < self.size[0] * self.size[1] <= MAX_PIXELS:
                 raise RenderError(f"Input {name} has frames of {self.size[0]} x {self.size[1]} pixels.")
-            self.fps = _rate(stream.average_rate or stream.base_rate)
-            self.seconds = _seconds(container, stream) or self._counted_seconds()
+            rate = stream.average_rate or stream.base_rate
+            self.fps = rate if rate is not None and 1 <= rate <= 120 else Fraction(24)
+            length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+            known = length or Fraction(container.duration or 0, av.time_base)
+            self.seconds = float(known) if known else self._counted_seconds()
             self.has_sound = bool(container.streams.audio)
 
     def pictures(self, width: int, height: int, fps: Fraction, frames: int, *, lead: float = 0.0) -> Iterator[Picture]:
@@ -153,16 +156,6 @@ def open_media(content: bytes, name: str) -> av.container.InputContainer:
             except (av.FFmpegError, ValueError):
                 raise RenderError(f"Input {name} cannot be read as {form}.") from None
     raise RenderError(f"Input {name} is not a video or sound that can be read (MP4, MOV, WebM, AVI, GIF, WAV, MP3).")
-
-
-def _rate(rate: Fraction | None) -> Fraction:
-    return rate if rate is not None and 1 <= rate <= 120 else Fraction(24)
-
-
-def _seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
 
 
 def _crop(frame: Frame, wide: int, high: int, into: Picture) -> None:

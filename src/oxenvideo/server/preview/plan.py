@@ -208,24 +208,19 @@ class Request:
         if isinstance(shots, list) and shots and all(isinstance(shot, dict) for shot in shots):
             lengths = [_number("duration", shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
             self._check_length(sum(lengths) if min(lengths) > 0 else 0)
-            prompts = [str(shot.get("prompt") or "") for shot in shots]
             return tuple(
-                Shot(*each) for each in zip(prompts, (_frames(length, fps) for length in lengths), strict=True)
+                Shot(str(shot.get("prompt") or ""), _frames(length, fps))
+                for shot, length in zip(shots, lengths, strict=True)
             )
         prompt = str(self.given.get("prompt") or "")
         frames = self._frame_count(facts)
-        if frames is not None:
-            self._check_length(float(frames / fps))
-            return (Shot(prompt, frames),)
-        seconds = self._seconds(facts)
+        seconds = self._seconds(facts) if frames is None else float(frames / fps)
         self._check_length(seconds)
-        return (Shot(prompt, _frames(seconds, fps)),)
+        return (Shot(prompt, frames or _frames(seconds, fps)),)
 
     def _check_length(self, seconds: float) -> None:
         if not 0 < seconds <= MAX_SECONDS:
-            raise RenderError(
-                f"duration: Input should be greater than 0 and at most {MAX_SECONDS:g} s, not {seconds:g}"
-            )
+            raise RenderError(f"duration: Input should be more than 0 and at most {MAX_SECONDS:g} s, not {seconds:g}")
 
     def _frame_count(self, facts: Facts) -> int | None:
         if facts.sound_seconds is not None and self.value("match_audio_length"):
@@ -270,11 +265,8 @@ class Request:
             known = facts.picture if facts.seconds is not None else None
             short = min(min(known), 1080) if known else 720
         long = float(short * max(shape, 1 / shape))
-        return (
-            (_side("width", long), _side("height", short))
-            if shape >= 1
-            else (_side("width", short), _side("height", long))
-        )
+        width, height = (long, short) if shape >= 1 else (short, long)
+        return _side("width", width), _side("height", height)
 
     def _shape(self, facts: Facts) -> Fraction:
         """Return width over height: as sent or as the schema says, else that of the input, else 16:9."""
