@@ -1,4 +1,4 @@
-"""The preview, rendered for real and decoded again."""
+"""Previews, rendered and decoded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMALL = {"width": 320, "height": 180}
 
 @pytest.fixture
 def render(tmp_path: Path) -> Any:
-    """Return a function that renders a request and gives the file."""
+    """Return a function that renders a request and returns the file."""
     made = 0
 
     def render(model: str, *, variation: int = 0, **parameters: Any) -> Path:
@@ -78,7 +78,7 @@ def _loudness(path: Path) -> float:
 
 
 def test_the_file_is_what_players_want(render: Any) -> None:
-    """H.264 in yuv420p at 24 frames a second, the index in front, no sound, and it says what it is."""
+    """H.264 in yuv420p at 24 frames a second, the index at the start, no sound, and a comment."""
     path = render(KLING, duration=5)
     with av.open(str(path)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
@@ -93,7 +93,7 @@ def test_the_file_is_what_players_want(render: Any) -> None:
 
 
 def test_the_same_request_gives_the_same_file(render: Any) -> None:
-    """Prompt, seed and parameters decide every byte; another of them gives other pictures."""
+    """Prompt, seed and variation decide every byte, and other values give other pictures."""
     one = render(KLING, duration=1, seed=3, generate_audio=True, **SMALL).read_bytes()
     assert render(KLING, duration=1, seed=3, generate_audio=True, **SMALL).read_bytes() == one
     others = [
@@ -107,7 +107,7 @@ def test_the_same_request_gives_the_same_file(render: Any) -> None:
 
 
 def test_it_moves(render: Any) -> None:
-    """No two neighbouring frames are alike, and much has changed by the end."""
+    """All neighbouring frames differ, and the last frame differs much from the first."""
     decoded = [pixels(frame) for frame in frames(render(KLING, duration=2, **SMALL))]
     changes = [np.abs(a - b).max() for a, b in itertools.pairwise(decoded)]
     assert min(changes) > 10
@@ -133,7 +133,7 @@ def _luminance(picture: Any) -> Any:
 
 
 def test_the_words_of_a_prompt_draw_nothing(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apart from the text, the video of one prompt is as that of another with the same colours."""
+    """Without the overlay every prompt gives a smooth colour field."""
     monkeypatch.setattr(overlay.Overlay, "draw", lambda self, picture, number: None)
     for prompt in ("A fox in snow", "A city at night", ""):
         picture = pixels(frames(render(KLING, prompt=prompt, duration=1, **SMALL))[12])
@@ -142,7 +142,7 @@ def test_the_words_of_a_prompt_draw_nothing(render: Any, monkeypatch: pytest.Mon
 
 
 def test_it_is_marked_as_a_preview(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The badge and the prompt stand on the picture from the first frame on; another prompt changes the words."""
+    """The mark and the prompt are on the picture from the first frame on."""
     marked = pixels(frames(render(KLING, duration=1))[0])
     monkeypatch.setattr(overlay.Overlay, "draw", lambda self, picture, number: None)
     bare = pixels(frames(render(KLING, duration=1))[0])
@@ -154,12 +154,12 @@ def test_it_is_marked_as_a_preview(render: Any, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("duration", [5, 10])
 def test_durations(render: Any, duration: int) -> None:
-    """The length is the one that was asked for."""
+    """The length is as requested."""
     assert len(frames(render(KLING, duration=duration, width=64, height=64))) == duration * 24
 
 
 def test_rate_and_frame_count(render: Any) -> None:
-    """Frames, rate and size are as asked, also where the size is odd."""
+    """Frames, rate and size are as requested, and odd sizes are rounded."""
     path = render("ltx-2-3-quality-text-to-video", num_frames=31, frames_per_second=29.97, width=101, height=75)
     decoded = frames(path)
     assert (len(decoded), decoded[0].width, decoded[0].height) == (31, 100, 76)
@@ -169,7 +169,7 @@ def test_rate_and_frame_count(render: Any) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (2048, 16), (16, 1024), (854, 480), (1080, 606)])
 def test_odd_shapes(render: Any, width: int, height: int) -> None:
-    """Every shape can be drawn, with everything that is drawn over it."""
+    """Every shape can be rendered with text and references."""
     reference = data_uri(png(drawing(1)))
     path = render(OMNI, duration=3, num_frames=3, width=width, height=height, input_image=[reference] * 2)
     assert [(frame.width, frame.height) for frame in frames(path)] == [(width, height)] * 3
@@ -205,7 +205,7 @@ def test_an_image_gives_the_video_its_shape(render: Any) -> None:
 
 
 def test_an_end_frame_alone(render: Any) -> None:
-    """A last frame without a first one follows the background."""
+    """A last frame without a first one comes after the background."""
     end = drawing(4, (320, 180))
     decoded = frames(render("minimax-h3", tail_image_url=data_uri(png(end)), num_frames=24, **SMALL))
     assert likeness(decoded[-1], end) < 4
@@ -213,7 +213,7 @@ def test_an_end_frame_alone(render: Any) -> None:
 
 
 def test_keyframes(render: Any) -> None:
-    """The images of a keyframe model come in their order, at equal distances."""
+    """The images of a keyframe model appear in order, at equal distances."""
     images = [drawing(n, (320, 180)) for n in range(3)]
     decoded = frames(render("flux-3-video", input_images=[data_uri(png(i)) for i in images], num_frames=49, **SMALL))
     distances = [[likeness(decoded[at], image) for image in images] for at in (0, 24, 48)]
@@ -251,7 +251,7 @@ def test_shots_follow_each_other(render: Any) -> None:
 
 
 def test_sound_when_asked(render: Any) -> None:
-    """A sound track is there when it was asked for, as long as the picture and not silent."""
+    """generate_audio gives a sound track of the length of the video that is not silent."""
     path = render(KLING, duration=2, generate_audio=True, **SMALL)
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
@@ -263,7 +263,7 @@ def test_sound_when_asked(render: Any) -> None:
 
 
 def test_an_edited_clip_is_the_picture(render: Any, tmp_path: Path) -> None:
-    """The given clip is seen in the edit, frame by frame, with its length, size and rate."""
+    """The frames of the clip are shown with its length, size and rate."""
     clip = _clip(tmp_path / "clip.mp4", seconds=1.5)
     path = render(EDIT, prompt="Make it purple", input_video=clip)
     decoded = [pixels(frame) for frame in frames(path)]
@@ -276,7 +276,7 @@ def test_an_edited_clip_is_the_picture(render: Any, tmp_path: Path) -> None:
 
 
 def test_a_clip_keeps_its_sound_when_asked(render: Any, tmp_path: Path) -> None:
-    """keep_audio decides whether the clip's own sound is in the edit."""
+    """keep_audio decides whether the sound of the clip is kept."""
     clip = _clip(tmp_path / "clip.mp4", sound=True)
     kept = render(EDIT, input_video=clip, keep_audio=True)
     assert _loudness(kept) > 0.1
@@ -287,7 +287,7 @@ def test_a_clip_keeps_its_sound_when_asked(render: Any, tmp_path: Path) -> None:
 
 
 def test_an_upscaled_clip(render: Any, tmp_path: Path) -> None:
-    """An upscaler enlarges the clip to the tier, at the asked rate, in its own colours and with its sound."""
+    """An upscaler enlarges the clip to the resolution at the requested rate, with its colours and sound."""
     clip = _clip(tmp_path / "clip.mp4", seconds=0.5, sound=True)
     path = render(STARLIGHT, prompt=None, input_video=clip, resolution="1080p", target_fps=60)
     decoded = frames(path)
@@ -321,7 +321,7 @@ def test_a_given_sound_is_the_sound_track(render: Any, tmp_path: Path) -> None:
 
 
 def test_any_model_renders(render: Any, tmp_path: Path) -> None:
-    """Every bundled model makes a video of what it requires."""
+    """Every bundled model renders its required parameters."""
     example = {"image": data_uri(png(drawing(1))), "video": _clip(tmp_path / "clip.mp4", seconds=0.2, size=(64, 64)),
                "audio": _clip(tmp_path / "sound.mp4", seconds=0.2, size=(64, 64), sound=True)}  # fmt: skip
     for model in MODELS.values():
@@ -335,13 +335,13 @@ def test_any_model_renders(render: Any, tmp_path: Path) -> None:
 
 
 def test_a_prompt_of_anything(render: Any) -> None:
-    """Long, odd and empty words are drawn or left out, and never break the picture."""
+    """Long, unusual and empty prompts can be rendered."""
     for prompt in ("", "x" * 5000, "日本の桜 🌸", "a\nb\tc\0d", "%s {x} <b>", "word " * 300):
         assert len(frames(render("no-such-model", prompt=prompt, num_frames=2, **SMALL))) == 2
 
 
 def test_a_clip_without_frames_is_refused(render: Any, tmp_path: Path) -> None:
-    """A video file with no picture in it is refused in words."""
+    """A file without video is refused with a message."""
     import io
     import wave
 
@@ -354,7 +354,7 @@ def test_a_clip_without_frames_is_refused(render: Any, tmp_path: Path) -> None:
 
 
 def test_a_damaged_clip_shows_what_is_whole(render: Any, tmp_path: Path) -> None:
-    """A clip that breaks off in the middle is shown as far as it goes."""
+    """A truncated clip is shown as far as it can be decoded."""
     content = render(KLING, duration=5, **SMALL).read_bytes()
     cut = data_uri(content[: len(content) * 2 // 3], "video/mp4")
     decoded = frames(render(EDIT, prompt=None, input_video=cut))
@@ -363,7 +363,7 @@ def test_a_damaged_clip_shows_what_is_whole(render: Any, tmp_path: Path) -> None
 
 
 def test_speed_on_one_core(one_core: None, tmp_path: Path) -> None:
-    """720p is drawn and coded at least twice as fast as it plays, on one processor."""
+    """On one processor 720p is rendered at least at twice the playing speed."""
     job = Job("id", MODELS[KLING], {"prompt": BALLOON, "duration": 5})
     LocalPreview()
     speeds = []

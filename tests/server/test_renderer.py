@@ -1,4 +1,4 @@
-"""Another renderer in place of the preview: the contract is one method."""
+"""A renderer in place of the preview."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Echo:
 
 
 def test_a_renderer_of_ones_own(start: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A class with `render` makes the results; what it refuses fails in its words, what breaks in it fails too."""
+    """A class with `render` makes the videos. A RenderError is the error message; other exceptions fail the job too."""
     (tmp_path / "mine.py").write_text(RENDERER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     api = start("--renderer", "mine:Echo", "--workers", "1")

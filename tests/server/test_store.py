@@ -1,4 +1,4 @@
-"""The queue's table: claims that never meet, order, recovery."""
+"""The table of the queue: claims, order, recovery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _together: Any = None
 
 
 def _meet_at(barrier: Any) -> None:
-    global _together  # the way to hand a barrier to the processes of a pool
+    global _together  # a barrier can be passed to a pool's processes only like this
     _together = barrier
 
 
@@ -38,7 +38,7 @@ def _claim_all(path: Path) -> list[str]:
 
 
 def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
-    """Four processes that claim at once take every generation, and none of them twice."""
+    """Four processes that claim at the same time take every generation exactly once."""
     wanted = [g.id for _ in range(100) for g in queue.enqueue("m", {}, count=4, namespace="ann")]
     context = multiprocessing.get_context("spawn")
     with context.Pool(4, _meet_at, (context.Barrier(4),)) as pool:
@@ -50,14 +50,14 @@ def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) ->
 
 
 def test_claims_are_first_in_first_out(queue: Queue) -> None:
-    """What came first runs first."""
+    """The oldest generation is claimed first."""
     ids = [queue.enqueue("m", {"n": n}, namespace="ann")[0].id for n in range(5)]
     assert [generation.id for _ in ids if (generation := queue.claim())] == ids
     assert queue.claim() is None
 
 
 def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
-    """A delay holds a generation back, and the queue says until when."""
+    """A delayed generation is not claimed, and the queue says when it is due."""
     queue.enqueue("m", {}, namespace="ann", delay=60)
     assert queue.claim() is None
     due = queue.next_due()
@@ -66,7 +66,7 @@ def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
 
 
 def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
-    """What was cancelled while it ran stays cancelled, whatever its worker says afterwards."""
+    """A generation that was cancelled while it ran stays cancelled."""
     (row,) = queue.enqueue("m", {}, namespace="ann")
     queue.claim()
     cancelled = queue.cancel(row.id)
@@ -79,7 +79,7 @@ def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
 
 
 def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
-    """Where the disk refuses in the middle of a request, none of its generations is there."""
+    """If an insertion fails in the middle of a request, none of its generations is stored."""
     other = sqlite3.connect(tmp_path / "queue.sqlite3")
     other.execute(
         "CREATE TRIGGER full BEFORE INSERT ON generations WHEN NEW.variation = 2"
@@ -95,7 +95,7 @@ def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
 
 
 def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None:
-    """Only what a dead server left comes back to the queue; ended rows stay as they are."""
+    """Only unfinished generations of dead servers come back into the queue."""
     living, dead = Presence(tmp_path), Presence(tmp_path)
     of_living, of_dead = (Queue(tmp_path / "queue.sqlite3", presence.id) for presence in (living, dead))
     (kept,) = of_living.enqueue("m", {}, namespace="ann")
@@ -106,7 +106,7 @@ def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None
     (lost,) = of_dead.enqueue("m", {}, namespace="ann")
     of_dead.claim()
     me = Presence(tmp_path)
-    dead._file.close()  # as the system does for a process that ended
+    dead._file.close()  # as the system does when a process ends
     assert queue.take_over(me.is_alive) == 1
     assert [(row.id, row.status) for row in queue.select()] == [
         (kept.id, "processing"),
