@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import api
+from oxenvideo.api import configure, current_session
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
@@ -50,7 +50,7 @@ class Runner:
         """Change defaults of cells, and settings of the session. Raises ConfigurationError."""
         self.defaults |= {name: changes.pop(name) for name in self.defaults.keys() & changes.keys()}
         if changes:
-            api.configure(**changes)
+            configure(**changes)
 
     def close(self) -> None:
         """Stop drawing, and undo what the constructor registered."""
@@ -67,7 +67,7 @@ class Runner:
             return
         variables = self.shell.user_ns
         defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
-        session = api.current_session()
+        session = current_session()
         requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
         remarks = [f"Note: {warning}" for warning in warnings]
         if options.dry_run:
@@ -130,7 +130,7 @@ class Runner:
         if self.in_terminal:
             self._print(item, remarks)
             return
-        session = api.current_session()
+        session = current_session()
         target = session.target
         is_captured = self._is_captured()
         expected = None
