@@ -22,6 +22,8 @@ from oxenvideo.notebook.tables import Table, model_table, models_table
 
 def run(runner: Runner, line: str) -> Any:
     """Do what the line says. Raises InvalidRequest for a verb, option or name that does not exist."""
+    if arguments.is_cell(line):
+        return runner.run_cell(line, "")
     words = arguments.split(line)
     if not words or words[0] in ("help", "--help", "-h"):
         print(arguments.help_text())
