@@ -90,3 +90,10 @@ def test_the_help_names_every_option_and_verb() -> None:
     for name, (_, about) in arguments.VERBS.items():
         assert about in text
         assert all(f"--{o.name}" in arguments.help_text(name) for o in arguments.VERB_OPTIONS[name])
+
+
+def test_the_default_of_embed_takes_what_the_option_takes() -> None:
+    """The configuration and the option list the same ways, which are written twice to keep loading fast."""
+    from oxenvideo.notebook.magics import OxenVideo
+
+    assert tuple(OxenVideo.embed.values) == arguments.EMBED

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import session as sessions
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
@@ -18,10 +17,13 @@ from oxenvideo.notebook import arguments, card
 from oxenvideo.notebook.card import Item, shown_path
 from oxenvideo.notebook.runner import Runner, raise_failure
 from oxenvideo.notebook.tables import Table, model_table, models_table
+from oxenvideo.session import current_session
 
 
 def run(runner: Runner, line: str) -> Any:
     """Do what the line says. Raises InvalidRequest for a verb, option or name that does not exist."""
+    if arguments.is_cell(line):
+        return runner.run_cell(line, "")
     words = arguments.split(line)
     if not words or words[0] in ("help", "--help", "-h"):
         print(arguments.help_text())
@@ -34,7 +36,7 @@ def run(runner: Runner, line: str) -> Any:
 
 
 def _list(runner: Runner, options: Namespace) -> Any:
-    generations = sessions.current_session().generations
+    generations = current_session().generations
     if not generations:
         print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
         return None
@@ -51,7 +53,7 @@ def _list(runner: Runner, options: Namespace) -> Any:
 
 
 def _wait(runner: Runner, options: Namespace) -> None:
-    generations = sessions.current_session().generations
+    generations = current_session().generations
     items = [_item(runner, word) for word in options.operands]
     items = items or [g for g in generations if not g.state.is_settled] or list(generations[-1:])
     if not items:
@@ -69,7 +71,7 @@ def _wait(runner: Runner, options: Namespace) -> None:
 
 def _cancel(runner: Runner, options: Namespace) -> None:
     if options.all:
-        running = sorted((g for g in sessions.current_session().generations if not g.done), key=lambda g: g.name or "")
+        running = sorted((g for g in current_session().generations if not g.done), key=lambda g: g.name or "")
         items: list[Item] = []
         for name, group in itertools.groupby(running, key=lambda g: g.name):
             generations = list(group)
@@ -93,17 +95,17 @@ def _cancel(runner: Runner, options: Namespace) -> None:
 def _attach(runner: Runner, options: Namespace) -> None:
     if not 1 <= len(options.operands) <= 2:
         raise InvalidRequest("Give an id, and the name of a variable if you like: %oxenvideo attach ID [NAME]")
-    id_, name = (*options.operands, None)[:2]
+    generation_id, name = (*options.operands, None)[:2]
     if name is not None:
         arguments.check_name(name)
-    generation = sessions.current_session().attach(id_, name=name)
+    generation = current_session().attach(generation_id, name=name)
     if name is not None:
         runner.shell.user_ns[name] = generation
     runner.show(generation)
 
 
 def _resume(runner: Runner, options: Namespace) -> None:
-    session = sessions.current_session()
+    session = current_session()
     # Running videos of this kernel are shown again as well: a page that was closed no longer receives their updates.
     running = [g for g in session.generations if not g.done]
     resumed = session.resume(everything=options.all)
@@ -139,7 +141,7 @@ def _store(variables: dict[str, Any], name: str, generation: Generation) -> None
 
 
 def _history(runner: Runner, options: Namespace) -> Any:
-    session = sessions.current_session()
+    session = current_session()
     rows = session.history(page=options.page or 1, page_size=options.size or 20)
     if not rows:
         print("This page of the history is empty.")
@@ -156,7 +158,7 @@ def _history(runner: Runner, options: Namespace) -> Any:
 
 
 def _models(runner: Runner, options: Namespace) -> Any:
-    session = sessions.current_session()
+    session = current_session()
     words = " ".join(options.operands)
     models = session.models(words, input=options.input, refresh=options.refresh)
     catalog = session.catalog
@@ -171,9 +173,9 @@ def _models(runner: Runner, options: Namespace) -> Any:
 
 
 def _panel(runner: Runner, options: Namespace) -> Any:
-    from oxenvideo.notebook.panel.panel import panel
+    from oxenvideo.notebook.panel import Panel
 
-    return panel()
+    return Panel(current_session())
 
 
 _VERBS: Mapping[str, Callable[[Runner, Namespace], Any]] = {
@@ -193,7 +195,7 @@ def _item(runner: Runner, word: str) -> Item:
     value = runner.shell.user_ns.get(word)
     if isinstance(value, Generation | Batch):
         return value
-    for generation in sessions.current_session().generations:
+    for generation in current_session().generations:
         if word in (generation.id, generation.key) or (generation.name == word and generation.index is None):
             return generation
     raise InvalidRequest(f"There is no video {word!r} in this kernel. See %oxenvideo list, or %oxenvideo attach ID.")

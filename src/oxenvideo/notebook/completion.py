@@ -7,43 +7,38 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import SimpleCompletion, SimpleMatcherResult
+
 from oxenvideo.notebook.arguments import CELL, VERB_OPTIONS, VERBS, is_cell
 
 if TYPE_CHECKING:
-    from IPython.core.completer import CompletionContext, SimpleMatcherResult
-
     from oxenvideo.session import Session
 
 _LINE = re.compile(r"^\s*(%{1,2})oxenvideo\s+(.*)$")
 _TAKES_VARIABLE = {"each", "element", "image", "start-image", "end-image", "video", "audio-ref"}
 
 
-def matcher(shell: Any, session: Callable[[], Session]) -> Callable[[CompletionContext], SimpleMatcherResult]:
-    """A matcher for the completer of this shell. ``session`` is called when something is to be completed."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
-
-    def complete(context: Any) -> SimpleMatcherResult:
-        found = _LINE.match(context.line_with_cursor[: context.cursor_position])
-        # Only the first line of a cell has options; the rest is the prompt.
-        if found is None or (found[1] == "%%" and context.cursor_line != 0):
-            return {"completions": []}
-        written = found[2]
-        token = re.split(r"\s", written)[-1]
-        before = written[: len(written) - len(token)].split()
-        if found[1] == "%" and not is_cell(written):
-            offers = _verb_offers(shell, session, before)
-        else:
-            offers = _cell_offers(shell, session(), before, token)
-        # IPython replaces only context.token, which can be the end of what is written.
-        skip = len(token) - len(context.token) if token.endswith(context.token) else 0
-        texts = sorted(offer[skip:] for offer in set(offers) if offer.startswith(token))
-        return {
-            "completions": [SimpleCompletion(text=text, type="option") for text in texts],
-            "matched_fragment": context.token,
-            "suppress": bool(texts),
-        }
-
-    return context_matcher(identifier="oxenvideo.options")(complete)  # type: ignore[no-any-return]
+def complete(context: Any, shell: Any, session: Callable[[], Session]) -> SimpleMatcherResult:
+    """What IPython's completer offers. ``session`` is called only if something is to be completed."""
+    found = _LINE.match(context.line_with_cursor[: context.cursor_position])
+    # Only the first line of a cell has options; the rest is the prompt.
+    if found is None or (found[1] == "%%" and context.cursor_line != 0):
+        return {"completions": []}
+    written = found[2]
+    token = re.split(r"\s", written)[-1]
+    before = written[: len(written) - len(token)].split()
+    if found[1] == "%" and not is_cell(written):
+        offers = _verb_offers(shell, session, before)
+    else:
+        offers = _cell_offers(shell, session(), before, token)
+    # IPython replaces only context.token, which can be the end of what is written.
+    skip = len(token) - len(context.token) if token.endswith(context.token) else 0
+    texts = sorted(offer[skip:] for offer in set(offers) if offer.startswith(token))
+    return {
+        "completions": [SimpleCompletion(text=text, type="option") for text in texts],
+        "matched_fragment": context.token,
+        "suppress": bool(texts),
+    }
 
 
 def _verb_offers(shell: Any, session: Callable[[], Session], before: list[str]) -> Iterable[str]:

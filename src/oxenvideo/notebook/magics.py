@@ -7,14 +7,13 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Bool, Enum, Float, Int, Unicode
 
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.notebook import completion
-from oxenvideo.notebook.arguments import EMBED, is_cell
-from oxenvideo.notebook.front_end import notebook_path
+from oxenvideo.settings import notebook_path
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -32,7 +31,7 @@ class OxenVideo(Magics):
     duration = Int(None, allow_none=True, help="seconds, for cells that give no duration").tag(config=True)
     aspect_ratio = Unicode(None, allow_none=True, help="such as 16:9, for cells that give none").tag(config=True)
     embed = Enum(
-        EMBED,
+        ["auto", "inline", "file", "url"],
         default_value="auto",
         help="how videos are stored: inline in the notebook, as a linked file, by the service's url (which expires), or "
         "auto: inline up to 8 MB, linked above",
@@ -50,7 +49,14 @@ class OxenVideo(Magics):
         super().__init__(shell)
         self._shell: Any = shell  # like Magics.shell, but never None
         self._runner: Runner | None = None
-        self._matcher = completion.matcher(shell, self._session)
+
+        def complete(context: CompletionContext) -> SimpleMatcherResult:
+            from oxenvideo.notebook import completion
+
+            return completion.complete(context, shell, self._session)
+
+        matcher: Any = context_matcher(identifier="oxenvideo.options")
+        self._matcher = matcher(complete)
 
     @no_var_expand
     @line_cell_magic
@@ -60,8 +66,6 @@ class OxenVideo(Magics):
             runner = self._runner or self._start()
             if cell is not None:
                 return runner.run_cell(line, cell)
-            if is_cell(line):
-                return runner.run_cell(line, "")
             from oxenvideo.notebook import commands
 
             return commands.run(runner, line)

@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from oxenvideo import session as sessions
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
@@ -26,7 +25,7 @@ from oxenvideo.notebook.card import Item, one_line, wait_command
 from oxenvideo.notebook.display import Card, LiveCards
 from oxenvideo.notebook.outputs import Output, output_for
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.session import Session
+from oxenvideo.session import Session, configure, current_session
 
 _MAX_SHOWN = 24  # requests that a dry run prints
 
@@ -50,7 +49,7 @@ class Runner:
         """Change defaults of cells, and settings of the session. Raises ConfigurationError."""
         self.defaults |= {name: changes.pop(name) for name in self.defaults.keys() & changes.keys()}
         if changes:
-            sessions.configure(**changes)
+            configure(**changes)
 
     def close(self) -> None:
         """Stop drawing, and undo what the constructor registered."""
@@ -67,7 +66,7 @@ class Runner:
             return
         variables = self.shell.user_ns
         defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
-        session = sessions.current_session()
+        session = current_session()
         requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
         remarks = [f"Note: {warning}" for warning in warnings]
         if options.dry_run:
@@ -130,7 +129,7 @@ class Runner:
         if self.in_terminal:
             self._print(item, remarks)
             return
-        session = sessions.current_session()
+        session = current_session()
         target = session.target
         is_captured = self._is_captured()
         expected = None
