@@ -19,7 +19,7 @@ import pytest
 import faulty as f
 from faults.fault import MODEL
 from faulty import FaultyService
-from oxenvideo import credentials
+from oxenvideo.client import credentials
 from oxenvideo.client.client import Client
 from oxenvideo.engine.local_server import LocalService, _key
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, GenerationFailed, OxenVideoError

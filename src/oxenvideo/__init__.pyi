@@ -16,7 +16,7 @@ from .client.responses import (
     Rendered as Rendered,
     User as User,
 )
-from .credentials import (
+from .client.credentials import (
     Secret as Secret,
     Target as Target,
 )

@@ -7,14 +7,15 @@ import contextlib
 import functools
 import time
 from collections.abc import Generator, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
 from oxenvideo.client import responses
+from oxenvideo.client.credentials import Secret
 from oxenvideo.client.retry import parse_retry_after
-from oxenvideo.credentials import Secret
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, InvalidRequest, OutcomeUnknown, UnexpectedAnswer
 
 CONNECT = 10.0  # seconds until a connection must be made
@@ -265,7 +266,10 @@ def reason(error: Exception) -> str:
 
 def _date(response: httpx.Response) -> float | None:
     """The Date header in unix seconds."""
-    return parse_retry_after(response.headers.get("date"), 0.0)
+    try:
+        return parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _monotonic() -> float:
