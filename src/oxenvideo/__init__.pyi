@@ -2,84 +2,42 @@
 
 import IPython.core.interactiveshell as _ipython
 
+# fmt: off
 from .api import (
-    attach as attach,
-    configure as configure,
-    current_session as current_session,
-    generate as generate,
-    history as history,
-    models as models,
-    panel as panel,
-    resume as resume,
-    submit as submit,
-    submit_batch as submit_batch,
+    attach as attach, configure as configure, current_session as current_session, generate as generate,
+    history as history, models as models, panel as panel, resume as resume, submit as submit,
+    submit_batch as submit_batch
 )
-from .catalog.catalog import (
-    Catalog as Catalog,
-    Model as Model,
-)
+from .catalog.catalog import Catalog as Catalog, Model as Model
 from .catalog.pricing import Estimate as Estimate
 from .client.client import Client as Client
 from .client.responses import (
-    Accepted as Accepted,
-    HistoryPage as HistoryPage,
-    Observation as Observation,
-    Rendered as Rendered,
-    User as User,
+    Accepted as Accepted, HistoryPage as HistoryPage, Observation as Observation, Rendered as Rendered, User as User
 )
-from .credentials import (
-    Secret as Secret,
-    Target as Target,
-)
-from .engine.resume import (
-    HistoryRow as HistoryRow,
-    Resumed as Resumed,
-)
+from .credentials import Secret as Secret, Target as Target
+from .engine.resume import HistoryRow as HistoryRow, Resumed as Resumed
 from .errors import (
-    AuthenticationFailed as AuthenticationFailed,
-    BadRequest as BadRequest,
-    ConfigurationError as ConfigurationError,
-    ConnectionFailed as ConnectionFailed,
-    CostLimitExceeded as CostLimitExceeded,
-    DownloadFailed as DownloadFailed,
-    GenerationCancelled as GenerationCancelled,
-    GenerationEnded as GenerationEnded,
-    GenerationFailed as GenerationFailed,
-    InsufficientCredits as InsufficientCredits,
-    InvalidRequest as InvalidRequest,
-    NotFound as NotFound,
-    OutcomeUnknown as OutcomeUnknown,
-    OxenVideoError as OxenVideoError,
-    RateLimited as RateLimited,
-    ServiceError as ServiceError,
-    ServiceUnavailable as ServiceUnavailable,
-    UnexpectedAnswer as UnexpectedAnswer,
-    UnknownModel as UnknownModel,
-    WaitTimeout as WaitTimeout,
+    AuthenticationFailed as AuthenticationFailed, BadRequest as BadRequest, ConfigurationError as ConfigurationError,
+    ConnectionFailed as ConnectionFailed, CostLimitExceeded as CostLimitExceeded, DownloadFailed as DownloadFailed,
+    GenerationCancelled as GenerationCancelled, GenerationEnded as GenerationEnded,
+    GenerationFailed as GenerationFailed, InsufficientCredits as InsufficientCredits,
+    InvalidRequest as InvalidRequest, NotFound as NotFound, OutcomeUnknown as OutcomeUnknown,
+    OxenVideoError as OxenVideoError, RateLimited as RateLimited, ServiceError as ServiceError,
+    ServiceUnavailable as ServiceUnavailable, UnexpectedAnswer as UnexpectedAnswer, UnknownModel as UnknownModel,
+    WaitTimeout as WaitTimeout
 )
 from .jobs.batch import Batch as Batch
-from .jobs.generation import (
-    Cancellation as Cancellation,
-    Generation as Generation,
-)
-from .jobs.status import (
-    State as State,
-    Status as Status,
-)
+from .jobs.generation import Cancellation as Cancellation, Generation as Generation
+from .jobs.status import State as State, Status as Status
 from .media.media import Media as Media
 from .notebook.panel import Panel as Panel
 from .pace import Pace as Pace
 from .request.build import Built as Built
-from .request.request import (
-    VideoRequest as VideoRequest,
-    recall as recall,
-)
+from .request.request import VideoRequest as VideoRequest, recall as recall
 from .retry import Backoff as Backoff
-from .session import (
-    Session as Session,
-    Settings as Settings,
-)
+from .session import Session as Session, Settings as Settings
 from .settings import Limits as Limits
+# fmt: on
 
 __version__: str
 __all__: list[str]

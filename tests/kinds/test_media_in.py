@@ -238,6 +238,6 @@ def test_an_input_that_changes_before_it_is_sent_is_not_sent(book: Notebook, tmp
     while book["late"].status != "waiting" and time.monotonic() < end:
         time.sleep(0.005)
     file.write_bytes(clips.png(OTHER))
-    with pytest.raises(GenerationFailed, match="has changed since the request was made"):
+    with pytest.raises(GenerationFailed, match="is not the file that the request was made with"):
         book["late"].wait(60)
     assert book["late"].id is None

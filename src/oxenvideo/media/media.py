@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.media.sniff import EXTENSIONS, SNIFF_BYTES, sniff
+from oxenvideo.media.sniff import SNIFF_BYTES, extension, sniff
 
 Kind = Literal["image", "video", "audio"]
 Part = Literal["last_frame", "video"]
@@ -156,7 +156,7 @@ class Media:
         if self.content is None:
             small = self.path is not None and (self.size or 0) <= DEFAULT_INLINE_LIMIT
             return replace_fields(self, recorded_sha256=self.sha256) if small and not self.recorded_sha256 else self
-        path = directory.absolute() / f"{self.sha256}.{EXTENSIONS.get(self.mime or '', 'bin')}"
+        path = directory.absolute() / f"{self.sha256}.{extension(self.mime)}"
         if not path.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)  # an earlier version left it to the umask
