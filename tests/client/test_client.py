@@ -270,6 +270,7 @@ def answered(replay: Replay, body: Any, status: int = 200, kind: str = "applicat
         (200, {"generations": [], "error": {"message": "no credits"}}, InsufficientCredits, "Add credits"),
         (201, {"error": "Rate limit exceeded"}, RateLimited, "Rate limit"),
         (200, {"error": {}}, BadRequest, "an error without a message"),
+        (200, {"generations": [{"id": 5}], "error": "odd"}, UnexpectedAnswer, "named no generation_id"),
         (200, {"generations": [], "error": None}, UnexpectedAnswer, "named no generation_id"),
         (302, b"", UnexpectedAnswer, "redirects API requests (HTTP 302): check base_url"),
     ],
