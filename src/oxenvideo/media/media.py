@@ -122,7 +122,7 @@ class Media:
         if self.content is not None:
             return self.content
         if self.path is None:
-            raise InvalidRequest(f"{self.label} has no bytes here.")
+            raise InvalidRequest(f"{self.label} has no bytes on this machine.")
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -308,7 +308,7 @@ def _require_kind(mime: str | None, kind: Kind, what: str) -> None:
     if mime is None:
         raise InvalidRequest(f"{what}: not {_ARTICLE[kind]} in a known format.")
     family = mime.partition("/")[0]
-    # A GIF may be a clip, and a video container may hold only sound.
+    # A GIF may be a video, and a video container may hold only audio.
     fits = family == kind or (kind == "video" and mime == "image/gif") or (kind == "audio" and family == "video")
     if not fits:
         raise InvalidRequest(f"{what}: {mime}, which is not {_ARTICLE[kind]}.")
