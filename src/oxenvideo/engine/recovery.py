@@ -210,6 +210,7 @@ class Recovery:
         self._lost: dict[Submission, tuple[float, asyncio.Future[None]]] = {}  # with since when, by the loop's clock
         self._another = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._own_name: str | None = None
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
         self._in_flight = in_flight
 
@@ -299,7 +300,8 @@ class Recovery:
         ahead = client.service_time()
         candidates = [self._describe(s, ahead) for s in self._lost]
         fitting = [seen for seen in listed.values() if any(one.fits(seen) for one in candidates)]
-        strangers = await self._of_strangers(client, fitting)
+        shared = any(s.request.target_namespace for s in self._lost)
+        strangers = await self.strangers(client, fitting) if shared else set()
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
         claimed = self._registry.journal.claimed(self._target.base_url, [seen.generation_id for seen in fitting])
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
@@ -362,25 +364,12 @@ class Recovery:
                 break
         return found
 
-    async def _of_strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
-        """Those that another user of a shared namespace enqueued."""
-        shared = {s.request.target_namespace for s in self._lost} - {None}
-        if not shared or not seen:
-            return set()
-        ours = await self._own_names(client)
-        strangers = set()
-        for row in seen:
-            name = await self._owner(client, row.generation_id)
-            if name is not None and ours and name not in ours:
-                strangers.add(row.generation_id)
-        return strangers
-
-    async def _own_names(self, client: Client) -> set[str]:
-        own = self._registry.journal.submitted_id(self._target.base_url, self._target.account)
-        if own is not None and (name := await self._owner(client, own)) is not None:
-            return {name}
-        user = await persist(client.authorize, attempts=3)
-        return {user.name} - {""}
+    async def strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
+        """The ids of those generations in a shared namespace that another user enqueued."""
+        if seen and self._own_name is None:
+            self._own_name = (await persist(client.authorize, attempts=3)).name
+        owners = {row.generation_id: await self._owner(client, row.generation_id) for row in seen}
+        return {i for i, owner in owners.items() if owner is not None and self._own_name not in ("", owner)}
 
     async def _owner(self, client: Client, generation_id: str) -> str | None:
         if generation_id not in self._owners:

@@ -401,16 +401,6 @@ class Journal:
         with self._reading() as db:
             return {row[0]: bool(row[1]) for row in db.execute(query, (base_url, json.dumps(list(ids))))}
 
-    def submitted_id(self, base_url: str, account: str) -> str | None:
-        """The newest id that this account submitted, by the service's own answer or by a search."""
-        query = (
-            "SELECT g.generation_id FROM generation g JOIN submission s ON s.key = g.submission WHERE g.base_url=? AND"
-            " s.account=? AND s.attached=0 AND g.generation_id IS NOT NULL ORDER BY s.created_at DESC LIMIT 1"
-        )
-        with self._reading() as db:
-            row = db.execute(query, (base_url, account)).fetchone()
-        return row[0] if row else None
-
     def unsettled_elsewhere(self, base_url: str) -> list[tuple[Step, dict[str, Any], int]]:
         """Step, sent parameters and count of what other living kernels have sent and do not know the outcome of."""
         with self._reading() as db:
