@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import statistics
 from collections.abc import Callable, Iterator
@@ -52,11 +51,8 @@ def tiles(page: Page) -> Locator:
 def pick_model(page: Page, words: str, name: str) -> None:
     """Find a model by words, and click it."""
     page.locator(".oxv-model").click()
-    listed = page.locator(".oxv-models option")
-    listed.nth(20).wait_for()
     page.get_by_label("Find").fill(words)
-    listed.nth(20).wait_for(state="detached")
-    page.locator(".oxv-models option", has_text=re.compile(name.replace(" ", r"\s"))).first.click()
+    page.get_by_role("option", name=name).first.click()
     page.locator(".oxv-picker").wait_for(state="hidden")
 
 
@@ -86,21 +82,21 @@ def test_a_person_makes_and_compares_videos(
     generate(page, "A red balloon floats over a quiet harbour at dawn")
     page.locator(".oxv-job, .oxv-tile").first.wait_for()
     pick_model(page, "kling 2.6", "Kling 2.6 Pro - Image to Video")
-    page.locator(".oxv-f-input_image input[type=file]").set_input_files(picture)
+    page.locator("[data-field=input_image] input[type=file]").set_input_files(picture)
     thumbnail = page.locator(".oxv-item img")
     thumbnail.wait_for()
     assert thumbnail.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
     assert page.locator(".oxv-more").bounding_box()["height"] > 20  # type: ignore[index]
-    page.locator(".oxv-f-duration button", has_text="10 s").click()
+    page.get_by_role("radio", name="10 s").check()
     page.locator(".oxv-price", has_text="10 s × $0.07 = $0.70").wait_for()
-    page.locator(".oxv-f-duration button", has_text=re.compile("^5 s")).click()
+    page.get_by_role("radio", name="5 s", exact=True).check()
     page.locator(".oxv-price", has_text="5 s × $0.07 = $0.35").wait_for()
     generate(page, "The balloon drifts out to sea")
     tiles(page).nth(1).wait_for(timeout=SLOW)
 
     tiles(page).first.locator(".oxv-open").click()
-    assert notebook.plays(page.locator(".oxv-stage video"))
-    assert page.locator(".oxv-stage video").evaluate("video => video.readyState") >= 2
+    assert notebook.plays(page.locator(".oxv-player video"))
+    assert page.locator(".oxv-player video").evaluate("video => video.readyState") >= 2
     notebook.run_cell(2)
     notebook.wait_for_text("(True, 'The balloon drifts out to sea')", within=notebook.outputs(2))
 
@@ -109,7 +105,7 @@ def test_a_person_makes_and_compares_videos(
     compare_in_step(page)
     page.locator(".oxv-clip").nth(1).get_by_role("button", name="Reuse settings").click()
     page.wait_for_function(
-        "document.querySelector('.oxv-prompt textarea').value === 'A red balloon floats over a quiet harbour at dawn'"
+        "document.querySelector('[data-field=prompt] textarea').value === 'A red balloon floats over a quiet harbour at dawn'"
     )
     page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
     code = page.get_by_role("textbox", name="Code")
@@ -121,12 +117,12 @@ def test_a_person_makes_and_compares_videos(
 
 def compare_in_step(page: Page) -> None:
     """Two videos stand side by side, and stay within a frame of one another while they play and after a jump."""
-    pair = page.locator(".oxv-two")
+    pair = page.locator(".oxv-two").first
     page.wait_for_function(
         "[...document.querySelectorAll('.oxv-two video')].filter(v => v.readyState >= 2).length === 2"
     )
     page.get_by_role("button", name="Play", exact=True).click()
-    page.get_by_label("Place in both videos").fill("2.5")
+    page.get_by_label("Position in both videos").fill("2.5")
     apart = []
     for _ in range(8):
         page.wait_for_timeout(150)
@@ -147,7 +143,7 @@ def look_at_it(notebook: NotebookPage, folder: Path) -> None:
         notebook.theme(theme)
         for width in (1300, 480):
             page.set_viewport_size({"width": width, "height": 1000})
-            for part in ("oxv-model", "oxv-stage"):
+            for part in ("oxv-model", "oxv-player"):
                 page.locator(f".{part}").scroll_into_view_if_needed()
                 page.wait_for_timeout(400)
                 keep(page, folder / f"panel-{theme}-{width}-{part}.png")
@@ -177,6 +173,7 @@ def test_jobs_are_watched_cancelled_and_tried_again(
     service.wait_until(lambda: len(service.jobs) == 2)
     blue = list(service.jobs)[1]
     service.fail(blue, "The sky was not blue enough.")
+    page.get_by_role("button", name="2 ended without a video").click()
     failed = page.locator(".oxv-job", has_text="A blue balloon")
     failed.get_by_text("The sky was not blue enough.").wait_for()
     failed.get_by_role("button", name="Retry").click()
@@ -284,6 +281,7 @@ def test_every_control_is_reached_by_keyboard(
     page.locator(".oxv-model").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Find").fill("veo fast")
+    page.locator(".oxv-active").wait_for()
     page.keyboard.press("Enter")
     page.locator(".oxv-model", has_text="Veo").wait_for()
     page.get_by_role("tab", name="This kernel").focus()
@@ -370,5 +368,5 @@ def test_the_panel_works_in_voila(
     service.finish(next(iter(service.jobs)))
     tiles(page).first.wait_for()
     tiles(page).first.locator(".oxv-open").click()
-    assert shown.plays(page.locator(".oxv-stage video"))
+    assert shown.plays(page.locator(".oxv-player video"))
     assert not shown.complaints

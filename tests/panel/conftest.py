@@ -14,7 +14,7 @@ from faulty import FaultyService
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
-from panel.page import Wire, hear, within
+from panel.page import Wire, rows, to_board, within
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def names() -> dict[str, Any]:
 def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel]:
     """A panel that a page shows."""
     made = Panel(session, names=lambda: names)
-    hear(made, do="hello", n=0)
+    to_board(made, do="hello", n=1)
     yield made
     made.close()
 
@@ -56,5 +56,5 @@ def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel
 def done(panel: Panel, session: Session) -> Generation:
     """A finished video."""
     generation = session.submit("A red balloon", name="clip").wait(10)
-    assert within(5, lambda: panel.board.jobs.get(generation.key, {}).get("group") == "done")
+    assert within(5, lambda: rows(panel)[generation.key]["group"] == "done")
     return generation
