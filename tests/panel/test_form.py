@@ -33,7 +33,7 @@ def test_fields_make_the_request_and_its_price(panel: Panel) -> None:
     assert panel.request == VideoRequest(TEXT, {"prompt": "A red balloon", "duration": 10})
     assert form_page(panel)["price"][0] == "$0.70"
     edit(panel, "generate_audio", True)
-    to_form(panel, do="count", value=2)
+    edit(panel, "count", 2)
     assert panel.request.count == 2
     assert panel.problem is None
     edit(panel, "prompt", "")

@@ -86,4 +86,4 @@ def test_an_image_model_without_an_image_warns_before_money_is_spent(panel: Pane
     for model in optional:
         panel.load(VideoRequest(model.id, {"prompt": "p"}))
         result = panel.form.validation
-        assert result.problems or any("animates an image" in warning for warning in result.warnings), model.id
+        assert result.problems or any("none is given" in warning for warning in result.warnings), model.id

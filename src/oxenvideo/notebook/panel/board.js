@@ -618,7 +618,7 @@ const makeTabs = (pages, names, aside) => {
     for (const [key, value] of Object.entries({ id, role: "tabpanel", "aria-label": label, tabindex: "-1" })) pages[name].element.setAttribute(key, value);
   }
   turn(Object.keys(pages)[0]);
-  return h("div", { class: "oxv-tabs" }, h("div", { role: "tablist", "aria-label": "Videos", onkeydown: step }, ...Object.values(tabs)), aside);
+  return h("div", { class: "oxv-tabs" }, h("div", { role: "tablist", "aria-label": "Sources", onkeydown: step }, ...Object.values(tabs)), aside);
 };
 
 // Code that makes a video again
@@ -678,7 +678,7 @@ const makeBoard = (model, link) => {
   for (const draw of new Set(Object.values(draws))) draw();
   Object.assign(draws, { said: drawSaid, code: code.draw });
   const tabs = makeTabs(pages, { kernel: "This kernel", account: "Whole account", history: "History" }, h("span", { class: "oxv-faint oxv-right" }, model.get("page").service));
-  const element = h("section", { class: "oxv-board", "aria-label": "Videos" }, busy, said, code.element, player.element, tabs, ...Object.values(pages).map((page) => page.element));
+  const element = h("section", { class: "oxv-board", "aria-label": "Results" }, busy, said, code.element, player.element, tabs, ...Object.values(pages).map((page) => page.element));
   const release = keepKeys(element);
   return Object.assign(view, {
     element,

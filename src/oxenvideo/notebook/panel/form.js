@@ -283,8 +283,7 @@ const makeForm = (model) => {
   const flush = () => {
     clearTimeout(typing);
     for (const [name, raw] of pending) {
-      const n = name === "multi_prompt" ? link.send("shots", { shots: raw }) : link.send("set", { name, value: raw });
-      edited.set(name, n);
+      edited.set(name, name === "multi_prompt" ? link.send("shots", { shots: raw }) : link.send("set", { name, value: raw }));
     }
     pending.clear();
   };
@@ -292,6 +291,7 @@ const makeForm = (model) => {
     pending.set(name, raw);
     page = { ...page, values: { ...page.values, [name]: raw } };
     if (name === "multi_prompt") page.shots = raw;
+    if (name === "count") page.count = raw;
     clearTimeout(typing);
     if (stillTyping) typing = setTimeout(flush, TYPING);
     else flush();
@@ -311,12 +311,9 @@ const makeForm = (model) => {
   const inputs = h("div", { class: "oxv-inputs" }, picker.element, styles.element, prompt.element, shots.element, media, common, moreButton, rest, target);
   const total = h("b"), how = h("span", { class: "oxv-faint" });
   const countId = newId();
-  const count = h("input", { type: "number", min: 1, max: 999, value: 1, id: countId, onchange: () => {
-    if (count.value === "" || !count.checkValidity()) count.value = page.count;
-    page.count = Number(count.value);
-    send("count", { value: page.count });
-    rested();
-  } });
+  const count = h("input", { type: "number", min: 1, max: 999, value: 1, id: countId,
+    oninput: () => { if (count.value !== "" && count.checkValidity()) edit("count", Number(count.value), true); },
+    onchange: () => { count.value = page.count; } });
   const generate = button("Generate", () => press(), { class: "oxv-btn oxv-generate" });
   const said = h("div", { class: "oxv-said-here", role: "status" }), notes = h("div", { class: "oxv-notes" });
   const busy = h("div", { class: "oxv-busy", role: "status", hidden: true });
@@ -436,6 +433,7 @@ const makeForm = (model) => {
     const newer = (name) => pending.has(name) || (edited.get(name) || 0) > content.n;
     if (now.values) for (const name of Object.keys({ ...page.values, ...now.values })) if (newer(name)) now.values = { ...now.values, [name]: page.values[name] };
     if (now.shots && newer("multi_prompt")) delete now.shots;
+    if (newer("count") || document.activeElement === count) delete now.count;
     page = { ...page, ...now };
     model.set("page", page);
     draw(Object.keys(now));
@@ -444,6 +442,7 @@ const makeForm = (model) => {
     if (content.is === "update") apply(content);
     else if (content.is === "done") link.hear(content.n);
     else if (content.is === "said") say(content.text, content.tone);
+    else if (content.is === "unsaid" && said.textContent === content.text) say("");
     else if (content.is === "focus") focus(content.name);
   };
   draw(Object.keys(page));

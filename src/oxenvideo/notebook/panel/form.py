@@ -9,6 +9,7 @@ from typing import Any
 
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
 from oxenvideo.models.catalog import Model
 from oxenvideo.notebook.panel import labels
 from oxenvideo.notebook.panel.fields import Field
@@ -185,9 +186,6 @@ class Form(PanelWidget):
                 self._set_shots([dict(shot) for shot in content["shots"]])
             case "style":
                 self._set_style(in_shots=content["style"] == "shots")
-            case "count":
-                self.state.count = max(1, min(MAX_COUNT, int(content["value"])))
-                self._send_changes()
             case "models":
                 self.update(models=self._listed_models())
             case "pick":
@@ -203,6 +201,8 @@ class Form(PanelWidget):
         state = self.state
         if name == "prompt":
             state.give("prompt", str(raw).strip() or NOTHING)
+        elif name == "count":
+            state.count = max(1, min(MAX_COUNT, int(raw)))
         elif name in (fields := self._fields):
             try:
                 value = fields[name].value(raw)
@@ -286,6 +286,13 @@ class Form(PanelWidget):
         self._submitted = (request, time.monotonic())
         text = "1 video submitted." if len(batch) == 1 else f"{len(batch)} videos submitted."
         self.send({"is": "said", "text": text, "tone": "good"})
+
+        def ended(_: Generation) -> None:
+            if all(generation.done for generation in batch):
+                self.send({"is": "unsaid", "text": text})
+
+        for generation in batch:
+            generation.on_change(ended)
 
     def _model(self, model_id: str) -> Model:
         return self._session.catalog.get(model_id, Model(model_id, model_id))

@@ -254,7 +254,7 @@ def validate(state: FormState) -> ValidationResult:
         warnings = validation.check(state.model, request.parameters, request.count)
     except InvalidRequest as error:
         return ValidationResult(request, {_parameter_in(str(error), state): str(error)})
-    return ValidationResult(request, {}, (*_without_image(state), *warnings))
+    return ValidationResult(request, {}, tuple(warnings))
 
 
 def _missing(state: FormState, request: VideoRequest) -> dict[str, str]:
@@ -278,13 +278,6 @@ def _missing(state: FormState, request: VideoRequest) -> dict[str, str]:
         elif name not in ("prompt", "multi_prompt"):
             found[name] = f"{label_of(name)} is required."
     return found
-
-
-def _without_image(state: FormState) -> Iterator[str]:
-    """A warning for an image-to-video model without an image: some accept the request, and charge for it."""
-    images = [parameter for parameter in media_parameters_of(state.model) if parameter.kind == "image"]
-    if re.search(r"image-to-video|i2v", state.model.id) and not any(state.leaves(parameter) for parameter in images):
-        yield f"{state.model.display_name or state.model.id} animates an image, and none is given."
 
 
 def _parameter_in(message: str, state: FormState) -> str:
