@@ -92,11 +92,15 @@ def test_axe_finds_nothing_in_a_notebook(
     notebook, page = panel_page(request.getfixturevalue(front_end), open_notebook, connect)
     assert isinstance(notebook, NotebookPage)
     notebook.theme(theme)
+    if front_end == "lab":
+        notebook.command("application:toggle-left-area")
     try:
         fill(page, service)
         check_everywhere(notebook, f"{front_end}-{theme}", tmp_path)
     finally:
         notebook.theme("light")
+        if front_end == "lab":
+            notebook.command("application:toggle-left-area")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -341,3 +341,35 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     notebook.set_cell(1, SHOW)
     notebook.run_cell(1)
     page.locator(".oxv-star[aria-pressed=true]").wait_for()
+
+
+def test_the_focus_stays_in_the_panel_when_its_element_goes(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """A button that removes itself, or a row that ends, leaves the focus in the panel: the next key is not the notebook's."""
+    _, page = panel_page(server, open_notebook, connect)
+    first, second, third = generate_and_wait(page, service, "A red balloon", 3)
+    before = page.evaluate(CELLS)
+    inside = "document.activeElement.closest('.oxv-panel') !== null"
+
+    def press_letters() -> None:
+        page.wait_for_timeout(300)
+        assert page.evaluate(inside)
+        for key in "abdd":
+            page.keyboard.press(key)
+        assert page.evaluate(CELLS) == before
+
+    page.locator(".oxv-job .oxv-acts button").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("2 running").wait_for()
+    press_letters()
+    page.locator(".oxv-job[data-group=running] .oxv-acts button").first.focus()
+    service.finish(first, second, third)
+    tiles(page).first.wait_for()
+    press_letters()
+    page.locator(".oxv-open").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Close", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.locator(".oxv-player").wait_for(state="hidden")
+    press_letters()

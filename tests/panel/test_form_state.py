@@ -140,7 +140,7 @@ def test_what_is_missing_is_named_beside_its_field() -> None:
     """An empty form names all that it needs, and is called incomplete rather than wrong."""
     result = validate(FormState(model("happyhorse-1.0-i2v")))
     assert set(result.problems) == {"prompt", "input_image"}
-    assert result.only_missing
+    assert result.missing == set(result.problems)
     assert result.first == result.problems["prompt"]
 
 
@@ -181,7 +181,7 @@ def test_text_that_is_no_value_stands_in_the_way() -> None:
     state = FormState.from_request(request(TEXT, prompt="p"), model(TEXT))
     state.unreadable["seed"] = "seed 'x' is not a whole number."
     assert validate(state).problems == {"seed": "seed 'x' is not a whole number."}
-    assert not validate(state).only_missing
+    assert not validate(state).missing
     state.give("seed", 4)
     assert not validate(state).problems
 

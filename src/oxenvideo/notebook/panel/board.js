@@ -35,9 +35,20 @@ const keepKeys = (root) => {
     event.target.toggleAttribute("data-lm-suppress-shortcuts", !notebooks);
   };
   const stop = (event) => { if (event.target.hasAttribute("data-lm-suppress-shortcuts")) event.stopPropagation(); };
+  // What had the focus may be removed or hidden, by a click on it or by an update: then the panel itself takes the focus.
+  let last = null;
+  const lost = new MutationObserver(() => {
+    const gone = last && (!last.isConnected || last.closest("[hidden]"));
+    if (gone && (document.activeElement === document.body || document.activeElement === last)) root.focus({ preventScroll: true });
+    if (gone) last = null;
+  });
+  lost.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
+  root.tabIndex = -1;
+  root.addEventListener("focusin", (event) => { last = event.target; });
+  document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, true);
   window.addEventListener("keydown", keys, true);
   root.addEventListener("keydown", stop);
-  return () => window.removeEventListener("keydown", keys, true);
+  return () => { lost.disconnect(); window.removeEventListener("keydown", keys, true); };
 };
 const select = (label, options, onchange) => {
   const made = h("select", { "aria-label": label, onchange: () => onchange(made.value) },
@@ -62,7 +73,6 @@ const arrange = (place, kept, rows, make, update) => {
   const wanted = new Set(rows.map((row) => row.key));
   for (const [key, item] of kept) {
     if (wanted.has(key)) continue;
-    if (item.element.contains(document.activeElement)) place.closest(".oxv-page")?.focus();
     item.element.remove();
     kept.delete(key);
   }
@@ -222,7 +232,11 @@ const updateJob = (link) => (item, row) => {
   setText(item.money, row.money);
   setText(item.error, RUNNING.has(row.group) || row.group === "cancelled" ? "" : row.error);
   setText(item.notice, row.notice);
-  if (item.group !== row.group) item.acts.replaceChildren(...jobActs(link, row));
+  if (item.group !== row.group) {
+    const hadFocus = item.acts.contains(document.activeElement);
+    item.acts.replaceChildren(...jobActs(link, row));
+    if (hadFocus) item.acts.querySelector("button").focus();
+  }
   item.group = row.group;
   drawTime(link, item, row);
 };
@@ -232,7 +246,7 @@ const drawTime = (link, item, row) => {
   const spent = running ? link.now() - row.since : row.took;
   let text = spent === null || spent === undefined ? "" : seconds(spent);
   if (running && row.size) text += ` · ${megabytes(row.received)} of ${megabytes(row.size)}`;
-  else if (running && row.expected) text += ` of about ${seconds(row.expected)}`;
+  else if (running && row.expected >= 1) text += ` of about ${seconds(row.expected)}`;
   setText(item.time, text);
   show(item.bar, Boolean(running));
   if (!running) return;
@@ -615,7 +629,7 @@ const makeTabs = (pages, names, aside) => {
   for (const [name, label] of Object.entries(names)) {
     const id = newId();
     tabs[name] = button(label, () => turn(name), { class: "oxv-tab", role: "tab", "aria-controls": id });
-    for (const [key, value] of Object.entries({ id, role: "tabpanel", "aria-label": label, tabindex: "-1" })) pages[name].element.setAttribute(key, value);
+    for (const [key, value] of Object.entries({ id, role: "tabpanel", "aria-label": label })) pages[name].element.setAttribute(key, value);
   }
   turn(Object.keys(pages)[0]);
   return h("div", { class: "oxv-tabs" }, h("div", { role: "tablist", "aria-label": "Sources", onkeydown: step }, ...Object.values(tabs)), aside);

@@ -33,9 +33,20 @@ const keepKeys = (root) => {
     event.target.toggleAttribute("data-lm-suppress-shortcuts", !notebooks);
   };
   const stop = (event) => { if (event.target.hasAttribute("data-lm-suppress-shortcuts")) event.stopPropagation(); };
+  // What had the focus may be removed or hidden, by a click on it or by an update: then the panel itself takes the focus.
+  let last = null;
+  const lost = new MutationObserver(() => {
+    const gone = last && (!last.isConnected || last.closest("[hidden]"));
+    if (gone && (document.activeElement === document.body || document.activeElement === last)) root.focus({ preventScroll: true });
+    if (gone) last = null;
+  });
+  lost.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
+  root.tabIndex = -1;
+  root.addEventListener("focusin", (event) => { last = event.target; });
+  document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, true);
   window.addEventListener("keydown", keys, true);
   root.addEventListener("keydown", stop);
-  return () => window.removeEventListener("keydown", keys, true);
+  return () => { lost.disconnect(); window.removeEventListener("keydown", keys, true); };
 };
 
 // Numbers the messages, calls what waits for their answers, and says when the kernel does not answer.

@@ -141,9 +141,10 @@ class Form(PanelWidget):
     def _checked(self) -> dict[str, Any]:
         """What follows from the values: problems, warnings and the price."""
         result = self.validation
-        tone = "missing" if result.only_missing else "wrong"
         return {
-            "problems": {name: [text, tone] for name, text in result.problems.items()},
+            "problems": {
+                name: [text, "missing" if name in result.missing else "wrong"] for name, text in result.problems.items()
+            },
             "warnings": result.warnings,
             "price": labels.price_of(self._session.estimate(result.request), local=self._session.target.is_local),
         }

@@ -230,13 +230,13 @@ def media_in(leaf: Leaf) -> Iterator[str | Media]:
 class ValidationResult:
     """The request, the problems that prevent sending it by parameter, and warnings that do not.
 
-    ``only_missing`` is true if no value is wrong and something is still missing.
+    ``missing`` are the parameters whose problem is that they are not given yet.
     """
 
     request: VideoRequest
     problems: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    only_missing: bool = False
+    missing: frozenset[str] = frozenset()
 
     @property
     def first(self) -> str | None:
@@ -247,9 +247,9 @@ class ValidationResult:
 def validate(state: FormState) -> ValidationResult:
     """Check the form by the model's schema and the documented rules."""
     request = state.request
-    problems = _missing(state, request) | state.unreadable
-    if problems:
-        return ValidationResult(request, problems, only_missing=not state.unreadable)
+    missing = _missing(state, request)
+    if missing or state.unreadable:
+        return ValidationResult(request, missing | state.unreadable, missing=frozenset(missing) - set(state.unreadable))
     try:
         warnings = validation.check(state.model, request.parameters, request.count)
     except InvalidRequest as error:
