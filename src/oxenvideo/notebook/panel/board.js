@@ -45,10 +45,11 @@ const keepKeys = (root) => {
   lost.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
   root.tabIndex = -1;
   root.addEventListener("focusin", (event) => { last = event.target; });
-  document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, true);
-  window.addEventListener("keydown", keys, true);
+  const closed = new AbortController(), early = { capture: true, signal: closed.signal };
+  window.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, early);
+  window.addEventListener("keydown", keys, early);
   root.addEventListener("keydown", stop);
-  return () => { lost.disconnect(); window.removeEventListener("keydown", keys, true); };
+  return () => { lost.disconnect(); closed.abort(); };
 };
 const select = (label, options, onchange) => {
   const made = h("select", { "aria-label": label, onchange: () => onchange(made.value) },
@@ -270,7 +271,7 @@ const makeTile = (link, view) => (row) => {
   const sure = h("div", { class: "oxv-sure", hidden: true, onkeydown: (event) => event.key === "Escape" && keep() },
     link.once("Remove from the list", () => link.do("dismiss", { keys: [key] })),
     link.once("Delete the file too", () => link.do("dismiss", { keys: [key], file: true })), button("Keep", keep));
-  const title = h("div", { class: "oxv-cap" }, ), differs = h("div", { class: "oxv-differs" }), meta = h("div", { class: "oxv-faint" });
+  const title = h("div", { class: "oxv-cap" }), differs = h("div", { class: "oxv-differs" }), meta = h("div", { class: "oxv-faint" });
   const element = h("li", { class: "oxv-tile", "data-key": key }, open, title, differs, meta,
     h("div", { class: "oxv-tile-acts" }, h("label", { class: "oxv-pick" }, check, "Compare"), star, away), sure);
   playOnHover(link, key, open);
@@ -506,10 +507,10 @@ const makeKernelPage = (model, link) => {
       const drawn = before.get(row.key), text = differs.get(row.key) || "";
       return [row.key, drawn?.from === row && drawn.row.differs === text ? drawn : { from: row, row: { ...row, differs: text } }];
     }));
-    const all = [...before.values()].map(({ row }) => row).sort((a, b) => b.order - a.order);
+    const all = [...before.values()].map(({ row }) => row).sort((a, b) => b.since - a.since || a.order - b.order);
     const rows = all.filter(matches(stars));
     const finished = rows.filter((row) => row.group === "done");
-    const running = rows.filter((row) => RUNNING.has(row.group)).reverse();
+    const running = rows.filter((row) => RUNNING.has(row.group)).sort((a, b) => a.order - b.order);
     const failed = rows.filter((row) => row.group !== "done" && !RUNNING.has(row.group));
     const names = [...new Set(all.map((row) => row.model))].sort();
     if (names.join() !== [...models.options].slice(1).map((one) => one.value).join()) {

@@ -43,10 +43,11 @@ const keepKeys = (root) => {
   lost.observe(root, { childList: true, subtree: true, attributes: true, attributeFilter: ["hidden"] });
   root.tabIndex = -1;
   root.addEventListener("focusin", (event) => { last = event.target; });
-  document.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, true);
-  window.addEventListener("keydown", keys, true);
+  const closed = new AbortController(), early = { capture: true, signal: closed.signal };
+  window.addEventListener("pointerdown", (event) => { if (!root.contains(event.target)) last = null; }, early);
+  window.addEventListener("keydown", keys, early);
   root.addEventListener("keydown", stop);
-  return () => { lost.disconnect(); window.removeEventListener("keydown", keys, true); };
+  return () => { lost.disconnect(); closed.abort(); };
 };
 
 // Numbers the messages, calls what waits for their answers, and says when the kernel does not answer.
@@ -90,7 +91,7 @@ const wrapField = (field, input, content, set) => {
     for (const [name, value] of [["aria-describedby", problem.id], ["aria-invalid", tone === "wrong" ? "true" : null]])
       text && value ? input.setAttribute(name, value) : input.removeAttribute(name);
   };
-  return { element, input, set, fail, json: JSON.stringify(field) };
+  return { element, input, set, fail };
 };
 
 const makeField = (field, edit) => {

@@ -118,9 +118,11 @@ class JobList:
         }
 
     def _money(self, generation: Generation, group: str) -> str:
+        if self._session.target.is_local:
+            return "free" if group == "done" else ""
         if generation.cost is not None:
             return f"cost {dollars(generation.cost)}"
-        if group in ("failed", "cancelled") or self._session.target.is_local:
+        if group in ("failed", "cancelled"):
             return ""
         estimate = self._session.estimate(generation.request.with_(count=1))
         return f"about {dollars(estimate.total)}" if estimate else ""
@@ -141,8 +143,8 @@ def group_of(generation: Generation) -> str:
     return "running" if status in _RUNNING else str(status)
 
 
-def history_row(row: HistoryRow) -> dict[str, Any]:
-    """One generation of the account's history."""
+def history_row(row: HistoryRow, *, free: bool) -> dict[str, Any]:
+    """One generation of the account's history; ``free`` if the embedded server made it, which only simulates a cost."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
     return {
         "id": row.id or "",
@@ -151,7 +153,7 @@ def history_row(row: HistoryRow) -> dict[str, Any]:
         "when": when,
         "model": row.model,
         "prompt": cut(row.prompt, _PROMPT),
-        "money": dollars(row.cost) if row.cost is not None else "",
+        "money": "free" if free else dollars(row.cost) if row.cost is not None else "",
         "file": shown_path(row.path),
         "reusable": row.request is not None,
     }
