@@ -1,4 +1,4 @@
-"""The panel in any front end: shown, used and checked the way a person does."""
+"""Helpers for tests of the panel in any front end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELLS = """() => {
 
 
 def opened(notebook: NotebookPage) -> Page:
-    """Run the first two cells of a notebook, so that the panel stands below the second."""
+    """Run the first two cells of a notebook; the panel is the output of the second."""
     notebook.run_cell(0)
     notebook.run_cell(1)
     notebook.page.locator(".oxv-board").wait_for()
@@ -33,13 +33,13 @@ def opened(notebook: NotebookPage) -> Page:
 
 
 def panel_page(server: Server, open_notebook: OpenNotebook, connect: str, *more: str) -> tuple[NotebookPage, Page]:
-    """A notebook with a panel below its second cell."""
+    """Open a notebook whose second cell shows a panel."""
     notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more])
     return notebook, opened(notebook)
 
 
 def voila_page(voila: Server, open_page: Callable[[str], Shown], connect: str, theme: str = "light") -> Shown:
-    """A panel in Voilà."""
+    """Open a panel in Voilà."""
     voila.write("panel.ipynb", [f"{connect}\nimport oxenvideo", "oxenvideo.panel()"])
     shown = open_page(f"{voila.url}/voila/render/panel.ipynb?theme={theme}")
     shown.page.locator(".oxv-board").wait_for(timeout=30_000)
@@ -47,14 +47,14 @@ def voila_page(voila: Server, open_page: Callable[[str], Shown], connect: str, t
 
 
 def generate(page: Page, prompt: str, count: int = 1) -> None:
-    """Write a prompt and press the button."""
+    """Enter a prompt and press Generate."""
     page.get_by_label("Prompt", exact=True).fill(prompt)
     page.get_by_label("Videos", exact=True).fill(str(count))
     page.get_by_role("button", name="Generate", exact=True).click()
 
 
 def generate_and_wait(page: Page, service: FaultyService, prompt: str, count: int = 1) -> list[str]:
-    """The same, until the service has the jobs; their ids."""
+    """Enter a prompt, press Generate and return the ids of the jobs."""
     before = set(service.jobs)
     generate(page, prompt, count)
     service.wait_until(lambda: len(service.jobs) == len(before) + count, timeout=20)
@@ -72,7 +72,7 @@ def options(page: Page) -> Locator:
 
 
 def keep(page: Page, shot: Path) -> None:
-    """A picture for people: kept where OXENVIDEO_PICTURES says."""
+    """Take a screenshot, and keep a copy in the directory OXENVIDEO_PICTURES."""
     page.screenshot(path=shot)
     if PICTURES:
         Path(PICTURES).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The panel against axe-core, in each front end, in both themes, with everything on the page that it can show."""
+"""Accessibility of the panel: axe-core finds nothing in each front end and both themes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ pytestmark = pytest.mark.browser
 
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
-# The rules about a whole page are the front end's own to keep.
+# These rules are about the whole page, which is the front end's.
 OPTIONS = {
     "rules": {name: {"enabled": False} for name in ("region", "page-has-heading-one", "landmark-one-main", "bypass")}
 }
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds in the panel: the rule, and the elements."""
+    """The violations that axe finds in the panel: rule and element of each."""
     from axe_playwright_python.sync_playwright import Axe
 
     found: list[dict[str, Any]] = Axe().run(page, context=".oxv-panel", options=OPTIONS).response["violations"]
@@ -39,7 +39,7 @@ def violations(page: Page) -> list[str]:
 
 
 def fill(page: Page, service: FaultyService) -> None:
-    """A page with running, failed and finished jobs, an open video, an error in the form, and the list of models."""
+    """Show running, failed and finished jobs, two open videos, an error in the form and the list of models."""
     jobs = generate_and_wait(page, service, "A red balloon", 5)
     service.finish(*jobs[:2])
     service.fail(jobs[2], "The sky was not blue enough.")
@@ -59,7 +59,7 @@ def fill(page: Page, service: FaultyService) -> None:
 
 
 def check_everywhere(shown: Shown, name: str, folder: Path) -> None:
-    """axe at three widths, with each of the tabs, and a picture of each width."""
+    """Run axe at three widths and on each tab, and take a screenshot of each width."""
     page = shown.page
     for width in (1300, 900, 600):
         page.set_viewport_size({"width": width, "height": 1000})
@@ -88,7 +88,7 @@ def test_axe_finds_nothing_in_a_notebook(
     front_end: str,
     theme: str,
 ) -> None:
-    """Names, roles, contrasts and order, as far as a program can tell."""
+    """Names, roles, contrasts and order are as axe's rules require."""
     notebook, page = panel_page(request.getfixturevalue(front_end), open_notebook, connect)
     assert isinstance(notebook, NotebookPage)
     notebook.theme(theme)
@@ -112,7 +112,7 @@ def test_axe_finds_nothing_in_voila(
     tmp_path: Path,
     theme: str,
 ) -> None:
-    """The same without a notebook around it."""
+    """The same holds without a notebook around the panel."""
     shown = voila_page(voila, open_page, connect, theme)
     fill(shown.page, service)
     check_everywhere(shown, f"voila-{theme}", tmp_path)
@@ -121,7 +121,7 @@ def test_axe_finds_nothing_in_voila(
 def test_edges_of_controls_have_a_contrast_of_three_to_one(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """axe does not measure borders."""
+    """The borders of inputs and buttons are visible; axe does not check them."""
     notebook, page = panel_page(lab, open_notebook, connect)
     for theme in ("light", "dark"):
         notebook.theme(theme)

@@ -1,4 +1,4 @@
-"""What stands in a user's way in the panel: keys, order, the list of models, settings, tiles, inputs and the gallery."""
+"""Use of the panel: keys, order of jobs, list of models, settings, tiles, inputs and gallery."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def picture(tmp_path: Path) -> Path:
 def test_no_key_press_reaches_the_notebook(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Letters insert and delete cells where the notebook gets them; here the focus is in the panel, on every kind of control."""
+    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
     notebook, page = panel_page(server, open_notebook, connect, "first = 1", "second = 2")
     jobs = generate_and_wait(page, service, "A red balloon", 4)
     service.finish(*jobs[:2])
@@ -89,7 +89,7 @@ def test_no_key_press_reaches_the_notebook(
 def test_ctrl_enter_submits_and_does_not_run_the_cell(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """From the prompt, where the hands are."""
+    """Ctrl+Enter in the prompt does what Generate does."""
     _, page = panel_page(server, open_notebook, connect)
     before = page.evaluate(CELLS)
     prompt = page.get_by_label("Prompt", exact=True)
@@ -105,7 +105,7 @@ def test_ctrl_enter_submits_and_does_not_run_the_cell(
 def test_running_jobs_come_first_and_ended_ones_are_one_line(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Running, then ended, then videos; "Cancel all" leaves what still runs in view; "Dismiss all" clears the line."""
+    """The order is running, ended, videos; "Cancel all" and "Dismiss all" act on all jobs of their section."""
     _, page = panel_page(lab, open_notebook, connect)
     ended = generate_and_wait(page, service, "A blue balloon", 3)
     for job in ended[:2]:
@@ -138,7 +138,7 @@ def test_running_jobs_come_first_and_ended_ones_are_one_line(
 def test_a_model_is_chosen_by_keyboard_alone(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Find has the focus, Enter takes only what is highlighted, and the focus returns to the button."""
+    """Find gets the focus, Enter chooses only what is highlighted, and the focus returns to the button."""
     _, page = panel_page(server, open_notebook, connect)
     button, find = page.locator(".oxv-model"), page.get_by_label("Find")
     focused = "[document.activeElement.getAttribute('aria-label') || document.activeElement.className]"
@@ -169,7 +169,7 @@ def test_a_model_is_chosen_by_keyboard_alone(
 def test_more_settings_open_into_view(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The first of them is seen at once, the form says that it scrolls, and none is cut off at the side."""
+    """The first setting is visible at once, the form shows that it scrolls, and no control is cut off."""
     _, page = panel_page(lab, open_notebook, connect)
     page.locator(".oxv-model").click()
     page.get_by_label("Find").fill("kling o3 omni")
@@ -193,7 +193,7 @@ def test_more_settings_open_into_view(
 def test_tiles_show_what_differs(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The values of a sweep, the numbers of equal takes, with seed, duration and age; each tile has a name of its own."""
+    """Tiles show the values of a sweep or the number of the take, duration and age; each has its own name."""
     sweep = (
         "batch = oxenvideo.submit_batch([dict(prompt='A red balloon', duration=5, cfg_scale=c) for c in (0.3, 0.7)])"
     )
@@ -216,7 +216,7 @@ def test_tiles_show_what_differs(
 def test_inputs_are_named_and_errors_are_errors(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str, picture: Path
 ) -> None:
-    """A variable by its name; a replacement is announced; a missing variable is one error; a text model offers its relative."""
+    """Inputs have the name of their variable; replacing one is announced; a missing variable is one error."""
     variables = f"import PIL.Image\ndawn = PIL.Image.open({str(picture)!r})\ndusk = dawn.rotate(180)\n"
     _, page = panel_page(lab, open_notebook, f"{variables}{connect}")
     (clip,) = generate_and_wait(page, service, "A red balloon")
@@ -245,7 +245,7 @@ def test_inputs_are_named_and_errors_are_errors(
 def test_an_image_model_without_an_image_says_so_before_it_costs(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Beside the price, before Generate."""
+    """The warning is shown before anything is submitted."""
     _, page = panel_page(lab, open_notebook, connect)
     page.get_by_label("Prompt", exact=True).fill("A red balloon")
     page.locator(".oxv-model").click()
@@ -262,7 +262,7 @@ def test_an_image_model_without_an_image_says_so_before_it_costs(
 
 
 def test_one_word_for_one_thing(lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str) -> None:
-    """The account's page, the history and the form's labels use the words of the rest."""
+    """Labels and messages use the same word for the same thing."""
     _, page = panel_page(lab, open_notebook, connect)
     page.get_by_role("tab", name="Whole account").click()
     page.get_by_text("Nothing is running.").wait_for()
@@ -287,7 +287,7 @@ def test_one_word_for_one_thing(lab: Server, open_notebook: OpenNotebook, servic
 def test_the_gallery_is_filtered_starred_walked_and_cleared(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Words, model and status; a star that lasts; arrow keys; a file is deleted only when asked; the pointer plays a tile."""
+    """Filter, star, arrow keys, hover; a file is deleted only on request."""
     notebook, page = panel_page(
         lab, open_notebook, connect, "panel.generations, [g.path.exists() for g in panel.generations]"
     )
@@ -346,7 +346,7 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
 def test_the_focus_stays_in_the_panel_when_its_element_goes(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """A button that removes itself, or a row that ends, leaves the focus in the panel: the next key is not the notebook's."""
+    """If the focused button or row disappears, the panel keeps the focus and the next key press."""
     _, page = panel_page(server, open_notebook, connect)
     first, second, third = generate_and_wait(page, service, "A red balloon", 3)
     before = page.evaluate(CELLS)

@@ -1,4 +1,4 @@
-"""Fixtures: a panel that a page shows, what it sends, and a finished video."""
+"""Fixtures: a panel that a page shows, the messages that it sends, and a finished video."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from panel.page import Wire, rows, to_board, within
 
 @pytest.fixture
 def service(request: pytest.FixtureRequest) -> Iterator[FaultyService]:
-    """A service whose jobs take 50 ms, or the seconds that a test gives as its parameter: None is until they are told."""
+    """A service whose jobs take 50 ms, or as many seconds as the parameter says; with None they run until told to end."""
     with FaultyService(job_seconds=getattr(request, "param", 0.05), keep_alive=0.1) as running:
         yield running
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Every comm of the test writes here."""
+    """Records the messages of every comm."""
     wire = Wire()
 
     class Recording(BaseComm):

@@ -1,4 +1,4 @@
-"""A panel's page as far as the kernel knows it: what it is sent, and what it sends."""
+"""A stand-in for a panel's page: it sends messages to the kernel and records those that the kernel sends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOTS = "kling-video-o3-pro-reference-to-video"
 
 
 class Wire:
-    """What the kernel would have sent to the browser, with the time of each message."""
+    """The messages that the kernel sent to the browser, with their times."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[float, str, dict[str, Any]]] = []
@@ -40,12 +40,12 @@ def _send(widget: Any, content: dict[str, Any], buffers: Sequence[bytes] = ()) -
 
 
 def to_board(panel: Panel, **content: Any) -> None:
-    """A message of the board's page."""
+    """Send a message from the board's page."""
     _send(panel.board, content)
 
 
 def to_form(panel: Panel, buffers: Sequence[bytes] = (), **content: Any) -> None:
-    """A message of the form's page."""
+    """Send a message from the form's page."""
     _send(panel.form, content, buffers)
 
 
@@ -60,19 +60,19 @@ def press(panel: Panel) -> None:
 
 
 def rows(panel: Panel) -> dict[str, Any]:
-    """The rows that a page opened now would read."""
+    """The rows that a newly opened page reads."""
     found: dict[str, Any] = panel.board.get_state("page")["page"]["jobs"]
     return found
 
 
 def form_page(panel: Panel) -> dict[str, Any]:
-    """What a page of the form opened now would read."""
+    """The state that a newly opened page of the form reads."""
     found: dict[str, Any] = panel.form.get_state("page")["page"]
     return found
 
 
 def board_page(panel: Panel) -> dict[str, Any]:
-    """What a page of the board opened now would read."""
+    """The state that a newly opened page of the board reads."""
     found: dict[str, Any] = panel.board.get_state("page")["page"]
     return found
 
@@ -83,7 +83,7 @@ def media_of(panel: Panel, name: str) -> dict[str, Any]:
 
 
 def within(seconds: float, holds: Callable[[], object]) -> bool:
-    """Whether it holds before so many seconds are over."""
+    """Whether the condition becomes true within this many seconds."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

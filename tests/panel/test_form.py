@@ -19,7 +19,7 @@ def problems(panel: Panel) -> dict[str, Any]:
 
 
 def test_a_form_of_every_model_can_be_shown(panel: Panel) -> None:
-    """Every schema of the catalog becomes fields, and none of them gives a value by itself."""
+    """Every schema of the catalog becomes fields, and no field sets a value by itself."""
     for model in panel.session.catalog.values():
         panel.form.pick(model.id)
         assert form_page(panel)["model"]["id"] == model.id
@@ -27,7 +27,7 @@ def test_a_form_of_every_model_can_be_shown(panel: Panel) -> None:
 
 
 def test_fields_make_the_request_and_its_price(panel: Panel) -> None:
-    """What is set in a field is in the request at once, and the price follows."""
+    """A field's value is in the request at once, and the price follows."""
     edit(panel, "prompt", " A red balloon ")
     edit(panel, "duration", 1)
     assert panel.request == VideoRequest(TEXT, {"prompt": "A red balloon", "duration": 10})
@@ -42,7 +42,7 @@ def test_fields_make_the_request_and_its_price(panel: Panel) -> None:
 
 
 def test_text_in_a_number_is_a_problem_beside_it(panel: Panel) -> None:
-    """It is neither sent nor forgotten."""
+    """The text is not sent and not lost."""
     panel.load(VideoRequest("google-veo-3-1-fast", {"prompt": "p"}))
     edit(panel, "seed", "many")
     assert problems(panel)["seed"][1] == "wrong"
@@ -70,7 +70,7 @@ def test_a_loaded_request_is_in_the_form_as_it_is(panel: Panel, request_: VideoR
 
 
 def test_parameters_that_no_schema_has_are_given_as_json(panel: Panel) -> None:
-    """A name that has a field of its own is not taken twice, and text that is no JSON is a problem."""
+    """A parameter that has its own field is refused here, and so is text that is not JSON."""
     panel.load(VideoRequest(TEXT, {"prompt": "p"}))
     edit(panel, "other parameters", '{"of_tomorrow": 1}')
     assert panel.request.parameters == {"prompt": "p", "of_tomorrow": 1}
@@ -100,7 +100,7 @@ def test_a_schema_that_makes_no_sense_still_gets_a_field(spec: dict[str, Any]) -
 
 
 def test_a_form_is_cleared_but_for_its_model(panel: Panel) -> None:
-    """And for the number of videos, which is beside it."""
+    """The number of videos stays too."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p", "duration": 10}, 2))
     to_form(panel, do="clear")
     assert panel.request == VideoRequest(IMAGE, {}, 2)
@@ -122,7 +122,7 @@ def test_models_are_listed_with_what_is_needed_to_choose(panel: Panel, wire: Wir
 
 
 def test_shots_follow_the_rows_and_the_prompt_becomes_the_first(panel: Panel) -> None:
-    """And comes back when the prompt is one again."""
+    """Turning back to one prompt restores the prompt."""
     panel.load(VideoRequest(SHOTS, {"prompt": "one"}))
     to_form(panel, do="style", style="shots")
     assert form_page(panel)["shots"] == [{"prompt": "one"}]

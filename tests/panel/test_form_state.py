@@ -1,4 +1,4 @@
-"""What the panel's form holds: requests there and back, models changed, faults placed; all without a widget."""
+"""The state of the form: loading requests, changing models and placing problems, without widgets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_request_that_is_loaded_comes_out_as_it_went_in(made: VideoRequest) ->
 
 
 def test_every_model_has_an_empty_state_with_a_place_for_each_parameter() -> None:
-    """Prompt, slots and fields together are the schema, none twice."""
+    """Prompt, media and fields together cover the schema, each parameter once."""
     for one in bundled().values():
         first, rest = field_names(one)
         slots = [slot.name for slot in media_parameters_of(one)]
@@ -70,7 +70,7 @@ def test_every_model_has_an_empty_state_with_a_place_for_each_parameter() -> Non
 
 
 def test_what_applies_stays_when_the_model_changes() -> None:
-    """A prompt, a ratio and a length stay; what the next model has no use for returns with the one that has."""
+    """Values that the next model takes stay; the others return with a model that takes them."""
     state = FormState.from_request(
         request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7), model(TEXT)
     )
@@ -81,7 +81,7 @@ def test_what_applies_stays_when_the_model_changes() -> None:
 
 
 def test_a_picture_moves_to_the_slot_that_the_next_model_has_for_it() -> None:
-    """A first frame stays a first frame, under whatever name."""
+    """A first frame stays a first frame under the next model's name for it."""
     state = FormState.from_request(request(OMNI, prompt="p", start_image_url=URL), model(OMNI))
     state.change_model(model(IMAGE))
     assert state.request == request(IMAGE, prompt="p", input_image=URL)
@@ -92,7 +92,7 @@ def test_a_picture_moves_to_the_slot_that_the_next_model_has_for_it() -> None:
 
 
 def test_a_parameter_for_one_takes_the_first_of_several_and_gives_back_the_rest() -> None:
-    """Pictures beyond the first wait for a model that takes them."""
+    """Images beyond the first are kept for a model that takes several."""
     state = FormState.from_request(request(OMNI, prompt="p", input_image=[URL, URL + "?2"]), model(OMNI))
     state.change_model(model(IMAGE))
     assert state.request.parameters["input_image"] == URL
@@ -114,12 +114,12 @@ def test_a_parameter_for_one_takes_the_first_of_several_and_gives_back_the_rest(
     ],
 )
 def test_a_value_fits_another_models_spelling_or_does_not(spec: dict[str, Any], value: Any, fits: Any) -> None:
-    """5, "5" and "5s" are one length; what is out of bounds is not bent into them."""
+    """5, "5" and "5s" are one duration; a value out of range is not changed to fit."""
     assert fitting(spec, value) is fits or fitting(spec, value) == fits
 
 
 def test_a_frame_goes_where_a_film_begins() -> None:
-    """The slot for a first frame, else the plain one; none where the model takes no picture."""
+    """The first-frame parameter is preferred to the plain one; a model without images has none."""
     found = {name: parameter_for(model(name), "image") for name in (OMNI, IMAGE, "flux-3-video", TEXT)}
     assert {name: slot and slot.name for name, slot in found.items()} == {
         OMNI: "start_image_url",
@@ -137,7 +137,7 @@ def problems(name: str, **parameters: Any) -> dict[str, str]:
 
 
 def test_what_is_missing_is_named_beside_its_field() -> None:
-    """An empty form names all that it needs, and is called incomplete rather than wrong."""
+    """An empty form names everything that it requires, as missing and not as wrong."""
     result = validate(FormState(model("happyhorse-1.0-i2v")))
     assert set(result.problems) == {"prompt", "input_image"}
     assert result.missing == set(result.problems)
@@ -158,26 +158,26 @@ def test_what_is_missing_is_named_beside_its_field() -> None:
     ],
 )
 def test_a_fault_stands_beside_the_field_that_it_is_about(name: str, parameters: dict[str, Any], beside: str) -> None:
-    """The message is the checks' own; its place is the parameter that it names."""
+    """The message comes from the validation; its field is the parameter that it names."""
     assert set(problems(name, **parameters)) == {beside}
 
 
 def test_shots_without_text_are_numbered() -> None:
-    """An empty shot is named by its number."""
+    """The problem names the shot by its number."""
     assert problems(SHOTS, multi_prompt=[{"prompt": "a"}, {"prompt": " "}])["multi_prompt"].startswith(
         "Shot 2 is empty"
     )
 
 
 def test_a_right_request_has_no_fault_and_may_have_a_warning() -> None:
-    """A parameter that the schema does not have is worth a word, and no reason to stop."""
+    """A parameter that the schema does not list is a warning and not a problem."""
     result = validate(FormState.from_request(request(TEXT, prompt="p", of_tomorrow=1), model(TEXT)))
     assert result.first is None
     assert "of_tomorrow" in result.warnings[0]
 
 
 def test_text_that_is_no_value_stands_in_the_way() -> None:
-    """What cannot be read is neither sent nor passed over."""
+    """Text that cannot be read is a problem and is not sent."""
     state = FormState.from_request(request(TEXT, prompt="p"), model(TEXT))
     state.unreadable["seed"] = "seed 'x' is not a whole number."
     assert validate(state).problems == {"seed": "seed 'x' is not a whole number."}
@@ -187,7 +187,7 @@ def test_text_that_is_no_value_stands_in_the_way() -> None:
 
 
 def test_a_fault_about_nothing_in_particular_is_general() -> None:
-    """A count that is no count names no parameter of the model."""
+    """An invalid count is a problem of the request as a whole."""
     state = FormState.from_request(request(TEXT, prompt="p"), model(TEXT))
     state.count = 0
     assert set(validate(state).problems) <= {GENERAL, "count"}
@@ -198,7 +198,7 @@ def test_a_fault_about_nothing_in_particular_is_general() -> None:
 
 
 def test_parameters_have_names_for_people() -> None:
-    """Well-known ones by their meaning, others by their words."""
+    """Common parameters have a label of their own; others get one from their name."""
     assert [label_of(n) for n in ("aspect_ratio", "tail_image_url", "control_video_url", "generate_audio", "x")] == [
         "Aspect ratio",
         "Last frame",
@@ -211,7 +211,7 @@ def test_parameters_have_names_for_people() -> None:
 
 
 def test_details_are_short_and_in_words() -> None:
-    """Files by their name, lengths with their unit, a data URI by its size."""
+    """Files are shown by name, durations with their unit, a data URI by its size."""
     made = request(
         SHOTS,
         multi_prompt=[{"prompt": "a"}, {"prompt": "b"}],
@@ -228,7 +228,7 @@ def test_details_are_short_and_in_words() -> None:
 
 
 def test_prices_are_told_with_how_they_come_about() -> None:
-    """The sum, its making, and what is free here or not known."""
+    """The sum and its calculation, or that it is free or unknown."""
     known = estimate(model(TEXT), {"duration": 10}, 2)
     assert price_of(known, local=False) == ("$1.40", "2 × 10 s × $0.07")
     assert price_of(known, local=True)[0] == "Free"
@@ -239,7 +239,7 @@ def test_prices_are_told_with_how_they_come_about() -> None:
 
 
 def test_media_of_a_loaded_request_are_its_own(tmp_path: Path) -> None:
-    """A picture added to a slot with several stands after the others; one taken away is gone."""
+    """An added image follows the others; a removed one is gone."""
     state = FormState.from_request(request(OMNI, prompt="p", input_image=[URL]), model(OMNI))
     slot = next(slot for slot in media_parameters_of(state.model) if slot.name == "input_image")
     second = Media("image", path=tmp_path / "b.png")

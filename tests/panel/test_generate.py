@@ -1,4 +1,4 @@
-"""Generate: one press submits once what the form says."""
+"""Generate: one press submits the form's request once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from panel.page import TEXT, Wire, edit, press, rows, within
 
 
 def test_a_press_submits_what_the_form_says(panel: Panel, service: FaultyService, wire: Wire) -> None:
-    """The count included; the videos come to the gallery's rows with their files."""
+    """All videos of the count become finished rows with one request to the service."""
     panel.load(VideoRequest(TEXT, {"prompt": "A red balloon"}, 2))
     press(panel)
     assert wire.said() | {"n": 0} == {"is": "said", "text": "2 videos submitted.", "tone": "good", "n": 0}
@@ -29,7 +29,7 @@ def test_a_press_submits_what_the_form_says(panel: Panel, service: FaultyService
 
 
 def test_presses_in_haste_submit_once(panel: Panel) -> None:
-    """The same request again at once is a double click; another request is not."""
+    """The same request again within a moment is ignored; another request is not."""
     edit(panel, "prompt", "A red balloon")
     for _ in range(3):
         press(panel)
@@ -40,7 +40,7 @@ def test_presses_in_haste_submit_once(panel: Panel) -> None:
 
 
 def test_the_same_again_is_submitted_after_a_moment(panel: Panel) -> None:
-    """A user may want another take."""
+    """Later presses with the same request make another video."""
     edit(panel, "prompt", "A red balloon")
     press(panel)
     time.sleep(REPEAT_AFTER)
@@ -49,7 +49,7 @@ def test_the_same_again_is_submitted_after_a_moment(panel: Panel) -> None:
 
 
 def test_a_press_on_an_unfinished_form_says_what_is_missing(panel: Panel, wire: Wire, service: FaultyService) -> None:
-    """Nothing is sent, and the field gets the focus."""
+    """Nothing is sent, and the first field with a problem gets the focus."""
     press(panel)
     assert wire.said()["tone"] == "bad"
     assert wire.of("focus")[-1]["name"] == "prompt"
@@ -59,7 +59,7 @@ def test_a_press_on_an_unfinished_form_says_what_is_missing(panel: Panel, wire: 
 def test_the_limit_on_cost_holds_here_too(
     service: FaultyService, make_session: Callable[..., Session], wire: Wire
 ) -> None:
-    """A request above the setting is refused with the sum, and nothing is sent."""
+    """A request above the limit is refused with its price, and nothing is sent."""
     panel = Panel(make_session(service, max_cost=0.1))
     edit(panel, "prompt", "p")
     press(panel)
@@ -69,7 +69,7 @@ def test_the_limit_on_cost_holds_here_too(
 
 
 def test_generate_from_code_returns_the_batch_or_raises(panel: Panel) -> None:
-    """The same checks as the button's, as an exception."""
+    """A problem raises the exception that the button would show."""
     with pytest.raises(InvalidRequest, match="Describe"):
         panel.generate()
     panel.load(VideoRequest(TEXT, {"prompt": "p"}, 2))
@@ -77,7 +77,7 @@ def test_generate_from_code_returns_the_batch_or_raises(panel: Panel) -> None:
 
 
 def test_an_image_model_without_an_image_warns_before_money_is_spent(panel: Panel) -> None:
-    """Where the schema does not require it, the service would take the request and charge for it."""
+    """If the schema does not require an image, the service accepts the request and charges for it."""
     optional = [
         model
         for model in panel.session.catalog.values()

@@ -1,4 +1,4 @@
-"""Jobs in the panel: shown wherever they came from, cancelled, retried, dismissed."""
+"""Jobs in the panel: shown, cancelled, retried and dismissed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from panel.page import rows, to_board, within
 
 
 def test_jobs_of_cells_and_of_other_panels_are_the_same_jobs(panel: Panel, session: Session) -> None:
-    """Whoever submitted it, every panel shows it, and says the same of it."""
+    """Every panel of a session shows the same jobs, whoever submitted them."""
     other = Panel(session)
     to_board(other, do="hello", n=0)
     generation = session.submit("A red balloon", name="clip").wait(10)
@@ -25,14 +25,14 @@ def test_jobs_of_cells_and_of_other_panels_are_the_same_jobs(panel: Panel, sessi
 
 
 def test_a_panel_keeps_what_nobody_else_refers_to(panel: Panel, session: Session) -> None:
-    """A job without a variable stays in the panel."""
+    """A job that no variable refers to stays in the panel."""
     session.submit("A red balloon")
     assert len(panel.generations) == 1
 
 
 @pytest.mark.parametrize("service", [None], indirect=True)
 def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session) -> None:
-    """One, or all that run."""
+    """Cancel stops one job, Cancel all stops all."""
     jobs = [session.submit(f"take {n}") for n in range(3)]
     assert within(5, lambda: all(job.id for job in jobs))
     to_board(panel, do="cancel", key=jobs[0].key)
@@ -43,7 +43,7 @@ def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session) -
 
 
 def test_a_failed_job_is_tried_again_once_a_press(panel: Panel, session: Session, service: FaultyService) -> None:
-    """A double click is one retry; the failed row can be dismissed."""
+    """A double click retries once; the failed row can be dismissed."""
     service.script("POST /api/ai/queue", bad_request())
     first = session.submit("A red balloon")
     assert within(5, lambda: first.done)
@@ -58,7 +58,7 @@ def test_a_failed_job_is_tried_again_once_a_press(panel: Panel, session: Session
 def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
     panel: Panel, session: Session, service: FaultyService
 ) -> None:
-    """An outcome that nobody knows is no failure: a mere retry does nothing."""
+    """A job whose outcome is unknown has not failed: it is retried only after confirmation."""
     service.script("POST /api/ai/queue", never_answer())
     lost = session.submit("A red balloon")
     assert within(10, lambda: lost.status == "unconfirmed")
@@ -69,7 +69,7 @@ def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
 
 
 def test_a_file_that_did_not_arrive_is_fetched_again(panel: Panel, session: Session, service: FaultyService) -> None:
-    """The video is there at the service, and paid: a retry brings the file, and submits nothing."""
+    """The video exists and is paid for: a retry downloads it and submits nothing."""
     service.always("GET /files/{file}", not_found())
     lost = session.submit("A red balloon")
     assert within(10, lambda: rows(panel)[lost.key]["group"] == "missing")

@@ -1,4 +1,4 @@
-"""Looking at what was made: the stage, the gallery, the history and the account."""
+"""The player, the gallery, the history and the account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from panel.page import IMAGE, TEXT, Wire, board_page, media_of, to_board, to_for
 
 
 def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, done: Any, wire: Wire) -> None:
-    """The whole file, in order; closing takes the selection back."""
+    """The whole file arrives in order; closing the player clears the selection."""
     to_board(panel, do="look", keys=[done.key])
     assert panel.selected is done
     to_board(panel, do="video", key=done.key)
@@ -28,7 +28,7 @@ def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, do
 
 
 def test_a_large_file_comes_in_parts_of_a_megabyte(tmp_path: Path) -> None:
-    """Together they are the file, and each says how far it has come."""
+    """The pieces make up the file, and each tells how much has been sent."""
     path = tmp_path / "large.mp4"
     path.write_bytes(bytes(range(256)) * 10_000)
     messages = list(pieces(FinishedVideo("k", path, VideoRequest(TEXT, {}))))
@@ -38,7 +38,7 @@ def test_a_large_file_comes_in_parts_of_a_megabyte(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_said_where_it_would_play(panel: Panel, done: Any, wire: Wire) -> None:
-    """Not an endless wait."""
+    """The player shows an error and does not wait."""
     to_board(panel, do="look", keys=[done.key])
     done.path.unlink()
     to_board(panel, do="video", key=done.key)
@@ -46,7 +46,7 @@ def test_a_file_that_is_gone_is_said_where_it_would_play(panel: Panel, done: Any
 
 
 def test_the_last_frame_begins_the_next_video(panel: Panel, done: Any, wire: Wire) -> None:
-    """In the model's own parameter; for a model without one, its relative that takes images is offered."""
+    """It goes into the model's image parameter; for a model without one, a related model is offered."""
     to_board(panel, do="frame", key=done.key)
     said = wire.said()
     assert "takes no image" in said["text"]
@@ -63,7 +63,7 @@ def test_the_last_frame_begins_the_next_video(panel: Panel, done: Any, wire: Wir
 def test_settings_are_reused_shown_as_code_and_the_file_saved(
     panel: Panel, done: Any, tmp_path: Path, wire: Wire
 ) -> None:
-    """The form has the request again; the code makes it again; a copy never overwrites."""
+    """Settings are loaded, code is shown, and a copy never overwrites a file."""
     to_board(panel, do="use", key=done.key)
     assert panel.request == done.request
     to_board(panel, do="code", key=done.key)
@@ -76,14 +76,14 @@ def test_settings_are_reused_shown_as_code_and_the_file_saved(
 
 
 def test_posters_come_when_they_are_asked_for(panel: Panel, done: Any, wire: Wire) -> None:
-    """One message each, for those that a page looks at."""
+    """Each poster is one message, and only requested posters are sent."""
     assert not wire.of("poster")
     to_board(panel, do="posters", keys=[done.key, "unknown"])
     assert within(5, lambda: [p["key"] for p in wire.of("poster")] == [done.key, "unknown"])
 
 
 def test_the_history_comes_by_page_and_gives_settings_back(panel: Panel, done: Any) -> None:
-    """What the account made, with what this machine knows of it."""
+    """A page of the history lists the account's videos, and their settings can be reused."""
     to_board(panel, do="history", page=1)
     assert within(5, lambda: board_page(panel)["history"].get("rows"))
     (row,) = board_page(panel)["history"]["rows"]
@@ -94,7 +94,7 @@ def test_the_history_comes_by_page_and_gives_settings_back(panel: Panel, done: A
 
 
 def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyService) -> None:
-    """In its place, and the panel goes on."""
+    """The error is shown in place of the rows."""
     service.always("GET /api/ai/generations", unavailable())
     to_board(panel, do="history", page=1)
     assert within(10, lambda: board_page(panel)["history"].get("error"))
@@ -104,7 +104,7 @@ def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyServ
 def test_jobs_of_the_whole_account_can_be_followed_here(
     panel: Panel, service: FaultyService, make_session: Callable[..., Session], tmp_path: Path
 ) -> None:
-    """Another kernel's job is listed on request, and joins this kernel's jobs when it is followed."""
+    """Jobs of other kernels are listed on request, and become jobs of this kernel when followed."""
     elsewhere = make_session(service, data_dir=tmp_path / "elsewhere").submit("Another balloon")
     assert within(5, lambda: elsewhere.id)
     to_board(panel, do="account")
@@ -116,6 +116,6 @@ def test_jobs_of_the_whole_account_can_be_followed_here(
 
 @pytest.mark.parametrize("told", [{}, {"do": "nothing"}, {"do": "cancel", "key": "?"}, {"do": "look", "keys": ["?"]}])
 def test_a_page_that_asks_for_what_is_not_there_harms_nothing(panel: Panel, told: dict[str, Any]) -> None:
-    """It is ignored, or answered in a line."""
+    """The message is ignored or answered with an error."""
     to_board(panel, **told)
     assert panel.selected is None

@@ -1,4 +1,4 @@
-"""Media on their way into the form: uploads, variables, paths and URLs."""
+"""Media in the form: uploads, variables, paths and URLs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from panel.page import IMAGE, media_of, to_form
 
 
 def png(size: tuple[int, int] = (64, 36)) -> bytes:
-    """A picture's bytes."""
+    """The bytes of a PNG image."""
     out = io.BytesIO()
     PIL.Image.linear_gradient("L").resize(size).save(out, "PNG")
     return out.getvalue()
 
 
 def test_an_uploaded_picture_arrives_in_parts_and_becomes_a_file(panel: Panel, tmp_path: Path) -> None:
-    """The request holds a file with the same bytes, so that its cell can name it; the slot shows a small picture."""
+    """The request refers to a file with the same bytes, and the form shows a thumbnail."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
     content = png()
     for index, part in enumerate((content[:20], content[20:])):
@@ -38,7 +38,7 @@ def test_an_uploaded_picture_arrives_in_parts_and_becomes_a_file(panel: Panel, t
 
 
 def test_a_variable_a_url_and_a_file_are_taken_by_name(panel: Panel, names: dict[str, Any], tmp_path: Path) -> None:
-    """A variable counts first; what is none of these is said beside the slot."""
+    """A variable has precedence; anything else is an error beside the field."""
     panel.load(VideoRequest("kling-video-o3-omni", {"prompt": "p"}))
     (tmp_path / "a.png").write_bytes(png())
     names["frame"] = PIL.Image.new("RGB", (8, 8))
@@ -58,7 +58,7 @@ def test_a_variable_a_url_and_a_file_are_taken_by_name(panel: Panel, names: dict
 
 
 def test_a_file_that_is_no_picture_is_refused_beside_its_slot(panel: Panel) -> None:
-    """And the request stays as it was."""
+    """The request does not change."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
     to_form(panel, [b"hello"], do="upload", parameter="input_image", upload="u", name="in.png", last=True)
     assert "not an image" in media_of(panel, "input_image")["note"][0]
@@ -66,7 +66,7 @@ def test_a_file_that_is_no_picture_is_refused_beside_its_slot(panel: Panel) -> N
 
 
 def test_a_second_medium_in_place_of_the_only_one_is_announced(panel: Panel, names: dict[str, Any]) -> None:
-    """Nothing is replaced without a word, and the word names what was there."""
+    """The message names the medium that was replaced."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
     names.update(dawn=PIL.Image.new("RGB", (8, 8)), dusk=PIL.Image.new("RGB", (8, 8), "red"))
     for name in names:

@@ -1,4 +1,4 @@
-"""What a panel sends: little, at its pace, and only to pages that show it."""
+"""The messages of a panel: few, limited in rate, and only to pages that show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from panel.page import Wire, rows, to_board, within
 
 
 def test_two_hundred_jobs_cost_few_messages(panel: Panel, session: Session, service: FaultyService, wire: Wire) -> None:
-    """However much happens: at most twenty a second in all, and every job ends up in its row."""
+    """At most twenty messages are sent in a second, and every row gets its final state."""
     session.submit_batch([{"prompt": f"take {n}"} for n in range(200)]).wait(60)
     assert within(10, lambda: [row["group"] for row in rows(panel).values()] == ["done"] * 200)
     times = [at for at, kind, _ in wire.sent if kind == "comm_msg"]
@@ -25,7 +25,7 @@ def test_two_hundred_jobs_cost_few_messages(panel: Panel, session: Session, serv
 
 
 def test_a_panel_out_of_sight_is_silent_and_catches_up(panel: Panel, session: Session, wire: Wire) -> None:
-    """A cell that was run again leaves its old panel behind: that one sends nothing until a page shows it."""
+    """A panel that no page shows sends nothing until a page shows it again."""
     to_board(panel, do="away")
     generation = session.submit("A red balloon").wait(10)
     time.sleep(0.4)
@@ -35,12 +35,12 @@ def test_a_panel_out_of_sight_is_silent_and_catches_up(panel: Panel, session: Se
 
 
 def test_a_page_opened_later_reads_all_rows(panel: Panel, done: Any) -> None:
-    """The state that is handed out is the present one, though only changes are sent."""
+    """A new page reads the current state, although only changes are sent."""
     assert rows(panel)[done.key]["word"] == "Done"
 
 
 def test_the_update_thread_keeps_its_pace_and_ends() -> None:
-    """Posted work is done in order with a pause between; one that raises does not stop the next."""
+    """Work is done in order with a pause between; an exception does not stop the next."""
     done: list[tuple[int, float]] = []
     updates = UpdateThread(lambda: None)
 
@@ -59,7 +59,7 @@ def test_the_update_thread_keeps_its_pace_and_ends() -> None:
 
 
 def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
-    """And leaves no widget behind."""
+    """A closed panel has no observers and no widgets."""
     before = set(ipywidgets.widgets.widget._instances)
     running = session.submit("A blue balloon")
     gone = Panel(session)
@@ -71,7 +71,7 @@ def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
 
 
 def test_the_panel_shows_itself(panel: Panel) -> None:
-    """As a widget, and as text that is the same each time."""
+    """A panel has a widget view and a constant text representation."""
     data, _ = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert data["text/plain"] == repr(panel) == "<Panel>"
