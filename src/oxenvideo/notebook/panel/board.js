@@ -64,10 +64,9 @@ const age = (value) => value < 60 ? "just now" : value < 3600 ? `${Math.floor(va
   ? `${Math.floor(value / 3600)} h ago` : `${Math.floor(value / 86400)} d ago`;
 const groupBy = (rows, keyOf) => {
   const groups = new Map();
-  for (const row of rows) groups.set(keyOf(row), [...(groups.get(keyOf(row)) || []), row]);
+  for (const row of rows) groups.get(keyOf(row))?.push(row) ?? groups.set(keyOf(row), [row]);
   return groups;
 };
-const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 // Make the children of `place` those for `rows`, in this order, by key. What stays is not touched, so that focus stays too.
 const arrange = (place, kept, rows, make, update) => {
@@ -525,14 +524,15 @@ const makeKernelPage = (model, link) => {
     show(gallery, finished.length > 0);
     show(cancelAll, running.length > 1);
     setText(counts, `${running.length} running`);
-    setText(done, plural(finished.length, "video", "videos"));
+    setText(done, `${finished.length} video${finished.length === 1 ? "" : "s"}`);
     // A single job needs no line above it; the reason is in the line if it is the same for all.
     const single = failed.length === 1, reasons = new Set(failed.map((row) => row.error));
     const by = [...groupBy(failed, (row) => row.word)].map(([word, some]) => `${some.length} ${word.toLowerCase()}`);
     setText(endedLine, `${failed.length} ended without a video${by.length ? `: ${by.join(", ")}` : ""}${reasons.size === 1 && failed[0].error ? ` · ${failed[0].error}` : ""}`);
-    toggle.setAttribute("aria-expanded", String(open || single));
+    const opened = open || single || filter.status === "ended";
+    toggle.setAttribute("aria-expanded", String(opened));
     show(toggle.parentElement, !single);
-    show(ended, open || single);
+    show(ended, opened);
     arrange(jobs, keptJobs, running, makeJob, updateJob(link));
     arrange(ended, keptEnded, failed, makeJob, updateJob(link));
     arrange(tiles, keptTiles, finished, makeSeen, updateTile(link));

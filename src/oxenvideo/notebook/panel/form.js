@@ -208,7 +208,7 @@ const makeMedium = (link, slot) => {
 const makePicker = (link, pick) => {
   const listId = newId();
   let models = null, shown = [], current = "", active = -1;
-  const name = h("span", { class: "oxv-model-name" });
+  const name = h("span");
   const opener = button(name, () => (drawer.hidden ? open() : close()), { class: "oxv-btn oxv-model", "aria-expanded": "false", title: "Choose another model" });
   const about = h("div"), facts = h("div", { class: "oxv-faint" });
   const search = h("input", { type: "text", role: "combobox", "aria-label": "Find", "aria-expanded": "true", "aria-controls": listId, "aria-autocomplete": "list",
@@ -346,9 +346,8 @@ const makeForm = (model) => {
     if (!rest.hidden) rest.scrollIntoView({ block: "nearest", behavior: "smooth" });
     shade();
   };
-  // A shadow at the edges says that there is more to scroll to.
+  // A line at the lower edge says that there is more to scroll to.
   const shade = () => {
-    inputs.classList.toggle("oxv-above", inputs.scrollTop > 4);
     inputs.classList.toggle("oxv-below", inputs.scrollHeight - inputs.clientHeight - inputs.scrollTop > 4);
   };
   inputs.addEventListener("scroll", shade, { passive: true });

@@ -66,7 +66,8 @@ class PanelWidget(anywidget.AnyWidget):
             self.receive(content, buffers)
         except OxenVideoError as error:
             self.report(str(error))
-        self.send({"is": "done", "n": self._handled, "now": time.time()})
+        finally:
+            self.send({"is": "done", "n": self._handled, "now": time.time()})
 
 
 class _SubshellComm(BaseComm):
