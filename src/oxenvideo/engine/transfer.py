@@ -147,7 +147,9 @@ class _Transfer:
                 self.received += len(chunk)
                 if self.received > (self._most if expected is None else expected):
                     self._start_anew()
-                    raise _Broken("the server sent more than it announced" if expected is not None else _too_large(self._most))
+                    raise _Broken(
+                        "the server sent more than it announced" if expected is not None else _too_large(self._most)
+                    )
                 if not checked and self.received >= mp4.HEAD:
                     self._check_head(response)
                     checked = True
