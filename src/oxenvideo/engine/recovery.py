@@ -42,7 +42,7 @@ NOT_FOUND = (
     "the first one arrived after all, you pay for both. %oxenvideo resume looks for it again."
 )
 AMBIGUOUS = (
-    "The answer to this submit was lost, and the service has more than one generation that could be it. "
+    "The answer to this submit was lost, and it is not certain which of the service's generations belongs to it. "
     "Find the right one with %oxenvideo history, and bring it back with %oxenvideo attach ID."
 )
 UNREADABLE = (
@@ -242,8 +242,7 @@ class Recovery:
         """Whether a submission whose answer was lost could have become this generation."""
         if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
             return False
-        lost = self._describe(submission, service_time)
-        return lost.fits(seen) and (submission.step is Step.AMBIGUOUS or lost.is_certainly(seen))
+        return self._describe(submission, service_time).fits(seen)
 
     def settle(self, submission: Submission) -> None:
         """End the search for a submission."""
@@ -312,7 +311,8 @@ class Recovery:
         in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
         lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
-        lost = [one for one in lost if not any(could_be(s, one.sent) or could_be(one.sent, s) for s in in_flight)]
+        awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in in_flight)]
+        lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
         looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
         answered = self._registry.journal.answered_without_id(self._target.base_url)
         unnamed = [Lost(key, sent, 1, sent_at - _CLOCK_SLACK) for key, sent, sent_at in answered]

@@ -187,13 +187,14 @@ class Service:
                 await submission.jobs[0].until(lambda state: state.generation_id is not None or state.is_settled)
 
     async def lost_job_like(self, seen: Observation) -> Job | None:
-        """A job of this account whose answer was lost and that could be this generation; an ambiguous one first."""
+        """A job about which the user was asked and that could be this generation; an ambiguous one first."""
         client = await self.open()
         now = client.service_time()
         lost = [
             job
             for job in self._registry.jobs()
-            if job.submission.target == self.target
+            if job.state.status is Status.UNCONFIRMED
+            and job.submission.target == self.target
             and len(job.submission.jobs) == 1
             and self._recovery.fits(job.submission, seen, now)
         ]

@@ -75,7 +75,7 @@ async def fetch(
             await asyncio.to_thread(finish, partial)
             return _put_in_place(partial, destination)
     except OSError as error:
-        raise _disk_error(error, destination) from None
+        raise DownloadFailed(f"{_disk_error(error, destination)} The video waits at the service.") from None
 
 
 async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, backoff: Backoff) -> None:
@@ -275,7 +275,7 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
             finish(partial)
             return _put_in_place(partial, destination)
     except OSError as error:
-        raise _disk_error(error, destination) from None
+        raise DownloadFailed(_disk_error(error, destination)) from None
 
 
 @contextlib.contextmanager
@@ -333,10 +333,10 @@ def _put_in_place(partial: Path, destination: Path) -> Path:
     raise OSError(errno.EEXIST, "too many files of this name")
 
 
-def _disk_error(error: OSError, destination: Path) -> OxenVideoError:
+def _disk_error(error: OSError, destination: Path) -> str:
     if error.errno in _FULL:
-        return DownloadFailed(
-            f"The disk is full: {destination} was not written. Free some space, then call .download() "
-            "or run %oxenvideo resume; the video waits at the service."
+        return (
+            f"The disk is full: {destination} was not written. Free some space, then call .download() or run "
+            "%oxenvideo resume."
         )
-    return DownloadFailed(f"Cannot write {destination}: {error.strerror or error}. The video waits at the service.")
+    return f"Cannot write {destination}: {error.strerror or error}."

@@ -43,12 +43,17 @@ CREATE INDEX IF NOT EXISTS finished ON generation (model, base_url, finished_at)
 CREATE INDEX IF NOT EXISTS unsettled ON submission (step) WHERE step IN ('planned', 'sending', 'unknown');
 """
 # Version 2: where files go, whether a submission was attached, when it was sent by the service's clock (``fingerprint``
-# is what was sent), and whether a job that may not have arrived is to be cancelled.
+# is what was sent), and whether a job that may not have arrived is to be cancelled. The first version wrote an attached
+# one as planned first, under a key without "-"; where a kernel died in between, it must not be sent.
 _SECOND = """
 ALTER TABLE submission ADD COLUMN directory TEXT;
 ALTER TABLE submission ADD COLUMN attached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE submission ADD COLUMN sent_at_service REAL;
 ALTER TABLE generation ADD COLUMN cancel_requested INTEGER NOT NULL DEFAULT 0;
+UPDATE submission SET attached=1 WHERE instr(key, '-') = 0;
+UPDATE generation SET delivered=1 WHERE generation_id IS NULL
+    AND submission IN (SELECT key FROM submission WHERE attached=1);
+UPDATE submission SET step='refused' WHERE attached=1 AND step='planned';
 """
 _MIGRATIONS = (_SCHEMA, _SECOND)  # the version that is kept in the file counts those that were applied
 _JOINED = (
