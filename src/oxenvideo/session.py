@@ -160,6 +160,7 @@ class Session:
     ) -> list[Generation]:
         """Enqueue what has been checked; ``places`` are the videos' numbers in their batch."""
         engine, new_key, target = self.engine, self.journal.new_key, self.target
+        engine.check_usable()
         directory = self.settings.download_dir.absolute()
         batch = new_key() if len(places) > 1 else None
         state = State(submitted_at=engine.registry.clock(), fetching=self.settings.download)
