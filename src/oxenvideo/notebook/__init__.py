@@ -1,1 +1,4 @@
-"""What a person sees in a notebook: magics, cards, the panel."""
+"""Magics, cards and the panel: everything that users see in a notebook.
+
+Modules here use `session.Session`. They send no requests and write no files of videos.
+"""
