@@ -1,4 +1,4 @@
 """Magics, cards and the panel: everything that users see in a notebook.
 
-Modules here use `session.Session`. They send no requests and write no files of videos.
+Modules here act through `session.Session` and the handles in the package jobs. They send no requests themselves.
 """
