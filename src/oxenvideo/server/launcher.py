@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Timer
 
 _REQUIRED = ("starlette", "uvicorn", "sse_starlette", "python_multipart", "av", "numpy", "PIL")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
 
 
 class LocalServerError(RuntimeError):
@@ -31,23 +33,21 @@ class LocalServer:
     api_key: str = field(repr=False)
     process: subprocess.Popen[bytes] = field(repr=False)
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the server, by force after ``timeout`` seconds. Calling it again does nothing."""
+    def stop(self) -> None:
+        """End the server, by force after a few seconds. Calling it again does nothing."""
         self.process.terminate()
         try:
-            self.process.communicate(timeout=timeout)
+            self.process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.communicate()
 
 
-def launch(
-    data_dir: Path, *, api_key: str | None = None, options: tuple[str, ...] = (), timeout: float = 30.0
-) -> LocalServer:
-    """Start a server on a free loopback port and wait until it listens.
+def launch(data_dir: Path, *, api_key: str | None = None, options: tuple[str, ...] = ()) -> LocalServer:
+    """Start a server on a free loopback port and wait until it listens. It ends when this process ends.
 
-    ``options`` are additional arguments of `oxenvideo serve`, ``timeout`` is in seconds. The server ends when this
-    process ends. Raises LocalExtraMissingError if packages are missing, LocalServerError if it does not start.
+    ``options`` are additional arguments of `oxenvideo serve`. Raises LocalExtraMissingError if packages are missing,
+    LocalServerError if the server does not start.
     """
     check_packages()
     key = api_key or secrets.token_urlsafe(24)
@@ -63,7 +63,7 @@ def launch(
             env=os.environ | {"OXEN_API_KEY": key},  # not an argument, because all users can see those
             start_new_session=True,  # so that an interrupt of a cell does not reach the server
         )
-    timer = Timer(timeout, process.kill)
+    timer = Timer(_START_SECONDS, process.kill)
     timer.start()
     line = process.stdout.readline() if process.stdout is not None else b""
     timer.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,16 +61,7 @@ class Renderer(Protocol):
 def check(spec: str) -> None:
     """Raise ValueError unless `module:factory` names an existing module. The module is not imported."""
     module, _, factory = spec.partition(":")
-    try:
-        found = importlib.util.find_spec(module) if module and factory else None
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        raise ValueError(f"--renderer {spec} is not module:factory of a module that can be imported.")
-
-
-def load(spec: str) -> Renderer:
-    """Call the factory of `module:factory`."""
-    module, _, factory = spec.partition(":")
-    renderer: Renderer = getattr(importlib.import_module(module), factory)()
-    return renderer
+    with contextlib.suppress(ModuleNotFoundError, ValueError):
+        if factory and importlib.util.find_spec(module):
+            return
+    raise ValueError(f"--renderer {spec} is not module:factory of a module that can be imported.")

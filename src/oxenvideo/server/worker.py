@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import sys
 import threading
 import traceback
@@ -13,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from oxenvideo.server.renderer import InputRules, Job, Renderer, RenderError, load
+from oxenvideo.server.renderer import InputRules, Job, Renderer, RenderError
 from oxenvideo.server.validation import run_problem
 
 _NICENESS = 15
@@ -25,7 +26,7 @@ def main(spec: str) -> None:
     os.nice(_NICENESS)  # rendering must not slow the notebook down
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # so that nothing that a renderer prints is taken for an answer
-    renderer = load(spec)
+    renderer: Renderer = pkgutil.resolve_name(spec)()
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:

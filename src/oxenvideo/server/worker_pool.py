@@ -132,25 +132,15 @@ class Pool:
         while True:
             self._work.clear()  # before the look into the queue, so that work that comes after it is not missed
             try:
-                generation = self._queue.claim()
-                if generation is None:
-                    await self._wait_for_work()
+                if generation := self._queue.claim():
+                    await self._run(worker, generation)
                     continue
+                due = self._queue.next_due()
             except sqlite3.Error:
                 log.exception("taking a generation from the queue")
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            try:
-                await self._run(worker, generation)
-            except Exception:
-                log.exception("generation %s", generation.id)
-                await self._fail(generation)
-
-    async def _wait_for_work(self) -> None:
-        due = self._queue.next_due()
-        timeout = None if due is None else max(0.01, due - time.time())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._work.wait(), timeout)
+                due = time.time() + _RETRY_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._work.wait(), None if due is None else max(0.01, due - time.time()))
 
     async def _fail(self, generation: Generation) -> None:
         while True:
@@ -179,6 +169,9 @@ class Pool:
         except asyncio.CancelledError:
             self._queue.release(generation.id)
             raise
+        except Exception:
+            log.exception("generation %s", generation.id)
+            await self._fail(generation)
         finally:
             del self._running[generation.id]
             scratch.unlink(missing_ok=True)
