@@ -34,7 +34,7 @@ def check(model: Model, parameters: Mapping[str, Any], count: int = 1) -> list[s
     _check_prompt(model, parameters, media)
     warnings = []
     if model.schema is not None:
-        for name in parameters.keys() - model.parameters.keys():
+        for name in [name for name in parameters if name not in model.parameters]:
             nearest = difflib.get_close_matches(name, model.parameters, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             warnings.append(f"{model.id} has no known parameter {name!r}; it is sent as it is.{hint}")
@@ -42,7 +42,7 @@ def check(model: Model, parameters: Mapping[str, Any], count: int = 1) -> list[s
     _check_media(model, media)
     given = Given(model, parameters)
     refusing, warning = _rules_for(model.id)
-    for problem in filter(None, (rule(given) for rule in refusing)):
+    if problem := next(filter(None, (rule(given) for rule in refusing)), None):
         raise InvalidRequest(problem)
     _check_mentions(parameters, media)
     return [*warnings, *filter(None, (rule(given) for rule in warning))]
