@@ -15,9 +15,8 @@ from typing import IO
 
 import httpx
 
-from oxenvideo.client.client import Client
+from oxenvideo.client.client import Client, retry_after
 from oxenvideo.client.retry import PASSING, Backoff
-from oxenvideo.client.transport import retry_after
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.media import mp4
 

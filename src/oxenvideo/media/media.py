@@ -245,15 +245,16 @@ def walk(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[st
             yield from walk(value, (*path, index))
 
 
+def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """The tree as plain dictionaries and lists, each value in it replaced by ``change(value)``."""
+    if isinstance(tree, Mapping):
+        return {key: map_leaves(value, change) for key, value in tree.items()}
+    return [map_leaves(value, change) for value in tree] if isinstance(tree, (list, tuple)) else change(tree)
+
+
 def replace(tree: Any, change: Callable[[Media], Any]) -> Any:
     """The tree as plain dictionaries and lists, each Media in it replaced by ``change(media)``."""
-    if isinstance(tree, Media):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        return {key: replace(value, change) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [replace(value, change) for value in tree]
-    return tree
+    return map_leaves(tree, lambda leaf: change(leaf) if isinstance(leaf, Media) else leaf)
 
 
 def shortened(url: str) -> str:

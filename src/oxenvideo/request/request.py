@@ -45,7 +45,7 @@ class VideoRequest:
     @cached_property
     def has_media(self) -> bool:
         """Whether any parameter holds a Media."""
-        return _holds_media(self.parameters)
+        return any(True for _ in media.walk(self.parameters))
 
     @property
     def prompt(self) -> str:
@@ -64,11 +64,15 @@ class VideoRequest:
         ``resolve`` gives the URL of each Media, by default a data URI, which raises InvalidRequest for a Generation.
         ``count`` replaces the request's own number of videos.
         """
-        return self._assembled(count, resolve)
+        parameters = self._with_media(resolve)
+        number = self.count if count is None else count
+        body = {"model": self.model, **parameters, **({"num_generations": number} if number > 1 else {})}
+        return body | self._fields()
 
     def preview(self, count: int | None = None) -> dict[str, Any]:
         """The body for display: files and data URIs by type and size, a Generation by name. It cannot be sent."""
-        return {name: _short(value) for name, value in self._assembled(count, lambda medium: medium.label).items()}
+        body = self.body(count, lambda medium: medium.label)
+        return dict(media.map_leaves(body, lambda leaf: media.shortened(leaf) if isinstance(leaf, str) else leaf))
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> VideoRequest:
@@ -83,10 +87,8 @@ class VideoRequest:
     def to_json(self) -> dict[str, Any]:
         """The form for the journal; ``from_json`` reads it back without loss."""
         parameters = self._with_media(Media.to_json)
-        data: dict[str, Any] = {"model": self.model, "parameters": parameters}
-        if self.count != 1:
-            data["count"] = self.count
-        return data | self._fields()
+        count = {"count": self.count} if self.count != 1 else {}
+        return {"model": self.model, "parameters": parameters, **count, **self._fields()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, trusted: bool = True) -> VideoRequest:
@@ -124,10 +126,8 @@ class VideoRequest:
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The keys of the generations whose results are inputs of this request."""
-        if not self.has_media:
-            return ()
         found = (medium.key for _, medium in media.walk(self.parameters) if medium.key is not None)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) if self.has_media else ()
 
     def stored(self, directory: Path) -> VideoRequest:
         """This request with media that are only bytes written to files in ``directory``; see ``Media.store``."""
@@ -156,19 +156,9 @@ class VideoRequest:
             words.append(f"count={self.count}")
         return f"VideoRequest({', '.join(words)})"
 
-    def _assembled(self, count: int | None, change: Callable[[Media], Any]) -> dict[str, Any]:
-        parameters = self._with_media(change)
-        body: dict[str, Any] = {"model": self.model, **parameters}
-        number = self.count if count is None else count
-        if number > 1:
-            body["num_generations"] = number
-        return body | self._fields()
-
     def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
         """A copy of the parameters, each Media replaced by ``change(media)``."""
-        if self.has_media:
-            return dict(media.replace(self.parameters, change))
-        return {name: _json_value(value, name) for name, value in self.parameters.items()}
+        return dict(media.replace(self.parameters, change))
 
     def _fields(self) -> dict[str, str]:
         """The fields other than model, parameters and count that are set."""
@@ -196,12 +186,6 @@ def _json_value(value: Any, name: str) -> Any:
     raise InvalidRequest(f"{name} is a {kind}, which cannot be sent: use text, numbers, lists or objects.")
 
 
-def _holds_media(tree: Any) -> bool:
-    if isinstance(tree, Mapping):
-        return any(map(_holds_media, tree.values()))
-    return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
-
-
 def _restored(tree: Any, trusted: bool) -> Any:
     if isinstance(tree, Mapping):
         if set(tree) == {"$media"}:
@@ -214,8 +198,7 @@ def _without_paths(model: Model, tree: Any, kind: Kind | None = None) -> Any:
     """The parameters with text that is in the place of a URL and is none, such as a path, made an unverified Media."""
     if isinstance(tree, Mapping):
         found = {key: media_parameters.by_name(model, key) for key in tree}
-        kinds = {key: parameter.kind if parameter is not None else None for key, parameter in found.items()}
-        return {key: _without_paths(model, value, kinds[key]) for key, value in tree.items()}
+        return {key: _without_paths(model, value, p.kind if (p := found[key]) else None) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_without_paths(model, value, kind) for value in tree]
     if kind is None or not isinstance(tree, str) or media.is_url(tree):
@@ -237,14 +220,6 @@ def recall(path: str | Path) -> VideoRequest:
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
         pass  # the metadata holds no request
     raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
-
-
-def _short(tree: Any) -> Any:
-    if isinstance(tree, str):
-        return media.shortened(tree)
-    if isinstance(tree, dict):
-        return {key: _short(value) for key, value in tree.items()}
-    return [_short(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _cut(text: str, limit: int) -> str:
