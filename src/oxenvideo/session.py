@@ -20,7 +20,7 @@ from oxenvideo.engine.catalog_cache import CatalogCache
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.resume import Resumed
-from oxenvideo.environment import journal_path, notebook_path
+from oxenvideo.environment import JOURNAL, notebook_path
 from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, *, notebook: str | None = None, **options: Any) -> None:
         self.settings = (settings or Settings()).changed(**options)
-        self.journal = Journal(journal_path(self.settings.data_dir), notebook=notebook)
+        self.journal = Journal(self.settings.data_dir / JOURNAL, notebook=notebook)
         self.engine = Engine(self.journal, self.settings, recall=resuming.recall)
         self._catalog_cache: CatalogCache | None = None
         self._observers: list[Callable[[Sequence[Generation]], object]] = []

@@ -123,7 +123,7 @@ class Service:
                 self.settings.media_repo,
                 lambda names: submission.tell(local=Status.WAITING, notice=f"Waits for {names}."),
             )
-        submission.tell(local=Status.SUBMITTING, notice=None)
+            submission.tell(local=Status.SUBMITTING, notice=None)
         return request
 
     def _take(self, submission: Submission, answer: Rendered) -> None:

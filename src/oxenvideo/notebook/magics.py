@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Bool, Enum, Float, Int, Unicode
 
-from oxenvideo.environment import default_data_dir, journal_path, notebook_path
+from oxenvideo.environment import JOURNAL, default_data_dir, notebook_path
 from oxenvideo.errors import OxenVideoError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ _add_body.has_side_effects = True  # type: ignore[attr-defined]  # so that a ter
 
 def _unfinished_line() -> str | None:
     """A line about unfinished videos, or None. Reads the journal directly, since loading must stay fast."""
-    path = journal_path(default_data_dir())
+    path = default_data_dir() / JOURNAL
     if not path.exists():
         return None
     try:
