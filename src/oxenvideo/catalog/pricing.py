@@ -33,7 +33,8 @@ class Estimate:
     def text(self) -> str:
         """The calculation: ``5 s × $0.07 = $0.35``, with the count in front if it is above 1."""
         count = f"{self.count} × " if self.count > 1 else ""
-        return f"{count}{_plain(self.seconds)} s × {dollars(self.per_second)} = {dollars(self.total)}"
+        seconds = f"{self.seconds.quantize(Decimal('0.01')).normalize():f}"
+        return f"{count}{seconds} s × {dollars(self.per_second)} = {dollars(self.total)}"
 
     def __str__(self) -> str:
         return f"{self.text} ({self.note})" if self.note else self.text
@@ -47,11 +48,10 @@ def estimate(
     ``input_seconds`` is the length of the video or audio input, which is the length of the result of upscalers and
     edits.
     """
-    found = _per_second(model, parameters)
+    per_second, note = _per_second(model, parameters) or (None, "")
     seconds = seconds_of(model, parameters, input_seconds)
-    if found is None or seconds is None:
+    if per_second is None or seconds is None:
         return None
-    per_second, note = found
     return Estimate(per_second * seconds * count, per_second, seconds, count, note)
 
 
@@ -67,7 +67,8 @@ def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, s
     pricing = model.pricing
     if pricing is None or pricing.get("method") != "per_video_output_second":
         return None
-    resolution = _resolution(model, parameters)
+    named = [_effective(model, parameters, name) for name in ("resolution", "target_resolution")]
+    resolution = next((value.lower() for value in named if isinstance(value, str)), "")
     price = decimal(pricing.get("cost_per_second"))
     by_resolution = pricing.get("cost_per_second_by_resolution")
     if isinstance(by_resolution, Mapping) and by_resolution:
@@ -76,19 +77,13 @@ def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, s
     high = decimal(pricing.get("cost_per_second_high_res"))
     if high is not None and resolution in _HIGH:
         price = high
-    if _effective(model, parameters, "generate_audio") is not True:
-        return (price, "") if price is not None else None
-    with_sound = decimal(pricing.get("cost_per_second_with_audio"))
+    has_sound = _effective(model, parameters, "generate_audio") is True
+    with_sound = decimal(pricing.get("cost_per_second_with_audio")) if has_sound else None
     if with_sound is None:
-        return (price, "the price with audio is not known") if price is not None else None
+        note = "the price with audio is not known" if has_sound else ""
+        return (price, note) if price is not None else None
     # Both resolution and audio can raise the price, and nothing says how they combine: take the higher price.
     return max(with_sound, price or with_sound), ""
-
-
-def _resolution(model: Model, parameters: Mapping[str, Any]) -> str:
-    names = ("resolution", "target_resolution")
-    values = [_effective(model, parameters, name) for name in names]
-    return next((value.lower() for value in values if isinstance(value, str)), "")
 
 
 def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float | None = None) -> Decimal | None:
@@ -136,7 +131,3 @@ def decimal(value: Any) -> Decimal | None:
     except ArithmeticError:
         return None
     return number if number.is_finite() and number >= 0 else None
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.quantize(Decimal('0.01')).normalize():f}"
