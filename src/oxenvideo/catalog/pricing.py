@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from oxenvideo.catalog.catalog import Model
+from oxenvideo.catalog.catalog import Catalog, Model
+from oxenvideo.errors import OxenVideoError
+from oxenvideo.media import frames
+from oxenvideo.media.media import walk
 
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*s?")
 DEFAULT_DURATION = 5
@@ -97,9 +101,9 @@ def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float
             return _length(value) or decimal(input_seconds)
     if model.schema is None:
         return decimal(DEFAULT_DURATION if input_seconds is None else input_seconds)
-    frames, rate = _effective(model, parameters, "num_frames"), _effective(model, parameters, "frames_per_second")
-    if isinstance(frames, int) and isinstance(rate, (int, float)) and rate > 0:
-        return Decimal(frames) / Decimal(str(rate))
+    number, rate = _effective(model, parameters, "num_frames"), _effective(model, parameters, "frames_per_second")
+    if isinstance(number, int) and isinstance(rate, (int, float)) and rate > 0:
+        return Decimal(number) / Decimal(str(rate))
     return decimal(input_seconds)
 
 
@@ -107,6 +111,31 @@ def shots_seconds(shots: Sequence[Any]) -> float:
     """The length of all shots (``multi_prompt``) together; a shot without a length counts as ``DEFAULT_DURATION``."""
     lengths = [shot.get("duration") if isinstance(shot, Mapping) else None for shot in shots]
     return sum(length if isinstance(length, (int, float)) else DEFAULT_DURATION for length in lengths)
+
+
+def input_seconds(parameters: Mapping[str, Any], catalog: Catalog) -> float | None:
+    """Seconds of the first video input of a request, or else of its first audio input; None if that is not known.
+
+    The length of a file at a URL is not known. A Generation that has not ended counts with the length in its request.
+    Reading a file needs the ``local`` extra.
+    """
+    found = [medium for _, medium in walk(parameters) if medium.part != "last_frame" and medium.kind != "image"]
+    if not found:
+        return None
+    medium = next((medium for medium in found if medium.kind == "video"), found[0])
+    upstream = medium.generation
+    path = medium.path if upstream is None else upstream.path
+    if upstream is not None and path is None:
+        request, model = upstream.request, catalog.get(upstream.request.model, None)
+        nested = input_seconds(request.parameters, catalog)
+        asked = seconds_of(model, request.parameters, nested) if model is not None else None
+        return None if asked is None else float(asked)
+    if path is None and medium.content is None:
+        return None
+    try:
+        return frames.duration_of(path or io.BytesIO(medium.content or b""))
+    except OxenVideoError:
+        return None
 
 
 def _length(value: Any) -> Decimal | None:
