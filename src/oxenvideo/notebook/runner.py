@@ -65,8 +65,8 @@ class Runner:
             print(arguments.help_text())
             return
         variables = self.shell.user_ns
-        session = current_session()
         defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
+        session = current_session()
         requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
         remarks = [f"Note: {warning}" for warning in warnings]
         if options.dry_run:

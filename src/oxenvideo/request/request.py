@@ -46,7 +46,7 @@ class VideoRequest:
     @cached_property
     def has_media(self) -> bool:
         """Whether any parameter holds a Media."""
-        return any(True for _ in media.walk(self.parameters))
+        return _holds_media(self.parameters)
 
     @property
     def prompt(self) -> str:
@@ -182,6 +182,12 @@ def _json_value(value: Any, name: str) -> Any:
         raise InvalidRequest(f"{name} {value} is not a number that can be sent.")
     kind = type(value).__name__
     raise InvalidRequest(f"{name} is a {kind}, which cannot be sent: use text, numbers, lists or objects.")
+
+
+def _holds_media(tree: Any) -> bool:
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
 
 
 def _restored(tree: Any, trusted: bool) -> Any:
