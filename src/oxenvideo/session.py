@@ -203,9 +203,7 @@ class Session:
             return None
         seconds = None
         if request.has_media:
-            from oxenvideo.request.estimate import input_seconds
-
-            seconds = input_seconds(request, catalog)
+            seconds = pricing.input_seconds(request.parameters, catalog)
         return pricing.estimate(model, request.parameters, request.count, seconds)
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:

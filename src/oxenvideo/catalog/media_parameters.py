@@ -220,9 +220,11 @@ def _media_parameter(name: str, spec: Mapping[str, Any]) -> MediaParameter | Non
         return MediaParameter(name, "image", "elements", many=True, alone=False)
     words = name.split("_")
     kind = next((_KINDS[word] for word in words if word in _KINDS), None)
-    types = {"string", "array"} & set(schema.types(spec) or ("string", "array"))
     # The last word says what the value is: image_url and input_image are media, audio_setting and image_strength not.
-    if kind is None or words[-1] not in _KINDS.keys() | _URL_WORDS or not types or "enum" in spec:
+    if kind is None or words[-1] not in _KINDS.keys() | _URL_WORDS or "enum" in spec:
+        return None
+    types = {"string", "array"} & set(schema.types(spec) or ("string", "array"))
+    if not types:
         return None
     plural = words[-1].endswith("s")
     many, alone = ("array" in types, "string" in types) if len(types) == 1 or not plural else (True, False)

@@ -30,8 +30,7 @@ def check(model: Model, parameters: Mapping[str, Any], count: int = 1) -> list[s
     A parameter that the schema does not know is only a warning, because schemas lag behind the service.
     """
     check_count(count)
-    media = list(media_parameters.values(model, parameters))
-    _check_prompt(model, parameters, media)
+    _check_prompt(model, parameters)
     warnings = []
     if model.schema is not None:
         for name in [name for name in parameters if name not in model.parameters]:
@@ -39,6 +38,7 @@ def check(model: Model, parameters: Mapping[str, Any], count: int = 1) -> list[s
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             warnings.append(f"{model.id} has no known parameter {name!r}; it is sent as it is.{hint}")
         _check_schema(model, parameters)
+    media = list(media_parameters.values(model, parameters))
     _check_media(model, media)
     given = Given(model, parameters)
     refusing, warning = _rules_for(model.id)
@@ -54,7 +54,7 @@ def check_count(count: Any) -> None:
         raise InvalidRequest(f"count {schema.shown(count)} is not allowed: use a whole number from 1.")
 
 
-def _check_prompt(model: Model, parameters: Mapping[str, Any], media: Sequence[tuple[MediaParameter, Any]]) -> None:
+def _check_prompt(model: Model, parameters: Mapping[str, Any]) -> None:
     """The API takes a prompt or shots, exactly one; only models that know neither, such as upscalers, need none."""
     prompt, shots = parameters.get("prompt"), parameters.get("multi_prompt")
     known = model.parameters if model.schema is not None else {"prompt": {}, "multi_prompt": {}}
@@ -67,10 +67,11 @@ def _check_prompt(model: Model, parameters: Mapping[str, Any], media: Sequence[t
         raise InvalidRequest(f"{model.id} takes one prompt, not shots (multi_prompt).")
     if isinstance(shots, list) and not shots:
         raise InvalidRequest("The list of shots (multi_prompt) is empty.")
-    # A model without a schema may be an upscaler, which takes a video and no prompt.
-    has_video = any(found.kind == "video" and found.role in ("main", "reference") for found, _ in media)
-    if prompt is None and shots is None and "multi_prompt" in known and not (model.schema is None and has_video):
-        raise InvalidRequest(f"{model.id} needs a prompt or shots (multi_prompt).")
+    if prompt is None and shots is None and "multi_prompt" in known:
+        # A model without a schema may be an upscaler, which takes a video and no prompt.
+        media = media_parameters.values(model, parameters) if model.schema is None else ()
+        if not any(found.kind == "video" and found.role in ("main", "reference") for found, _ in media):
+            raise InvalidRequest(f"{model.id} needs a prompt or shots (multi_prompt).")
 
 
 def _check_schema(model: Model, parameters: Mapping[str, Any]) -> None:

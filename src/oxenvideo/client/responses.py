@@ -231,11 +231,14 @@ def completion(name: str, data: str) -> Observation | None:
 
 def rendered(payload: Mapping[str, Any]) -> Rendered:
     """The synchronous endpoint's answer, also with the ``video_url`` of an older documentation page."""
-    videos = payload.get("videos")
-    if not isinstance(videos, list):
-        videos = [{"url": payload["video_url"]}] if payload.get("video_url") else []
-    urls = tuple(str(v["url"]) for v in videos if isinstance(v, dict) and v.get("url"))
-    encoded = tuple(str(v["b64_json"]) for v in videos if isinstance(v, dict) and v.get("b64_json"))
+    rows = payload.get("videos")
+    videos = (
+        [row for row in rows if isinstance(row, dict)]
+        if isinstance(rows, list)
+        else [{"url": payload.get("video_url")}]
+    )
+    urls = tuple(str(video["url"]) for video in videos if video.get("url"))
+    encoded = tuple(str(video["b64_json"]) for video in videos if video.get("b64_json"))
     if not urls and not encoded:
         raise UnexpectedAnswer("The service answered without a video.", status_code=200)
     return Rendered(str(payload.get("model", "")), payload.get("created"), urls, encoded)
@@ -285,10 +288,7 @@ def _number(value: object) -> float | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
+    with contextlib.suppress(InvalidOperation):
         number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+        return number if number.is_finite() else None
+    return None

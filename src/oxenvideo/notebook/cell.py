@@ -48,10 +48,9 @@ def requests(
         for sweep in _sweeps(options.sweep):
             model_id = sweep.pop("model", None) or _filled(options.model, names) or model
             known = catalog.get(model_id, Model(model_id)) if options.no_check else catalog.get(model_id)
-            own = known.parameters
-            given = {name: value for name, value in defaults.items() if value is not None and name in own}
-            given |= _arguments(options, body, names, known)
-            given |= {name: schema.from_text(own.get(name, {}), name, text) for name, text in sweep.items()}
+            given = _arguments(options, body, names, known, defaults)
+            for name, text in sweep.items():
+                given[name] = schema.from_text(known.parameters.get(name, {}), name, text)
             built = build(model=known, catalog=catalog, check=not options.no_check, **given)
             made.append(built.request)
             warnings.update(dict.fromkeys(built.warnings))
@@ -64,10 +63,12 @@ def requests(
     return made, list(warnings)
 
 
-def _arguments(options: Namespace, body: str, names: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def _arguments(
+    options: Namespace, body: str, names: Mapping[str, Any], model: Model, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     """The arguments of ``build`` for one request, without the model."""
     own, required = model.parameters, model.required
-    given: dict[str, Any] = {}
+    given = {name: value for name, value in defaults.items() if value is not None and name in own}
     for option, name in _TEXTS.items():
         if (text := getattr(options, option)) is not None:
             given[name] = schema.from_text(own.get(name, {}), name, fill(text, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ class VideoRequest:
     @cached_property
     def has_media(self) -> bool:
         """Whether any parameter holds a Media."""
-        return any(True for _ in media.walk(self.parameters))
+        return _holds_media(self.parameters)
 
     @property
     def prompt(self) -> str:
@@ -110,10 +111,9 @@ class VideoRequest:
         """
         fields = {name: changes.pop(name) for name in list(changes) if name in self.__dataclass_fields__}
         parameters = dict(fields.pop("parameters", self.parameters))
-        if changes.get("prompt") is not None:
-            parameters.pop("multi_prompt", None)
-        if changes.get("multi_prompt") is not None:
-            parameters.pop("prompt", None)
+        for name, other in (("prompt", "multi_prompt"), ("multi_prompt", "prompt")):
+            if changes.get(name) is not None:
+                parameters.pop(other, None)
         parameters |= changes
         kept = {name: value for name, value in parameters.items() if value is not None or name not in changes}
         return replace(self, parameters=kept, **fields)
@@ -148,12 +148,10 @@ class VideoRequest:
         return as_code.python(self.model, self.parameters, self.count, self._fields())
 
     def __repr__(self) -> str:
-        words = [repr(_cut(self.prompt, 60)), f"model={self.model!r}"]
-        for key, value in self.preview(count=1).items():
-            if key not in {"model", "prompt", "multi_prompt"}:
-                words.append(f"{key}={_cut(repr(value), 60)}")
-        if self.count != 1:
-            words.append(f"count={self.count}")
+        shown = self.preview(count=1)
+        rest = {key: _cut(repr(shown[key]), 60) for key in shown if key not in {"model", "prompt", "multi_prompt"}}
+        named = {"model": repr(self.model)} | rest | ({"count": str(self.count)} if self.count != 1 else {})
+        words = [repr(_cut(self.prompt, 60)), *(f"{key}={value}" for key, value in named.items())]
         return f"VideoRequest({', '.join(words)})"
 
     def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
@@ -186,6 +184,12 @@ def _json_value(value: Any, name: str) -> Any:
     raise InvalidRequest(f"{name} is a {kind}, which cannot be sent: use text, numbers, lists or objects.")
 
 
+def _holds_media(tree: Any) -> bool:
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
+
+
 def _restored(tree: Any, trusted: bool) -> Any:
     if isinstance(tree, Mapping):
         if set(tree) == {"$media"}:
@@ -213,12 +217,10 @@ def recall(path: str | Path) -> VideoRequest:
     one. Raises InvalidRequest for a file without such metadata.
     """
     record = mp4.read_metadata(Path(path))
-    try:
+    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, RecursionError):
         data = record["request"]
         if isinstance(data["model"], str):
             return VideoRequest.from_json({**data, "count": 1}, trusted=False)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        pass  # the metadata holds no request
     raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
 
 
@@ -242,11 +244,8 @@ def sent_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
 def hashed(value: Any) -> Any:
     """The value with embedded media replaced by their hashes."""
     if isinstance(value, str):
-        if value.startswith("data:") and not value.startswith(EMBEDDED):
-            return EMBEDDED + hashlib.sha256(value.encode()).hexdigest()
-        return value
+        is_embedded = value.startswith("data:") and not value.startswith(EMBEDDED)
+        return EMBEDDED + hashlib.sha256(value.encode()).hexdigest() if is_embedded else value
     if isinstance(value, Mapping):
         return {name: hashed(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [hashed(item) for item in value]
-    return value
+    return [hashed(item) for item in value] if isinstance(value, list | tuple) else value
