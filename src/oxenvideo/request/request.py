@@ -156,7 +156,7 @@ class VideoRequest:
 
     def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
         """A copy of the parameters, each Media replaced by ``change(media)``."""
-        return dict(media.replace(self.parameters, change))
+        return dict(media.replace(self.parameters, change)) if self.has_media else dict(self.parameters)
 
     def _fields(self) -> dict[str, str]:
         """The fields other than model, parameters and count that are set."""
