@@ -13,8 +13,8 @@ from oxenvideo.server.events import Endings
 from oxenvideo.server.models import Models
 from oxenvideo.server.queue import Generation, Queue
 from oxenvideo.server.repos import Repos
-from oxenvideo.server.responses import Signer
 from oxenvideo.server.settings import Settings
+from oxenvideo.server.signing import Signer
 from oxenvideo.server.worker_pool import Pool
 
 _MAX_DEPTH = 64

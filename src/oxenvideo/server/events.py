@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import weakref
-from collections.abc import AsyncIterator
 
-from oxenvideo.server.queue import Generation, Queue
+from oxenvideo.server.queue import ACTIVE, Generation, Queue
 
 # A stream with this many unread notices is not being read. It loses the newest ones; listing the queue shows them.
 _MAX_UNREAD = 10_000
@@ -36,28 +35,19 @@ class Endings:
         self._is_closed = True
         self.publish(None)
 
-    def stream(self) -> AsyncIterator[Generation]:
-        """Return the generations that succeed or fail from this call on, until `close`."""
-        return _completed(self._open())
-
-    async def wait(self, row: Generation, queue: Queue) -> Generation:
-        """Wait until a generation has ended; return it as it is then."""
-        stream = self._open()
-        while row.is_active:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.get(), _POLL_SECONDS)
-            row = queue.get(row.id) or row
-        return row
-
-    def _open(self) -> Stream:
+    def open(self) -> Stream:
+        """Return a stream of the generations that end from this call on. Its last item, after `close`, is None."""
         stream: Stream = asyncio.Queue(_MAX_UNREAD)
         self._streams.add(stream)
         if self._is_closed:
             stream.put_nowait(None)
         return stream
 
-
-async def _completed(stream: Stream) -> AsyncIterator[Generation]:
-    while (row := await stream.get()) is not None:
-        if row.status != "cancelled":
-            yield row
+    async def wait(self, row: Generation, queue: Queue) -> Generation:
+        """Wait until a generation has ended; return it as it is then."""
+        stream = self.open()
+        while row.status in ACTIVE:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.get(), _POLL_SECONDS)
+            row = queue.get(row.id) or row
+        return row

@@ -70,11 +70,6 @@ class Generation:
     started_at: float | None
     completed_at: float | None
 
-    @property
-    def is_active(self) -> bool:
-        """Whether it is queued or being rendered."""
-        return self.status in ACTIVE
-
 
 class Queue:
     """The table, over one connection that one thread uses. ``owner`` is the id of this server."""

@@ -22,6 +22,7 @@ class Repos:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        root.mkdir(exist_ok=True)
 
     def create(self, namespace: str, repo: str) -> None:
         """Create an empty repository; 409 if it exists."""

@@ -24,11 +24,11 @@ from oxenvideo.server.events import Endings
 from oxenvideo.server.middleware import Guard
 from oxenvideo.server.queue import Presence, Queue
 from oxenvideo.server.repos import Repos
-from oxenvideo.server.responses import Signer
 from oxenvideo.server.routes import files
 from oxenvideo.server.routes import models as model_routes
 from oxenvideo.server.routes import queue as queue_routes
 from oxenvideo.server.settings import Settings
+from oxenvideo.server.signing import Signer
 from oxenvideo.server.worker_pool import Pool, Worker
 
 _GRACE_SECONDS = 1  # for open answers to end when the server stops
@@ -88,7 +88,7 @@ def _application(settings: Settings, endings: Endings, first: Worker) -> Starlet
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         presence = Presence(settings.data_dir)
         queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
-        known, repos = models.load(settings.models), Repos(settings.repos_dir)
+        known, repos = models.load(settings.models), Repos(settings.data_dir / "repos")
         pool = Pool(settings, queue, known, repos, endings, first)
         signer = Signer(settings.data_dir, settings.url_ttl)
         app.state.server = State(settings, known, queue, repos, signer, endings, pool)

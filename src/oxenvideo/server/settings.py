@@ -33,7 +33,7 @@ class Settings:
 
     def make_directories(self) -> None:
         """Create the directories that are missing; OSError if that is not allowed."""
-        for directory in (self.data_dir, self.results_dir, self.scratch_dir, self.repos_dir):
+        for directory in (self.results_dir, self.scratch_dir):
             directory.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -54,8 +54,3 @@ class Settings:
     def scratch_dir(self) -> Path:
         """The directory of videos that are being rendered."""
         return self.data_dir / "tmp"
-
-    @property
-    def repos_dir(self) -> Path:
-        """The directory of the repositories' files, by namespace and repository."""
-        return self.data_dir / "repos"

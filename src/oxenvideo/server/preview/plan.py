@@ -30,7 +30,7 @@ _NAMED_SIZES = {
     "landscape_4_3": (1024, 768),
     "landscape_16_9": (1024, 576),
 }
-_NAMED_SHAPES = {"landscape": Fraction(16, 9), "portrait": Fraction(9, 16)}
+_NAMED_SHAPES = {"landscape": "16:9", "portrait": "9:16"}
 
 _FIRST = ("start_image_url", "first_frame_image")
 _LAST = ("tail_image_url", "last_frame_image", "end_image_url")
@@ -261,17 +261,12 @@ class Request:
     def _shape(self, facts: Facts) -> Fraction:
         """Return width over height: as sent or as the schema says, else that of the input, else 16:9."""
         asked = str(self.value("aspect_ratio") or "auto")
-        if asked in _NAMED_SHAPES:
-            return _NAMED_SHAPES[asked]
-        if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", asked):
-            across, down = int(match[1]), int(match[2])
-            if across and down and Fraction(1, 5) <= Fraction(across, down) <= 5:
-                return Fraction(across, down)
-            raise RenderError(f"aspect_ratio: Input should be between 1:5 and 5:1, not {asked!r}")
-        if facts.picture is not None:
-            across, down = facts.picture
-            return min(max(Fraction(across, down), Fraction(1, 5)), Fraction(5))
-        return Fraction(16, 9)
+        widest, size = Fraction(5), facts.picture or (16, 9)
+        if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", _NAMED_SHAPES.get(asked, asked)):
+            size = int(match[1]), int(match[2])
+            if not (size[0] <= widest * size[1] and size[1] <= widest * size[0] and all(size)):
+                raise RenderError(f"aspect_ratio: Input should be between 1:5 and 5:1, not {asked!r}")
+        return min(max(Fraction(*size), 1 / widest), widest)
 
 
 def _uris(values: Iterable[Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +19,6 @@ from oxenvideo.server import models
 from oxenvideo.server.context import State, json_body, state_of, url_of
 from oxenvideo.server.errors import ApiError, ModelError, invalid, not_found
 from oxenvideo.server.queue import ACTIVE, STATUSES, Filters, Generation
-from oxenvideo.server.responses import event_data, generation_view, history_view
 from oxenvideo.server.settings import USER
 from oxenvideo.server.validation import prompt_problem
 
@@ -40,15 +40,13 @@ async def enqueue(request: Request) -> Response:
 async def list_queue(request: Request) -> Response:
     """GET /api/ai/queue."""
     rows = state_of(request).queue.select(_filters(request, status=ACTIVE))
-    return JSONResponse(
-        {"count": len(rows), "generations": [generation_view(row, url_of(request, row)) for row in rows]}
-    )
+    return JSONResponse({"count": len(rows), "generations": [_view(request, row) for row in rows]})
 
 
 async def show_generation(request: Request) -> Response:
     """GET /api/ai/queue/{generation_id}."""
     row = _found(state_of(request).queue.get(request.path_params["generation_id"]))
-    return JSONResponse(generation_view(row, url_of(request, row)))
+    return JSONResponse(_view(request, row))
 
 
 async def cancel_generation(request: Request) -> Response:
@@ -91,7 +89,7 @@ async def list_history(request: Request) -> Response:
     return JSONResponse(
         {
             "count": len(rows),
-            "generations": [history_view(row, url_of(request, row)) for row in rows],
+            "generations": [_history_view(request, row) for row in rows],
             "page_number": page,
             "page_size": size,
             "total_pages": max(1, math.ceil(len(costs) / size)),
@@ -104,19 +102,24 @@ async def list_history(request: Request) -> Response:
 async def show_history(request: Request) -> Response:
     """GET /api/ai/generations/{generation_id}."""
     row = _found(state_of(request).queue.get(request.path_params["generation_id"]))
-    shown = history_view(row, url_of(request, row))
-    return JSONResponse({"status": "success", "status_message": "resource_found", "generation": shown})
+    found = {"status": "success", "status_message": "resource_found"}
+    return JSONResponse(found | {"generation": _history_view(request, row)})
 
 
 async def events(request: Request) -> Response:
     """GET /api/events."""
     state = state_of(request)
-    ended = state.endings.stream()  # before the answer, so that nothing is lost after the client has seen it
+    ended = state.endings.open()  # before the answer, so that nothing is lost after the client has seen it
 
     async def completions() -> AsyncIterator[ServerSentEvent]:
-        async for row in ended:
-            data = event_data(row, url_of(request, row))
-            yield ServerSentEvent(event="media_generation_completed", data=data, sep="\n")
+        while (row := await ended.get()) is not None:
+            data: dict[str, Any] = {"generation_id": row.id, "status": row.status, "media_type": row.media_type}
+            if row.status == "succeeded":
+                data |= {"model": row.model, "url": url_of(request, row)}
+            else:
+                data |= {"error": row.error_message}
+            if row.status != "cancelled":
+                yield ServerSentEvent(event="media_generation_completed", data=json.dumps(data), sep="\n")
 
     return EventSourceResponse(
         completions(),
@@ -164,6 +167,30 @@ def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generati
     )
     state.pool.wake()
     return rows
+
+
+def _view(request: Request, row: Generation) -> dict[str, Any]:
+    """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API."""
+    return {
+        **row.parameters,
+        "generation_id": row.id,
+        "model_name": row.model,
+        "prompt": row.parameters.get("prompt"),
+        "media_type": row.media_type,
+        "status": row.status,
+        "result_url": url_of(request, row),
+        "error_message": row.error_message,
+        "enqueued_at": int(row.enqueued_at),
+        "started_at": None if row.started_at is None else int(row.started_at),
+        "completed_at": None if row.completed_at is None else int(row.completed_at),
+        "target_namespace": row.namespace,
+        "target_repo": row.repo,
+        "target_directory": row.directory,
+    }
+
+
+def _history_view(request: Request, row: Generation) -> dict[str, Any]:
+    return _view(request, row) | {"cost": row.cost, "user_id": USER, "username": USER}
 
 
 def _found(row: Generation | None) -> Generation:

@@ -1,18 +1,15 @@
-"""Generations as the API shows them, with signed, expiring URLs of finished videos."""
+"""Signed, expiring URLs of finished videos."""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
 import hmac
-import json
 import secrets
 import time
 from pathlib import Path
-from typing import Any
 
 from oxenvideo.server.queue import Generation
-from oxenvideo.server.settings import USER
 
 
 class Signer:
@@ -44,34 +41,3 @@ class Signer:
 
     def _signature(self, path: str, expires: str) -> str:
         return hmac.new(self._secret, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
-
-
-def generation_view(row: Generation, url: str | None) -> dict[str, Any]:
-    """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API."""
-    return {
-        **row.parameters,
-        "generation_id": row.id,
-        "model_name": row.model,
-        "prompt": row.parameters.get("prompt"),
-        "media_type": row.media_type,
-        "status": row.status,
-        "result_url": url,
-        "error_message": row.error_message,
-        "enqueued_at": int(row.enqueued_at),
-        "started_at": None if row.started_at is None else int(row.started_at),
-        "completed_at": None if row.completed_at is None else int(row.completed_at),
-        "target_namespace": row.namespace,
-        "target_repo": row.repo,
-        "target_directory": row.directory,
-    }
-
-
-def history_view(row: Generation, url: str | None) -> dict[str, Any]:
-    """Return a generation as the history shows it, with its cost and user."""
-    return generation_view(row, url) | {"cost": row.cost, "user_id": USER, "username": USER}
-
-
-def event_data(row: Generation, url: str | None) -> str:
-    """Return the data of the event that reports the completion of a generation."""
-    outcome = {"model": row.model, "url": url} if row.status == "succeeded" else {"error": row.error_message}
-    return json.dumps({"generation_id": row.id, "status": row.status, "media_type": row.media_type} | outcome)
