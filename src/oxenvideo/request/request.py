@@ -156,7 +156,9 @@ class VideoRequest:
 
     def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
         """A copy of the parameters, each Media replaced by ``change(media)``."""
-        return dict(media.replace(self.parameters, change)) if self.has_media else dict(self.parameters)
+        if self.has_media:
+            return dict(media.replace(self.parameters, change))
+        return {name: _json_value(value, name) for name, value in self.parameters.items()}
 
     def _fields(self) -> dict[str, str]:
         """The fields other than model, parameters and count that are set."""
