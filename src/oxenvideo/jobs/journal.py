@@ -43,12 +43,17 @@ CREATE INDEX IF NOT EXISTS finished ON generation (model, base_url, finished_at)
 CREATE INDEX IF NOT EXISTS unsettled ON submission (step) WHERE step IN ('planned', 'sending', 'unknown');
 """
 # Version 2: where files go, whether a submission was attached, when it was sent by the service's clock (``fingerprint``
-# is what was sent), and whether a job that may not have arrived is to be cancelled.
+# is what was sent), and whether a job that may not have arrived is to be cancelled. The first version wrote an attached
+# one as planned first, under a key without "-"; where a kernel died in between, it must not be sent.
 _SECOND = """
 ALTER TABLE submission ADD COLUMN directory TEXT;
 ALTER TABLE submission ADD COLUMN attached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE submission ADD COLUMN sent_at_service REAL;
 ALTER TABLE generation ADD COLUMN cancel_requested INTEGER NOT NULL DEFAULT 0;
+UPDATE submission SET attached=1 WHERE instr(key, '-') = 0;
+UPDATE generation SET delivered=1 WHERE generation_id IS NULL
+    AND submission IN (SELECT key FROM submission WHERE attached=1);
+UPDATE submission SET step='refused' WHERE attached=1 AND step='planned';
 """
 _MIGRATIONS = (_SCHEMA, _SECOND)  # the version that is kept in the file counts those that were applied
 _JOINED = (
@@ -119,7 +124,9 @@ class Entry:
         del values["updated_at"]
         fingerprint = values.pop("fingerprint")
         try:
-            values["request"] = json.loads(values["request"])
+            values["request"] = request = json.loads(values["request"])
+            if not isinstance(request["model"], str) or not isinstance(request["parameters"], dict):
+                raise ValueError("it holds no request")
             values["sent"] = json.loads(fingerprint) if fingerprint else None
             values["step"] = Step(values["step"])
             values["cost"] = Decimal(values["cost"]) if values["cost"] is not None else None
@@ -128,7 +135,7 @@ class Entry:
             for name in ("delivered", "synchronous", "attached", "cancel_requested"):
                 values[name] = bool(values[name])
             return cls(**values)
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"The journal's entry of a {row['model']} cannot be read ({error}).") from None
 
 
@@ -401,16 +408,6 @@ class Journal:
         with self._reading() as db:
             return {row[0]: bool(row[1]) for row in db.execute(query, (base_url, json.dumps(list(ids))))}
 
-    def submitted_id(self, base_url: str, account: str) -> str | None:
-        """The newest id that this account submitted, by the service's own answer or by a search."""
-        query = (
-            "SELECT g.generation_id FROM generation g JOIN submission s ON s.key = g.submission WHERE g.base_url=? AND"
-            " s.account=? AND s.attached=0 AND g.generation_id IS NOT NULL ORDER BY s.created_at DESC LIMIT 1"
-        )
-        with self._reading() as db:
-            row = db.execute(query, (base_url, account)).fetchone()
-        return row[0] if row else None
-
     def unsettled_elsewhere(self, base_url: str) -> list[tuple[Step, dict[str, Any], int]]:
         """Step, sent parameters and count of what other living kernels have sent and do not know the outcome of."""
         with self._reading() as db:
@@ -420,9 +417,8 @@ class Journal:
                 (base_url, self.owner),
             ).fetchall()
         alive = self._live_owners({row["owner"] for row in rows})
-        return [
-            (Step(row["step"]), json.loads(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive
-        ]
+        ours = [(Step(row["step"]), _parsed(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive]
+        return [(step, sent, count) for step, sent, count in ours if sent is not None]
 
     def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float]]:
         """Key, sent parameters and time of sending (the service's clock) of synchronous submissions that were answered."""
@@ -433,7 +429,7 @@ class Journal:
                 " AND s.fingerprint IS NOT NULL AND s.sent_at_service IS NOT NULL",
                 (base_url,),
             ).fetchall()
-        return [(row[0], json.loads(row[1]), row[2]) for row in rows]
+        return [(row[0], sent, row[2]) for row in rows if (sent := _parsed(row[1])) is not None]
 
     def is_followed_elsewhere(self, entry: Entry) -> bool:
         """Whether an entry belongs to another kernel that is alive."""
@@ -502,6 +498,15 @@ def make_private_directory(path: Path) -> None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """What was sent; None for a damaged entry, with which nothing can be compared."""
+    try:
+        sent = json.loads(text)
+    except ValueError:
+        return None
+    return sent if isinstance(sent, dict) else None
 
 
 def _patiently(work: Callable[[], object], seconds: float = 10.0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import AsyncIterator
 
@@ -13,50 +14,50 @@ _MAX_UNREAD = 10_000
 # Another server on the same data directory may end a generation. It is noticed after this many seconds.
 _POLL_SECONDS = 1.0
 
+Stream = asyncio.Queue[Generation | None]
+
 
 class Endings:
     """Tells event streams and waiting requests which generations have ended."""
 
     def __init__(self) -> None:
         # Weak references, so that a stream whose client has left leaves nothing behind.
-        self._streams: weakref.WeakSet[asyncio.Queue[Generation | None]] = weakref.WeakSet()
-        self._waiting: dict[str, asyncio.Event] = {}
-        self._closed = False
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._is_closed = False
 
-    def publish(self, row: Generation) -> None:
-        """Wake the requests that wait for this generation, and notify the streams unless it was cancelled."""
-        if event := self._waiting.pop(row.id, None):
-            event.set()
-        for stream in list(self._streams) if row.status != "cancelled" else ():
-            if stream.qsize() < _MAX_UNREAD:
+    def publish(self, row: Generation | None) -> None:
+        """Notify every stream. None ends it."""
+        for stream in list(self._streams):
+            with contextlib.suppress(asyncio.QueueFull):
                 stream.put_nowait(row)
+
+    def close(self) -> None:
+        """End all streams, also those that are opened later."""
+        self._is_closed = True
+        self.publish(None)
 
     def stream(self) -> AsyncIterator[Generation]:
         """Return the generations that succeed or fail from this call on, until `close`."""
-        stream: asyncio.Queue[Generation | None] = asyncio.Queue()
-        self._streams.add(stream)
-        if self._closed:
-            stream.put_nowait(None)
-        return _drained(stream)
+        return _completed(self._open())
 
     async def wait(self, row: Generation, queue: Queue) -> Generation:
         """Wait until a generation has ended; return it as it is then."""
+        stream = self._open()
         while row.is_active:
-            event = self._waiting.setdefault(row.id, asyncio.Event())
-            try:
-                await asyncio.wait_for(event.wait(), _POLL_SECONDS)
-            except TimeoutError:
-                self._waiting.pop(row.id, None)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stream.get(), _POLL_SECONDS)
             row = queue.get(row.id) or row
         return row
 
-    def close(self) -> None:
-        """End all streams."""
-        self._closed = True
-        for stream in self._streams:
+    def _open(self) -> Stream:
+        stream: Stream = asyncio.Queue(_MAX_UNREAD)
+        self._streams.add(stream)
+        if self._is_closed:
             stream.put_nowait(None)
+        return stream
 
 
-async def _drained(stream: asyncio.Queue[Generation | None]) -> AsyncIterator[Generation]:
+async def _completed(stream: Stream) -> AsyncIterator[Generation]:
     while (row := await stream.get()) is not None:
-        yield row
+        if row.status != "cancelled":
+            yield row

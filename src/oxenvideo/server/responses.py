@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import time
 from pathlib import Path
 from typing import Any
-
-from starlette.requests import Request
 
 from oxenvideo.server.queue import Generation
 from oxenvideo.server.settings import USER
@@ -21,7 +19,12 @@ class Signer:
     """Signs and checks the URLs of videos. A URL is valid for ``ttl`` seconds, also after a restart."""
 
     def __init__(self, data_dir: Path, ttl: float) -> None:
-        self._secret = _load_secret(data_dir / "signing.key")
+        with (data_dir / "signing.key").open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # another server on the same directory may start at the same time
+            file.seek(0)
+            self._secret = file.read() or secrets.token_hex(32).encode()
+            if file.tell() == 0:
+                file.write(self._secret)
         self._ttl = ttl
 
     def url(self, row: Generation, base: str) -> str | None:
@@ -43,7 +46,7 @@ class Signer:
         return hmac.new(self._secret, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
 
 
-def generation_view(row: Generation, base: str, signer: Signer) -> dict[str, Any]:
+def generation_view(row: Generation, url: str | None) -> dict[str, Any]:
     """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API."""
     return {
         **row.parameters,
@@ -52,7 +55,7 @@ def generation_view(row: Generation, base: str, signer: Signer) -> dict[str, Any
         "prompt": row.parameters.get("prompt"),
         "media_type": row.media_type,
         "status": row.status,
-        "result_url": signer.url(row, base),
+        "result_url": url,
         "error_message": row.error_message,
         "enqueued_at": int(row.enqueued_at),
         "started_at": None if row.started_at is None else int(row.started_at),
@@ -63,37 +66,12 @@ def generation_view(row: Generation, base: str, signer: Signer) -> dict[str, Any
     }
 
 
-def history_view(row: Generation, base: str, signer: Signer) -> dict[str, Any]:
+def history_view(row: Generation, url: str | None) -> dict[str, Any]:
     """Return a generation as the history shows it, with its cost and user."""
-    return generation_view(row, base, signer) | {"cost": row.cost, "user_id": USER, "username": USER}
+    return generation_view(row, url) | {"cost": row.cost, "user_id": USER, "username": USER}
 
 
-def event_data(row: Generation, base: str, signer: Signer) -> str:
+def event_data(row: Generation, url: str | None) -> str:
     """Return the data of the event that reports the completion of a generation."""
-    data: dict[str, Any] = {"generation_id": row.id, "status": row.status, "media_type": row.media_type}
-    if row.status == "succeeded":
-        data |= {"model": row.model, "url": signer.url(row, base)}
-    else:
-        data |= {"error": row.error_message}
-    return json.dumps(data)
-
-
-def base_url(request: Request) -> str:
-    """Return the origin that the client used, so that it can reach the URLs built from it."""
-    return f"{request.url.scheme}://{request.url.netloc}"
-
-
-def _load_secret(path: Path) -> bytes:
-    """Read the signing secret of a data directory, or create it."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_hex(32).encode())
-    for _ in range(100):  # another server may have created it and not written it yet
-        if secret := path.read_bytes():
-            return secret
-        time.sleep(0.01)
-    raise RuntimeError(f"{path} is empty. Delete it and start the server again.")
+    outcome = {"model": row.model, "url": url} if row.status == "succeeded" else {"error": row.error_message}
+    return json.dumps({"generation_id": row.id, "status": row.status, "media_type": row.media_type} | outcome)

@@ -48,7 +48,7 @@ class Background:
                     *(plane[y : y + height // 2, x : x + width // 2] for plane in chroma),
                 ]
             )
-        for target, one, other in zip((picture.y, picture.u, picture.v), *views, strict=True):
+        for target, one, other in zip(picture.planes, *views, strict=True):
             np.add(one, other, out=target)
 
 
