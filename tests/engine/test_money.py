@@ -414,6 +414,25 @@ def test_the_question_survives_the_session(make_session: Callable[..., Session],
     assert is_untouched(service, other, theirs)
 
 
+def test_a_list_that_shows_one_candidate_fewer_decides_nothing(
+    make_session: Callable[..., Session], service: FaultyService
+) -> None:
+    """The user was asked, and the list shows only the colleague's later: it is not taken, here or in the next session."""
+    session = make_session(service)
+    generation, ours, theirs = ambiguous(session, service)
+    ours.hidden = True
+    session.resume()
+    time.sleep(SHORT)
+    assert generation.id is None
+    assert is_untouched(service, session, theirs)
+    session.close()
+    other = make_session(service)
+    (again,) = other.resume()
+    time.sleep(SHORT)
+    assert again.id is None
+    assert is_untouched(service, other, theirs)
+
+
 def test_attached_in_another_kernel(make_session: Callable[..., Session], service: FaultyService) -> None:
     """The user attaches one of two candidates in another living kernel: the first one takes neither."""
     session, other = make_session(service), make_session(service)
