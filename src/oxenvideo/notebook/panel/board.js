@@ -575,7 +575,7 @@ const historyRow = (link) => (row) => {
 const accountRow = (link) => (row) => {
   const about = [row.prompt || row.model, row.id].join(", ");
   const act = (label, more) => link.once(label, () => link.do("attach", { id: row.id, ...more }), { "aria-label": `${label}: ${about}` });
-  const acts = row.key ? [h("span", { class: "oxv-faint" }, "of this kernel")] : [act("Follow here"), act("Cancel", { cancel: true })];
+  const acts = row.key ? [h("span", { class: "oxv-faint" }, "in this kernel")] : [act("Follow here"), act("Cancel", { cancel: true })];
   return listRow(row, [h("span", { class: "oxv-time" }, row.since ? seconds(link.now() - row.since) : "")], acts);
 };
 
@@ -602,7 +602,7 @@ const makeAccountPage = (model, link) => {
   const element = h("div", { class: "oxv-page" });
   const draw = () => {
     const { account } = model.get("page");
-    const title = account.rows ? `${account.rows.length} running for the whole account` : "Running for the whole account";
+    const title = account.rows ? `${account.rows.length} running in the whole account` : "Running in the whole account";
     element.replaceChildren(h("div", { class: "oxv-head" }, h("strong", {}, title), button("Refresh", () => link.do("account"))),
       listOf(account, accountRow(link), "Nothing is running."));
   };
