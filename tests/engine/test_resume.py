@@ -186,7 +186,7 @@ def test_an_equal_video_of_another_day_is_not_adopted(
     one.close()
     other = make_session(service)
     with sqlite3.connect(other.journal.path) as db:
-        db.execute("UPDATE submission SET sent_at = sent_at - 86400")
+        db.execute("UPDATE submission SET sent_at = sent_at - 86400, sent_at_service = sent_at_service - 86400")
     db.close()
     import httpx
 

@@ -122,9 +122,9 @@ def test_a_name_lookup_that_hangs_does_not_hold_up_the_end(tmp_path: Path, servi
     """A blocking call that never returns keeps no process alive."""
     code = """
 import asyncio
-from oxenvideo.engine.engine import DaemonThreads
+from oxenvideo.jobs.threads import DaemonThreads
 loop = asyncio.new_event_loop()
-loop.set_default_executor(DaemonThreads(2))
+loop.set_default_executor(DaemonThreads("blocking", most=2))
 async def hang():
     for _ in range(3):
         asyncio.ensure_future(asyncio.to_thread(time.sleep, 60))

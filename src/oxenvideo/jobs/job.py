@@ -7,6 +7,7 @@ holds the same fields. The rules for what may follow what are in ``status``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import threading
@@ -20,9 +21,9 @@ from weakref import WeakValueDictionary
 
 from oxenvideo.client.responses import Observation
 from oxenvideo.errors import OutcomeUnknown, OxenVideoError
-from oxenvideo.jobs.callbacks import CallbackThread
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import NEXT, TERMINAL, State, Status, Step, advance
+from oxenvideo.jobs.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from oxenvideo.client.credentials import Target
@@ -224,7 +225,7 @@ class Registry:
         self.clock = clock
         self._by_key: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._lock = threading.Lock()
-        self._callbacks: CallbackThread | None = None
+        self._callbacks = DaemonThreads("oxenvideo-callbacks", most=1)  # one, so that calls keep their order
         self._changed: dict[str, Job] = {}
         self._ids: list[tuple[str, Sequence[tuple[str, str]]]] = []
         self._postponed: deque[Callable[[], object]] = deque()
@@ -268,11 +269,9 @@ class Registry:
         """Call ``callback(job)`` on each change of status, on a thread of its own; at once where the job has ended."""
         with self._lock:
             job.callbacks = (*job.callbacks, callback)
-            if self._callbacks is None:
-                self._callbacks = CallbackThread()
             ended = job.state.status in TERMINAL
         if ended:
-            self._callbacks.call(callback, job)
+            self._call(callback, job)
 
     def replace(self, job: Job, state: State) -> None:
         """Replace the state of a job, note it for the journal, and tell those who watch it."""
@@ -287,14 +286,17 @@ class Registry:
                 observer()
             except Exception:  # an observer must not stop the engine
                 log.exception("An observer of a job raised an exception")
-        if callbacks and self._callbacks is not None and status is not before.status:
+        if status is not before.status:
             for callback in callbacks:
-                self._callbacks.call_from_loop(callback, job)
+                self._call(callback, job)
+
+    def _call(self, callback: Callable[[Job], object], job: Job) -> None:
+        with contextlib.suppress(RuntimeError):  # closed
+            self._callbacks.submit(_logged, callback, job)
 
     def close(self) -> None:
         """Make no further callbacks after those that are waiting."""
-        if self._callbacks is not None:
-            self._callbacks.close()
+        self._callbacks.shutdown(wait=False)
 
     # Writing
 
@@ -391,3 +393,10 @@ class Registry:
                 return
             self._timer.cancel()
         self._timer = loop.call_later(seconds, self.flush, _STATES_AT_ONCE)
+
+
+def _logged(callback: Callable[[Job], object], job: Job) -> None:
+    try:
+        callback(job)
+    except BaseException:  # a SystemExit of the user's must not end the thread either
+        log.exception("An on_change callback raised an exception. The video is not affected.")
