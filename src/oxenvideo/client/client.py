@@ -16,19 +16,11 @@ from urllib.parse import quote, urljoin
 import httpx
 from httpx_sse import EventSource, SSEError
 
+from oxenvideo import errors
 from oxenvideo.client import responses
 from oxenvideo.client.credentials import Secret, resolve
 from oxenvideo.client.responses import Accepted, HistoryPage, Observation, Rendered, User
 from oxenvideo.client.retry import parse_retry_after
-from oxenvideo.errors import (
-    ConfigurationError,
-    ConnectionFailed,
-    DownloadFailed,
-    InvalidRequest,
-    NotFound,
-    OutcomeUnknown,
-    UnexpectedAnswer,
-)
 
 STREAM_SILENCE = 46.0
 """Seconds of silence after which the event stream counts as broken: three of the service's keep-alives of 15 s."""
@@ -80,7 +72,7 @@ class Client:
         target = resolve(base_url, api_key.reveal() if isinstance(api_key, Secret) else api_key)
         if target.is_local or target.api_key is None:
             advice = "give base_url and api_key, or set OXEN_API_KEY."
-            raise ConfigurationError(f"A Client needs an address and a key: {advice}")
+            raise errors.ConfigurationError(f"A Client needs an address and a key: {advice}")
         self.base_url = target.base_url
         self._authorization = f"Bearer {target.api_key.reveal()}"
         self._origin = _origin(httpx.URL(target.base_url))
@@ -227,7 +219,7 @@ class Client:
         """GET /api/authorize: whose key this is, a free way to check a key. Raises AuthenticationFailed for a wrong key."""
         user = (await self._get("/api/authorize")).get("user")
         if not isinstance(user, dict):
-            raise UnexpectedAnswer("The service accepted the key and named no user.")
+            raise errors.UnexpectedAnswer("The service accepted the key and named no user.")
         return User(str(user.get("name", "")), user.get("email"))
 
     async def create_repository(self, namespace: str, name: str) -> None:
@@ -284,11 +276,11 @@ class Client:
                 if seen is not None:
                     yield seen
         except httpx.TimeoutException:
-            raise OutcomeUnknown(f"The event stream was silent for {self._stream_silence:.0f} s.") from None
+            raise errors.OutcomeUnknown(f"The event stream was silent for {self._stream_silence:.0f} s.") from None
         except SSEError as error:  # a subclass of TransportError, but the service did answer
-            raise NotFound(f"There is no event stream: {error}") from None
+            raise errors.NotFound(f"There is no event stream: {error}") from None
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
-            raise OutcomeUnknown(f"The event stream broke: {_reason(error)}.") from None
+            raise errors.OutcomeUnknown(f"The event stream broke: {_reason(error)}.") from None
 
     # Result files
 
@@ -313,11 +305,13 @@ class Client:
                     return
                 onward = _result_url(response.headers["location"], str(address))
                 if address.scheme == "https" and onward.scheme == "http":
-                    raise DownloadFailed("The result URL redirects from https to http; the redirect was not followed.")
+                    raise errors.DownloadFailed(
+                        "The result URL redirects from https to http; the redirect was not followed."
+                    )
                 address = onward
             finally:
                 response.close()
-        raise DownloadFailed(f"The result URL was redirected more than {_REDIRECTS} times.")
+        raise errors.DownloadFailed(f"The result URL was redirected more than {_REDIRECTS} times.")
 
     # One request
 
@@ -337,7 +331,7 @@ class Client:
             url = _parsed_url(self.base_url + path)
             request = httpx.Request(method, url, headers=all_headers, extensions=extensions, **content)
         except (httpx.InvalidURL, ValueError) as error:
-            raise InvalidRequest(f"{path[:80]} cannot be requested: {error}.") from None
+            raise errors.InvalidRequest(f"{path[:80]} cannot be requested: {error}.") from None
         self._sign(request)
         with _translated(url.host):
             response = await (self._fresh if method == "POST" else self._kept).send(request, stream=True)
@@ -373,12 +367,12 @@ class Client:
         """The exception for an answer that is an error."""
         try:
             content = await _read(response, _ERROR_LIMIT)
-        except (OutcomeUnknown, UnexpectedAnswer):
+        except (errors.OutcomeUnknown, errors.UnexpectedAnswer):
             content = b""  # the status alone says that it is an error
         status_code = response.status_code
         if response.has_redirect_location:
             message = f"{response.url.host} redirects API requests (HTTP {status_code}): check base_url."
-            return UnexpectedAnswer(message, status_code=status_code)
+            return errors.UnexpectedAnswer(message, status_code=status_code)
         return responses.error_from(status_code, content, retry_after(response))
 
     def _note_date(self, response: httpx.Response) -> None:
@@ -409,7 +403,7 @@ class _EventText:
                 pending = len(tail) + len(text) - match.end()
             if pending > _EVENT_LIMIT:
                 limit = f"{_EVENT_LIMIT // 1024**2} MB"
-                raise OutcomeUnknown(f"The event stream was closed: an event of more than {limit}.")
+                raise errors.OutcomeUnknown(f"The event stream was closed: an event of more than {limit}.")
             tail = (tail + text)[-3:]
             if text:
                 yield text
@@ -425,12 +419,12 @@ def _translated(host: str) -> Iterator[None]:
     try:
         yield
     except _NEVER_SENT as error:
-        raise ConnectionFailed(f"Cannot reach {host}: {_reason(error)}.") from None
+        raise errors.ConnectionFailed(f"Cannot reach {host}: {_reason(error)}.") from None
     except httpx.TimeoutException:
-        raise OutcomeUnknown(f"{host} did not answer in time.") from None
+        raise errors.OutcomeUnknown(f"{host} did not answer in time.") from None
     except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, ValueError) as error:
         # httpx also parses the target of a redirect that it does not follow, and fails in various ways.
-        raise OutcomeUnknown(f"The connection to {host} broke: {_reason(error)}.") from None
+        raise errors.OutcomeUnknown(f"The connection to {host} broke: {_reason(error)}.") from None
 
 
 @functools.lru_cache(maxsize=16)
@@ -447,12 +441,12 @@ def _result_url(text: str, base: str) -> httpx.URL:
         if (url.port or 0) > 65535:
             raise ValueError(url.port)
     except (httpx.InvalidURL, TypeError, ValueError):
-        raise DownloadFailed("The service named a result URL that is not valid.") from None
+        raise errors.DownloadFailed("The service named a result URL that is not valid.") from None
     if url.scheme not in ("http", "https") or not host:
         kind = repr(url.scheme or "none")
-        raise DownloadFailed(f"The service named a result URL of kind {kind}; only http and https are fetched.")
+        raise errors.DownloadFailed(f"The service named a result URL of kind {kind}; only http and https are fetched.")
     if url.userinfo:
-        raise DownloadFailed("The service named a result URL with a user and password; it was not fetched.")
+        raise errors.DownloadFailed("The service named a result URL with a user and password; it was not fetched.")
     return url
 
 
@@ -467,11 +461,13 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
         async for chunk in response.aiter_bytes():
             parts += chunk
             if len(parts) > limit:
-                raise UnexpectedAnswer(f"The service's answer is longer than {limit / 1e6:.3g} MB; it was not read.")
+                raise errors.UnexpectedAnswer(
+                    f"The service's answer is longer than {limit / 1e6:.3g} MB; it was not read."
+                )
     except httpx.TimeoutException:
-        raise OutcomeUnknown("The service stopped in the middle of its answer.") from None
+        raise errors.OutcomeUnknown("The service stopped in the middle of its answer.") from None
     except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
-        raise OutcomeUnknown(f"The service's answer broke off: {_reason(error)}.") from None
+        raise errors.OutcomeUnknown(f"The service's answer broke off: {_reason(error)}.") from None
     return bytes(parts)
 
 

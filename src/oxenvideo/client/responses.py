@@ -11,17 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from oxenvideo.errors import (
-    AuthenticationFailed,
-    BadRequest,
-    InsufficientCredits,
-    InvalidRequest,
-    NotFound,
-    RateLimited,
-    ServiceError,
-    ServiceUnavailable,
-    UnexpectedAnswer,
-)
+from oxenvideo import errors
 
 _CREDITS = re.compile(r"\b(credits?|billing|payment)\b", re.IGNORECASE)
 _MESSAGE_LIMIT = 500  # characters of the service's own message that are shown
@@ -90,7 +80,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
-        raise InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
+        raise errors.InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
 
 
 def decode(content: bytes, status_code: int, *, what: str) -> dict[str, Any]:
@@ -102,7 +92,7 @@ def decode(content: bytes, status_code: int, *, what: str) -> dict[str, Any]:
         payload, found = None, f"{_kind(content)}, not JSON"
     if not isinstance(payload, dict):
         message = f"The service answered {what} with {found} (HTTP {status_code})."
-        raise UnexpectedAnswer(message, status_code=status_code)
+        raise errors.UnexpectedAnswer(message, status_code=status_code)
     return payload
 
 
@@ -115,7 +105,7 @@ def _kind(content: bytes) -> str:
     return "broken JSON" if head[:1] in (b"{", b"[") else "text"
 
 
-def error_from(status_code: int, content: bytes, retry_after: float | None = None) -> ServiceError:
+def error_from(status_code: int, content: bytes, retry_after: float | None = None) -> errors.ServiceError:
     """The exception for an answer with an error status, in either of the documented forms or in none."""
     try:
         payload = json.loads(content)
@@ -127,21 +117,21 @@ def error_from(status_code: int, content: bytes, retry_after: float | None = Non
 
 def _error(
     said: str, type_: str | None, status_code: int, shown: int, retry_after: float | None = None
-) -> ServiceError:
+) -> errors.ServiceError:
     """The exception for what the service said; ``shown`` is the status that it sent."""
     advice = ""
     is_refusal = 400 <= status_code < 500
-    kind: type[ServiceError] = BadRequest if is_refusal else UnexpectedAnswer
+    kind: type[errors.ServiceError] = errors.BadRequest if is_refusal else errors.UnexpectedAnswer
     if status_code == 402 or (is_refusal and _CREDITS.search(said)):
-        kind, advice = InsufficientCredits, " Add credits to the Oxen.ai account, then run the cell again."
+        kind, advice = errors.InsufficientCredits, " Add credits to the Oxen.ai account, then run the cell again."
     elif status_code == 429 or (is_refusal and "rate limit exceeded" in said.lower()):
-        kind = RateLimited  # not for a 5xx, which may pass on a provider's rate limit after the service acted
+        kind = errors.RateLimited  # not for a 5xx, which may pass on a provider's rate limit after the service acted
     elif status_code in (401, 403) or type_ == "unauthenticated":
-        kind, advice = AuthenticationFailed, " Check the API key: OXEN_API_KEY or `oxen config --auth`."
+        kind, advice = errors.AuthenticationFailed, " Check the API key: OXEN_API_KEY or `oxen config --auth`."
     elif status_code == 404:
-        kind = NotFound
+        kind = errors.NotFound
     elif status_code >= 500 or status_code == 408:
-        kind = ServiceUnavailable
+        kind = errors.ServiceUnavailable
     return kind(f"{said} (HTTP {shown}){advice}", status_code=shown, type=type_, retry_after=retry_after)
 
 
@@ -172,7 +162,7 @@ def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
         type_, message = _error_words(payload)
         raise _error(message or "an error without a message", type_, 400, 200)
     if not found:
-        raise UnexpectedAnswer("The service took the request and named no generation_id.", status_code=200)
+        raise errors.UnexpectedAnswer("The service took the request and named no generation_id.", status_code=200)
     return [Accepted(generation_id, status) for generation_id, status in found.items()]
 
 
@@ -191,7 +181,7 @@ def observation(row: Mapping[str, Any]) -> Observation:
             fields=row,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UnexpectedAnswer("The service described a generation without generation_id or status.") from None
+        raise errors.UnexpectedAnswer("The service described a generation without generation_id or status.") from None
 
 
 def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
@@ -201,13 +191,13 @@ def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
     """
     rows = payload.get("generations")
     if not isinstance(rows, list):
-        raise UnexpectedAnswer(f"The service answered {what} without a list of generations.")
+        raise errors.UnexpectedAnswer(f"The service answered {what} without a list of generations.")
     read = []
     for row in rows:
-        with contextlib.suppress(UnexpectedAnswer):
+        with contextlib.suppress(errors.UnexpectedAnswer):
             read.append(observation(row))
     if rows and not read:
-        raise UnexpectedAnswer(f"The service answered {what} with rows that are not generations.")
+        raise errors.UnexpectedAnswer(f"The service answered {what} with rows that are not generations.")
     return read
 
 
@@ -239,7 +229,7 @@ def rendered(payload: Mapping[str, Any]) -> Rendered:
     urls = tuple(str(video["url"]) for video in videos if video.get("url"))
     encoded = tuple(str(video["b64_json"]) for video in videos if video.get("b64_json"))
     if not urls and not encoded:
-        raise UnexpectedAnswer("The service answered without a video.", status_code=200)
+        raise errors.UnexpectedAnswer("The service answered without a video.", status_code=200)
     return Rendered(str(payload.get("model", "")), payload.get("created"), urls, encoded)
 
 

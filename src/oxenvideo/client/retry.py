@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from oxenvideo.errors import (
-    ConnectionFailed,
-    OutcomeUnknown,
-    OxenVideoError,
-    RateLimited,
-    ServiceError,
-    ServiceUnavailable,
-    UnexpectedAnswer,
-)
+from oxenvideo import errors
 
 T = TypeVar("T")
 
@@ -65,13 +57,19 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 # UnexpectedAnswer is one of them because a proxy's page or half a body is usually gone on the next attempt.
-PASSING = (ConnectionFailed, OutcomeUnknown, ServiceUnavailable, RateLimited, UnexpectedAnswer)
+PASSING = (
+    errors.ConnectionFailed,
+    errors.OutcomeUnknown,
+    errors.ServiceUnavailable,
+    errors.RateLimited,
+    errors.UnexpectedAnswer,
+)
 """Failures that another attempt may not meet."""
 
 
-def pace_of(error: OxenVideoError) -> float | None:
+def pace_of(error: errors.OxenVideoError) -> float | None:
     """The seconds that the service asked to wait, or None."""
-    return error.retry_after if isinstance(error, ServiceError) else None
+    return error.retry_after if isinstance(error, errors.ServiceError) else None
 
 
 async def persist(

@@ -73,11 +73,7 @@ class Engine:
 
     def look_again(self, submission: Submission) -> None:
         """Look once more for a submission of which it is not known whether the service has it."""
-
-        async def begin(service: Service) -> None:
-            service.look_again(submission)
-
-        self.run(begin, submission.target, 5.0)
+        self._act(lambda service: service.look_again(submission), submission.target)
 
     def run(
         self, coroutine: Callable[[Service], Coroutine[Any, Any, T]], target: Target, timeout: float | None = 60.0
@@ -113,15 +109,19 @@ class Engine:
             return Cancellation(f"The service has not answered for {timeout:g} s; the request stands.", cancelled=False)
 
     def download(self, job: Job) -> None:
-        """Fetch the file of a job again. On return that has begun, so that a wait begins after it."""
+        """Fetch the file of a job again."""
+        self._act(lambda service: service.download_again(job), job.submission.target)
+
+    def _act(self, act: Callable[[Service], None], target: Target) -> None:
+        """Call ``act`` on the loop. On return that has happened, so that a wait begins after it."""
 
         async def begin(service: Service) -> None:
-            service.download_again(job)
+            act(service)
 
         if threading.current_thread() is self._thread:
-            self.service(job.submission.target).download_again(job)
+            act(self.service(target))
         else:
-            self.run(begin, job.submission.target, 5.0)
+            self.run(begin, target, 5.0)
 
     def handle(self, job: Job) -> Generation:
         """The one handle on a job."""

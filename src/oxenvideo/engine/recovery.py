@@ -116,16 +116,21 @@ def _plain(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Lost:
-    """A submission whose answer was lost: what it asked for, and since when, in unix seconds by the service's clock."""
+    """A submission whose answer was lost: what it asked for, and since when, in unix seconds by the service's clock.
+
+    ``since`` is None where that is not known, for one that is only compared.
+    """
 
     key: str
     sent: Mapping[str, Any]
     count: int
-    since: float
+    since: float | None
 
     def fits(self, seen: Observation) -> bool:
         """Whether a generation can be of this submission. One without a time cannot be told from an older one."""
-        if seen.enqueued_at is None or not self.since <= seen.enqueued_at <= self.since + _CLOCK_SLACK + _WITHIN:
+        if seen.enqueued_at is None:
+            return False
+        if self.since is not None and not self.since <= seen.enqueued_at <= self.since + _CLOCK_SLACK + _WITHIN:
             return False
         return could_be(self.sent, row_parameters(seen.fields))
 
@@ -180,7 +185,7 @@ def decide(
         if theirs or decided or doubtful or own or len(found) > asked:
             ambiguous.update(one.key for one in same)
             continue
-        for one in sorted(same, key=lambda item: item.since):
+        for one in sorted(same, key=lambda item: item.since or 0.0):
             mine = [seen for seen in found if one.fits(seen)][: one.count]
             # The service takes a request as a whole: part of its count means that the list is still incomplete.
             if len(mine) == one.count:
@@ -315,7 +320,7 @@ class Recovery:
         lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
         looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
         answered = self._registry.journal.answered_without_id(self._target.base_url)
-        unnamed = [Lost(key, sent, 1, sent_at - _CLOCK_SLACK) for key, sent, sent_at in answered]
+        unnamed = [Lost(key, sent, 1, at - _CLOCK_SLACK if at else None) for key, sent, at in answered]
         self._carry_out(decide(lost, free, attached, looking, unnamed))
 
     def _carry_out(self, decision: Decision) -> None:
@@ -353,7 +358,7 @@ class Recovery:
 
     async def _from_history(self, client: Client, namespace: str | None) -> dict[str, Observation]:
         """The history page by page, where a list fails or is too long; back to the oldest submission that is lost."""
-        oldest = min(self._describe(s, client.service_time()).since for s in self._lost)
+        oldest = min(self._describe(s, client.service_time()).since or 0.0 for s in self._lost)
         found: dict[str, Observation] = {}
         for number in range(1, _MOST_PAGES + 1):
             ask = partial(client.history, page=number, page_size=_PAGE, media_type="video", namespace=namespace)

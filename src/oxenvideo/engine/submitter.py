@@ -6,26 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from oxenvideo import errors
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Rendered, encode
 from oxenvideo.client.retry import Backoff
-from oxenvideo.errors import (
-    AuthenticationFailed,
-    BadRequest,
-    ConnectionFailed,
-    InsufficientCredits,
-    NotFound,
-    OutcomeUnknown,
-    RateLimited,
-    ServiceError,
-)
 from oxenvideo.jobs.job import Submission
 from oxenvideo.jobs.status import Step
 from oxenvideo.request.request import VideoRequest, sent_parameters
 from oxenvideo.settings import Pace
 
 # Answers that say no: the service did not act, and sending the same again would not help.
-_REFUSALS = (AuthenticationFailed, InsufficientCredits, BadRequest, NotFound)
+_REFUSALS = (errors.AuthenticationFailed, errors.InsufficientCredits, errors.BadRequest, errors.NotFound)
 _REDIRECTS = (301, 302, 307, 308)  # a 303 may follow on something that was done
 _SYNCHRONOUS_AT_ONCE = 8  # each holds a connection for minutes
 
@@ -68,17 +59,17 @@ class Submitter:
                     self.in_flight.append(submission)
                     try:
                         return await self._post(client, submission, body)
-                    except (ConnectionFailed, RateLimited) as error:
+                    except (errors.ConnectionFailed, errors.RateLimited) as error:
                         submission.advance(Step.PLANNED)  # the service certainly does not have it
                         pause = self._pause_after(error)
                         submission.tell(notice=f"{error} Trying again in {max(1, round(pause))} s.")
-                    except ServiceError as error:
+                    except errors.ServiceError as error:
                         self._unreached = None
                         if isinstance(error, _REFUSALS) or error.status_code in _REDIRECTS:
                             raise
                         self._lose(submission, error)
                         return None
-                    except OutcomeUnknown as error:
+                    except errors.OutcomeUnknown as error:
                         self._unreached = None
                         self._lose(submission, error)
                         return None
@@ -98,14 +89,14 @@ class Submitter:
         self._rate_limit.passed()
         return answer
 
-    def _lose(self, submission: Submission, why: ServiceError | OutcomeUnknown) -> None:
+    def _lose(self, submission: Submission, why: errors.ServiceError | errors.OutcomeUnknown) -> None:
         submission.advance(Step.UNKNOWN)
         submission.tell(notice=f"{why} Looking for it at the service; it is not sent again.")
 
-    def _pause_after(self, error: ConnectionFailed | RateLimited) -> float:
+    def _pause_after(self, error: errors.ConnectionFailed | errors.RateLimited) -> float:
         """Seconds until it may be sent again; raises ConnectionFailed where no connection was made for too long."""
         now = asyncio.get_running_loop().time()
-        if isinstance(error, RateLimited):
+        if isinstance(error, errors.RateLimited):
             self._unreached = None
             return self._rate_limit.refused(error.retry_after)
         since, last = self._unreached or (now, now)
@@ -113,7 +104,7 @@ class Submitter:
             since = now  # an earlier failure that has nothing to do with this one
         self._unreached = (since, now)
         if now - since >= self._pace.reach:
-            raise ConnectionFailed(f"{error} Nothing was sent; run the cell again later.") from None
+            raise errors.ConnectionFailed(f"{error} Nothing was sent; run the cell again later.") from None
         attempt = 1 + int((now - since) / self._pace.backoff.first)
         return self._pace.backoff.delay(min(attempt, 6))
 

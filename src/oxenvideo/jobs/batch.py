@@ -9,14 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from oxenvideo.errors import (
-    ConfigurationError,
-    DownloadFailed,
-    GenerationEnded,
-    OutcomeUnknown,
-    OxenVideoError,
-    WaitTimeout,
-)
+from oxenvideo import errors
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.status import Status
 
@@ -24,7 +17,7 @@ if TYPE_CHECKING:
     import pandas
 
 # How a generation can end without a video here; a wait for a batch goes on to the next one.
-_ENDINGS = (GenerationEnded, DownloadFailed, OutcomeUnknown)
+_ENDINGS = (errors.GenerationEnded, errors.DownloadFailed, errors.OutcomeUnknown)
 
 
 class Batch(Sequence[Generation]):
@@ -99,7 +92,7 @@ class Batch(Sequence[Generation]):
             for generation in self._generations:
                 try:
                     generation.wait(None if end is None else max(0.0, end - time.monotonic()))
-                except WaitTimeout as error:
+                except errors.WaitTimeout as error:
                     raise self._timed_out(timeout, error) from None
                 except _ENDINGS:
                     continue
@@ -109,8 +102,8 @@ class Batch(Sequence[Generation]):
             ) from None
         return self
 
-    def _timed_out(self, timeout: float | None, error: WaitTimeout) -> WaitTimeout:
-        return error if timeout is None else WaitTimeout(f"{self.summary} after {timeout:g} s. They go on.")
+    def _timed_out(self, timeout: float | None, error: errors.WaitTimeout) -> errors.WaitTimeout:
+        return error if timeout is None else errors.WaitTimeout(f"{self.summary} after {timeout:g} s. They go on.")
 
     def __await__(self) -> Generator[None, None, Self]:
         return self.wait_async().__await__()
@@ -122,7 +115,7 @@ class Batch(Sequence[Generation]):
         for generation in self._generations:
             try:
                 await generation.wait_async(None if end is None else max(0.0, end - loop.time()))
-            except WaitTimeout as error:
+            except errors.WaitTimeout as error:
                 raise self._timed_out(timeout, error) from None
             except _ENDINGS:
                 continue
@@ -152,7 +145,7 @@ class Batch(Sequence[Generation]):
         Each is a new generation, and is charged as one. CostLimitExceeded where the setting ``max_cost`` forbids it.
         """
         if self._again is None:
-            raise OxenVideoError("This Batch does not know where it was submitted: submit its requests again.")
+            raise errors.OxenVideoError("This Batch does not know where it was submitted: submit its requests again.")
         return self._again(self.failed)
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -160,7 +153,7 @@ class Batch(Sequence[Generation]):
         try:
             import pandas
         except ImportError:
-            raise ConfigurationError("to_pandas needs: pip install pandas") from None
+            raise errors.ConfigurationError("to_pandas needs: pip install pandas") from None
         return pandas.DataFrame([_row(g) for g in self._generations])
 
 

@@ -420,13 +420,13 @@ class Journal:
         ours = [(Step(row["step"]), _parsed(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive]
         return [(step, sent, count) for step, sent, count in ours if sent is not None]
 
-    def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float]]:
+    def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float | None]]:
         """Key, sent parameters and time of sending (the service's clock) of synchronous submissions that were answered."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT s.key, s.fingerprint, s.sent_at_service FROM submission s JOIN generation g ON g.submission = s.key"
                 " WHERE s.synchronous=1 AND s.step='accepted' AND g.generation_id IS NULL AND s.base_url=?"
-                " AND s.fingerprint IS NOT NULL AND s.sent_at_service IS NOT NULL",
+                " AND s.fingerprint IS NOT NULL",
                 (base_url,),
             ).fetchall()
         return [(row[0], sent, row[2]) for row in rows if (sent := _parsed(row[1])) is not None]
