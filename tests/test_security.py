@@ -110,7 +110,7 @@ def test_no_way_down_from_https(service: FaultyService) -> None:
         assert url.scheme == "https"
         return httpx.Response(302, headers={"Location": "http://hub.example/x.mp4"}, request=httpx.Request("GET", url))
 
-    client._wire.get = get  # type: ignore[method-assign]
+    client._transport.get = get  # type: ignore[method-assign]
     with pytest.raises(DownloadFailed, match="from https to http"), client.open_result("/x.mp4"):
         pass
 
@@ -134,7 +134,7 @@ def test_the_key_is_in_no_text(
     assert channel._client is not None
     things = [
         session, session.settings, session.target, session.engine, session.journal, channel, channel._client,
-        channel._client._wire, channel._client._wire._key, generation, generation.state, generation.request,
+        channel._client._transport, channel._client._transport._key, generation, generation.state, generation.request,
         caught.value, credentials.Secret(KEY), vars(session.settings), vars(session.target),
     ]  # fmt: skip
     texts = [text for thing in things for text in (repr(thing), str(thing), f"{thing}")]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ import faulty as f
 import wire
 from faulty import FaultyService
 from oxenvideo.client.client import Client
+from oxenvideo.client.responses import Observation
 from oxenvideo.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -35,7 +38,6 @@ from oxenvideo.errors import (
     ServiceUnavailable,
     UnexpectedAnswer,
 )
-from oxenvideo.jobs.status import Observation
 
 ID = "7f4d9c1e-5b6a-4b0e-9a3c-2f1d8e6b7a90"
 OTHER = "e9d8c7b6-a5f4-4e3d-8c2b-1a0f9e8d7c6b"
@@ -263,6 +265,11 @@ def answered(replay: Replay, body: Any, status: int = 200, kind: str = "applicat
         (200, {}, UnexpectedAnswer, "named no generation_id"),
         (200, {"generations": []}, UnexpectedAnswer, "named no generation_id"),
         (200, {"generations": [{"generation_id": 5}]}, UnexpectedAnswer, "named no generation_id"),
+        (200, {"generations": [], "error": {"message": "prompt was flagged"}}, BadRequest, "prompt was flagged"),
+        (200, {"generations": [], "error": {"message": "no credits"}}, InsufficientCredits, "Add credits"),
+        (201, {"error": "Rate limit exceeded"}, RateLimited, "Rate limit"),
+        (200, {"error": {}}, BadRequest, "an error without a message"),
+        (200, {"generations": [], "error": None}, UnexpectedAnswer, "named no generation_id"),
         (302, b"", UnexpectedAnswer, "redirects API requests (HTTP 302): check base_url"),
     ],
 )  # fmt: skip
@@ -315,6 +322,64 @@ def test_an_answer_without_end(replay: Replay) -> None:
         replay.ask(lambda c: c.queue())
 
 
+def test_the_limit_of_an_answer_can_be_set() -> None:
+    """``answer_limit`` bounds the bytes of an answer."""
+
+    async def course() -> None:
+        async with Client("http://hub.example", "k", answer_limit=20, transport=_told(b'{"generations":[]}')) as client:
+            assert await client.queue() == []
+        async with Client("http://hub.example", "k", answer_limit=17, transport=_told(b'{"generations":[]}')) as client:
+            with pytest.raises(UnexpectedAnswer, match="longer than"):
+                await client.queue()
+
+    asyncio.run(course())
+
+
+def _told(content: bytes, **headers: str) -> httpx.MockTransport:
+    return httpx.MockTransport(lambda request: httpx.Response(200, content=content, headers=headers))
+
+
+def test_transports_can_be_given() -> None:
+    """API requests, the stream and result files go over the transports that a simulation gives, and nowhere else."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/events":
+            data = json.dumps({"generation_id": "a", "status": "succeeded", "url": "http://hub.example/a.mp4"})
+            text = f"event: media_generation_completed\ndata: {data}\n\n"
+            return httpx.Response(200, text=text, headers={"Content-Type": "text/event-stream"})
+        return httpx.Response(200, json={"generations": [{"generation_id": "a", "status": "queued"}]})
+
+    async def course() -> None:
+        api, files = httpx.MockTransport(answer), _told(b"video")
+        async with Client("http://hub.example", "k", transport=api, file_transport=files) as client:
+            assert [accepted.generation_id for accepted in await client.enqueue({"model": MODEL})] == ["a"]
+            async with client.events() as events:
+                (seen,) = [seen async for seen in events]
+            with client.open_result(seen.result_url or "") as answered:
+                assert answered.read() == b"video"
+
+    asyncio.run(course())
+
+
+def test_the_services_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's time goes on by the monotonic clock: a step of this machine's clock does not move it."""
+
+    async def course() -> None:
+        transport = _told(b'{"generations":[]}', Date="Wed, 01 Jan 2020 00:00:00 GMT")
+        async with Client("http://hub.example", "k", transport=transport) as client:
+            assert client.service_time() is None
+            await client.queue()
+            monkeypatch.setattr(time, "time", lambda: 5.0)
+            await asyncio.sleep(0.05)
+            there = client.service_time()
+            assert there is not None
+            assert 1577836800.05 <= there < 1577836801.0
+            await client.queue()  # the same second again says nothing new
+            assert (client.service_time() or 0) >= there
+
+    asyncio.run(course())
+
+
 def test_ids_are_one_part_of_a_path(replay: Replay) -> None:
     """An id that holds slashes or a query stays one segment of the path."""
     replay.requests.clear()
@@ -326,7 +391,7 @@ def test_ids_are_one_part_of_a_path(replay: Replay) -> None:
 def test_an_id_that_is_no_id(replay: Replay) -> None:
     """What no URL can hold is one clear error, and nothing is sent."""
     replay.requests.clear()
-    with pytest.raises(InvalidRequest, match="cannot be asked for: URL too long"):
+    with pytest.raises(InvalidRequest, match="cannot be requested: URL too long"):
         replay.ask(lambda c: c.generation("x" * 100_000))
     assert replay.requests == []
 
@@ -383,6 +448,102 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used_for_a_submit(busy: b
 
         asyncio.run(course())
         assert len(service.jobs) == 1
+
+
+@pytest.mark.parametrize("together", [1, 8])
+def test_no_submit_is_lost_in_a_connection_that_is_being_closed(together: int) -> None:
+    """A server that closes after each answer without saying so gets every submit, however quickly they follow."""
+    arrived = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        arrived.append(head.split(b" ")[0])
+        answer = b'{"generations":[{"generation_id":"a"}]}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        await asyncio.sleep(0.001)  # the client has the answer and does not know yet that the connection closes
+        writer.close()
+
+    async def course() -> None:
+        async with _serving(serve) as origin, Client(origin, "k") as client:
+
+            async def submit() -> None:
+                for _ in range(10):
+                    assert len(await client.enqueue({"model": MODEL})) == 1
+
+            await asyncio.gather(*(submit() for _ in range(together)))
+        assert arrived == [b"POST"] * 10 * together
+
+    asyncio.run(course())
+
+
+def test_reads_share_a_connection() -> None:
+    """Requests that change nothing reuse one connection."""
+    connections = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"generations":[]}')
+        writer.close()
+
+    async def course() -> None:
+        async with _serving(serve) as origin, Client(origin, "k") as client:
+            for _ in range(20):
+                await client.queue()
+        assert len(connections) == 1
+
+    asyncio.run(course())
+
+
+def test_an_early_refusal_of_a_large_body_is_heard() -> None:
+    """A server that refuses a large body before it has arrived is understood."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!")
+        writer.write_eof()
+        while await reader.read(65536):  # as servers do, so that the answer is not lost with the connection
+            pass
+        writer.close()
+
+    async def course() -> None:
+        async with _serving(refuse) as origin, Client(origin, "k") as client:
+            with pytest.raises(BadRequest, match="HTTP 413"):
+                await client.enqueue(b"x" * 20_000_000)
+
+    asyncio.run(course())
+
+
+def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests to other machines go through the proxy that the environment names; those to this machine do not."""
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0])
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"generations":[]}')
+        writer.close()
+
+    async def course() -> None:
+        async with _serving(serve) as origin:
+            monkeypatch.setenv("HTTP_PROXY", origin)
+            for address in ("http://hub.example", origin):
+                async with Client(address, "key") as client:
+                    await client.queue()
+        assert seen == [b"GET http://hub.example/api/ai/queue HTTP/1.1", b"GET /api/ai/queue HTTP/1.1"]
+
+    asyncio.run(course())
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
 
 
 def test_a_client_needs_an_address_and_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

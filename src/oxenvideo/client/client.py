@@ -1,4 +1,4 @@
-"""Oxen.ai's inference API: every endpoint, the event stream and result files, typed."""
+"""The typed client of Oxen.ai's inference API: every endpoint, the event stream and result files."""
 
 from __future__ import annotations
 
@@ -14,37 +14,34 @@ from httpx_sse import EventSource, SSEError
 
 from oxenvideo.client import responses
 from oxenvideo.client.responses import Accepted, HistoryPage, Observation, Rendered, User
-from oxenvideo.client.transport import CONNECT, POOL, Transport, why
+from oxenvideo.client.transport import ANSWER_LIMIT, CONNECT, POOL, Transport, reason
 from oxenvideo.credentials import Secret, resolve
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, UnexpectedAnswer
 
-#: The service sends a keep-alive every 15 s; three missed ones mean a dead connection.
 STREAM_SILENCE = 46.0
-#: The synchronous endpoint answers when the video is ready, which the documentation puts at up to 15 minutes.
-SYNCHRONOUS_ANSWER = 20 * 60.0
+"""Seconds of silence after which the event stream counts as broken: three of the service's keep-alives of 15 s."""
+
 _ANSWER = 30.0  # seconds for an ordinary answer
+_SYNCHRONOUS_ANSWER = 20 * 60.0  # seconds; the documentation says that a video takes up to 15 minutes
 _VIDEO_ANSWER_LIMIT = 512 * 1024 * 1024  # bytes; a b64_json answer holds whole videos
-
-
-#: Characters from one empty line of the stream to the next. An event of the service has a few hundred.
-EVENT_LIMIT = 4 * 1024 * 1024
-
-_BETWEEN_EVENTS = re.compile(r"\r\n\r\n|\n\n|\r\r")
-
-
-class TooLong(Exception):
-    """The stream sends without end what never becomes an event."""
+_EVENT_LIMIT = 4 * 1024 * 1024  # characters of one event; the service's events have a few hundred
+_END_OF_EVENT = re.compile(r"\r\n\r\n|\n\n|\r\r")
 
 
 class Client:
     """Oxen.ai's inference API, typed and asynchronous.
 
-    Every method raises a ServiceError for an answer that is an error, ConnectionFailed where the request never reached
-    the service, and OutcomeUnknown where it may have. Nothing is retried here: what may be repeated is the caller's
-    decision, because some of it costs money.
+    Each request raises a ServiceError (by its subclass, see there) for an answer that is an error, ConnectionFailed if it
+    never reached the service, and OutcomeUnknown if it may have reached it and no whole answer came back. The client
+    retries nothing, because some requests cost money.
 
-    The key goes to the origin of ``base_url`` and nowhere else. API calls follow no redirects. ``connections`` bounds the
-    connections that are open at once; ``timeout`` is seconds for an ordinary answer.
+    The key goes to the origin of ``base_url`` and nowhere else. API requests follow no redirects. ``timeout`` is the
+    seconds to wait for an ordinary answer, ``stream_silence`` those for an event or keep-alive of the event stream,
+    ``answer_limit`` the bytes that an ordinary answer may have. At most ``connections`` submits and as many other
+    requests are in progress at once. ``transport`` and ``file_transport`` replace the connections of API requests and
+    result files.
+
+    Raises ConfigurationError without an address and a key, by argument or as ``OXEN_BASE_URL`` and ``OXEN_API_KEY``.
     """
 
     def __init__(
@@ -55,13 +52,24 @@ class Client:
         connections: int = 64,
         timeout: float = _ANSWER,
         stream_silence: float = STREAM_SILENCE,
+        answer_limit: int = ANSWER_LIMIT,
+        transport: httpx.AsyncBaseTransport | None = None,
+        file_transport: httpx.BaseTransport | None = None,
     ) -> None:
         target = resolve(base_url, api_key.reveal() if isinstance(api_key, Secret) else api_key)
         if target.is_local or target.api_key is None:
             raise ConfigurationError(
                 "A Client needs an address and a key: give base_url and api_key, or set OXEN_API_KEY."
             )
-        self._wire = Transport(target.base_url, target.api_key, connections=connections, timeout=timeout)
+        self._transport = Transport(
+            target.base_url,
+            target.api_key,
+            connections=connections,
+            timeout=timeout,
+            answer_limit=answer_limit,
+            transport=transport,
+            file_transport=file_transport,
+        )
         self._stream_silence = stream_silence
 
     def __repr__(self) -> str:
@@ -75,39 +83,54 @@ class Client:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._wire.aclose()
+        await self._transport.aclose()
 
     @property
     def base_url(self) -> str:
         """Where API requests go."""
-        return self._wire.base_url
+        return self._transport.base_url
 
     @property
     def clock_offset(self) -> float | None:
-        """Seconds by which the service's clock is ahead of ours, as its last answer told, to the second."""
-        return self._wire.clock_offset
+        """Seconds by which the service's clock is ahead of this machine's."""
+        return self._transport.clock_offset
+
+    def service_time(self) -> float | None:
+        """The service's clock now, in unix seconds and to about a second; None before its first answer.
+
+        This is the last Date header plus the time since by the event loop's monotonic clock, so that a step of this
+        machine's wall clock has no effect.
+        """
+        return self._transport.service_time()
 
     def relocate(self, base_url: str) -> None:
-        """Go on with the same service at another address, as the embedded server has after a restart."""
-        self._wire.relocate(base_url)
+        """Continue with the same service at another address, which the embedded server has after a restart."""
+        self._transport.relocate(base_url)
 
     # Making videos
 
     async def generate(self, body: Mapping[str, Any] | bytes) -> Rendered:
-        """POST /api/ai/videos/generate: answers when the video is ready, after 1 to 15 minutes as a rule."""
+        """POST /api/ai/videos/generate, which answers when the video is ready, usually after 1 to 15 minutes.
+
+        Raises InvalidRequest for a body that is not JSON, ServiceError, ConnectionFailed and OutcomeUnknown.
+        """
         return responses.rendered(
-            await self._wire.json(
+            await self._transport.json(
                 "POST",
                 "/api/ai/videos/generate",
                 **_json_body(body),
-                timeout=httpx.Timeout(SYNCHRONOUS_ANSWER, connect=CONNECT, write=60.0, pool=POOL),
-                most=_VIDEO_ANSWER_LIMIT,
+                timeout=httpx.Timeout(_SYNCHRONOUS_ANSWER, connect=CONNECT, write=60.0, pool=POOL),
+                limit=_VIDEO_ANSWER_LIMIT,
             )
         )
 
     async def enqueue(self, body: Mapping[str, Any] | bytes) -> list[Accepted]:
-        """POST /api/ai/queue: one or more generations; the answer comes at once. ``body`` may be encoded already."""
-        return responses.accepted(await self._wire.json("POST", "/api/ai/queue", **_json_body(body)))
+        """POST /api/ai/queue: enqueue one or more generations; ``body`` may be encoded already.
+
+        Raises InvalidRequest for a body that is not JSON, ServiceError, ConnectionFailed and OutcomeUnknown. An answer
+        with an error and without ids is a refusal, whatever its HTTP status.
+        """
+        return responses.accepted(await self._transport.json("POST", "/api/ai/queue", **_json_body(body)))
 
     async def queue(
         self,
@@ -119,17 +142,28 @@ class Client:
         repo: str | None = None,
         folder: str | None = None,
     ) -> list[Observation]:
-        """GET /api/ai/queue: the account's generations, only active ones where no status is named."""
+        """GET /api/ai/queue: the account's generations, only the active ones if no status is named.
+
+        Raises ServiceError, ConnectionFailed and OutcomeUnknown.
+        """
         query = _given(status=status, model=model, media_type=media_type, namespace=namespace, repo=repo, folder=folder)
-        return responses.observations(await self._wire.json("GET", "/api/ai/queue", params=query), what="the queue")
+        return responses.observations(await self._get("/api/ai/queue", query), what="the queue")
 
     async def generation(self, generation_id: str) -> Observation:
-        """GET /api/ai/queue/{id}: one generation's status and result; NotFound for an id the service does not know."""
-        return responses.observation(await self._wire.json("GET", f"/api/ai/queue/{_segment(generation_id)}"))
+        """GET /api/ai/queue/{id}: one generation's status and result.
+
+        Raises NotFound for an unknown id, InvalidRequest for one that no URL can hold, ServiceError, ConnectionFailed
+        and OutcomeUnknown.
+        """
+        return responses.observation(await self._get(f"/api/ai/queue/{_segment(generation_id)}"))
 
     async def cancel(self, generation_id: str) -> None:
-        """DELETE /api/ai/queue/{id}; on one that has ended it succeeds and has no effect."""
-        await self._wire.done("DELETE", f"/api/ai/queue/{_segment(generation_id)}")
+        """DELETE /api/ai/queue/{id}; for a generation that has ended it succeeds and has no effect.
+
+        Raises NotFound for an unknown id, InvalidRequest for one that no URL can hold, ServiceError, ConnectionFailed
+        and OutcomeUnknown.
+        """
+        await self._transport.done("DELETE", f"/api/ai/queue/{_segment(generation_id)}")
 
     async def history(
         self,
@@ -143,22 +177,21 @@ class Client:
         repo: str | None = None,
         folder: str | None = None,
     ) -> HistoryPage:
-        """GET /api/ai/generations: paged, with cost; ``page_size`` is at most 1000."""
-        query = _given(
-            page=str(page),
-            page_size=str(page_size),
-            status=status,
-            model=model,
-            media_type=media_type,
-            namespace=namespace,
-            repo=repo,
-            folder=folder,
-        )
-        return responses.history_page(await self._wire.json("GET", "/api/ai/generations", params=query))
+        """GET /api/ai/generations: one page of the account's generations with their costs, at most 1000 to a page.
+
+        Raises ServiceError, ConnectionFailed and OutcomeUnknown.
+        """
+        query = _given(status=status, model=model, media_type=media_type, namespace=namespace, repo=repo, folder=folder)
+        query = {"page": str(page), "page_size": str(page_size), **query}
+        return responses.history_page(await self._get("/api/ai/generations", query))
 
     async def history_entry(self, generation_id: str) -> Observation:
-        """GET /api/ai/generations/{id}: one generation in full, with cost."""
-        payload = await self._wire.json("GET", f"/api/ai/generations/{_segment(generation_id)}")
+        """GET /api/ai/generations/{id}: one generation in full, with its cost.
+
+        Raises NotFound for an unknown id, InvalidRequest for one that no URL can hold, ServiceError, ConnectionFailed
+        and OutcomeUnknown.
+        """
+        payload = await self._get(f"/api/ai/generations/{_segment(generation_id)}")
         inner = payload.get("generation")
         return responses.observation(inner if isinstance(inner, dict) else payload)
 
@@ -167,47 +200,61 @@ class Client:
     async def models(
         self, *, developer_name: str | None = None, provider_name: str | None = None, action: str | None = None
     ) -> dict[str, Any]:
-        """GET /api/ai/models as the service gives it; ``Catalog.from_service`` reads it."""
+        """GET /api/ai/models, as the service gives it. Raises ServiceError, ConnectionFailed and OutcomeUnknown."""
         query = _given(developer_name=developer_name, provider_name=provider_name, action=action)
-        return await self._wire.json("GET", "/api/ai/models", params=query)
+        return await self._get("/api/ai/models", query)
 
     async def search_models(self, words: str) -> dict[str, Any]:
-        """GET /api/ai/models/search."""
-        return await self._wire.json("GET", "/api/ai/models/search", params={"search": words})
+        """GET /api/ai/models/search. Raises ServiceError, ConnectionFailed and OutcomeUnknown."""
+        return await self._get("/api/ai/models/search", {"search": words})
 
     async def featured_models(self) -> dict[str, Any]:
-        """GET /api/ai/models/featured."""
-        return await self._wire.json("GET", "/api/ai/models/featured")
+        """GET /api/ai/models/featured. Raises ServiceError, ConnectionFailed and OutcomeUnknown."""
+        return await self._get("/api/ai/models/featured")
 
     async def favorite_models(self) -> dict[str, Any]:
-        """GET /api/ai/models/favorites."""
-        return await self._wire.json("GET", "/api/ai/models/favorites")
+        """GET /api/ai/models/favorites. Raises ServiceError, ConnectionFailed and OutcomeUnknown."""
+        return await self._get("/api/ai/models/favorites")
 
     async def model(self, model_id: str) -> dict[str, Any]:
-        """GET /api/ai/models/{id}: one model, with its ``request_schema``."""
-        return await self._wire.json("GET", f"/api/ai/models/{_segment(model_id)}")
+        """GET /api/ai/models/{id}: one model, with its ``request_schema``.
+
+        Raises NotFound for an unknown id, InvalidRequest for one that no URL can hold, ServiceError, ConnectionFailed
+        and OutcomeUnknown.
+        """
+        return await self._get(f"/api/ai/models/{_segment(model_id)}")
 
     # Account and files
 
     async def authorize(self) -> User:
-        """GET /api/authorize: whose key this is; a free way to check one."""
-        user = (await self._wire.json("GET", "/api/authorize")).get("user")
+        """GET /api/authorize: whose key this is, a free way to check a key.
+
+        Raises AuthenticationFailed for a wrong key, other ServiceErrors, ConnectionFailed and OutcomeUnknown.
+        """
+        user = (await self._get("/api/authorize")).get("user")
         if not isinstance(user, dict):
             raise UnexpectedAnswer("The service accepted the key and named no user.")
         return User(str(user.get("name", "")), user.get("email"))
 
     async def create_repository(self, namespace: str, name: str) -> None:
-        """POST /api/repos, public, for the service reads no other; BadRequest with status 409 where it exists already."""
-        await self._wire.done("POST", "/api/repos", json={"namespace": namespace, "name": name, "is_public": True})
+        """POST /api/repos: a public repository, because the service reads media from no other kind.
+
+        Raises BadRequest with ``status_code`` 409 if it exists already, other ServiceErrors, ConnectionFailed and
+        OutcomeUnknown.
+        """
+        await self._transport.done("POST", "/api/repos", json={"namespace": namespace, "name": name, "is_public": True})
 
     async def upload(
         self, namespace: str, repo: str, path: str, content: bytes, *, branch: str = "main", mime: str, message: str
     ) -> str:
-        """PUT a file into an Oxen repository and return the URL it then has; readable by the service if public."""
+        """PUT a file into an Oxen repository and return its URL, which the service can read if the repository is public.
+
+        Raises NotFound for an unknown repository, other ServiceErrors, ConnectionFailed and OutcomeUnknown.
+        """
         user = await self.authorize()
-        where = "/".join(quote(part, safe="") for part in path.split("/"))
-        route = f"/api/repos/{_segment(namespace)}/{_segment(repo)}/file/{_segment(branch)}/{where}"
-        await self._wire.done(
+        file = "/".join(_segment(part) for part in path.split("/"))
+        route = f"/api/repos/{_segment(namespace)}/{_segment(repo)}/file/{_segment(branch)}/{file}"
+        await self._transport.done(
             "PUT",
             route,
             files={"file": (path.rpartition("/")[2], content, mime)},
@@ -220,18 +267,19 @@ class Client:
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncGenerator[Observation, None]]:
-        """GET /api/events: completion notices, once the stream stands.
+        """GET /api/events: the generations that complete, from now on.
 
-        Entering returns after the service answered 200, so whatever is enqueued inside cannot be missed. The stream
-        ends with OutcomeUnknown when it breaks or stays silent for three keep-alives. Events of other kinds are passed
-        over.
+        Entering returns after the service answered 200, so that nothing that is enqueued inside is missed. Events of
+        other kinds are skipped. Entering raises ServiceError, ConnectionFailed and OutcomeUnknown; iterating raises
+        NotFound if the address gives no event stream, and OutcomeUnknown when the stream breaks or is silent for
+        ``stream_silence`` seconds.
         """
         timeout = httpx.Timeout(_ANSWER, connect=CONNECT, read=self._stream_silence, pool=POOL)
         headers = {"Accept": "text/event-stream"}
-        response = await self._wire.open("GET", "/api/events", headers=headers, timeout=timeout)
+        response = await self._transport.open("GET", "/api/events", headers=headers, timeout=timeout)
         try:
             if response.status_code != 200:
-                raise await self._wire.failure(response)
+                raise await self._transport.failure(response)
             async with aclosing(self._completions(response)) as completions:
                 yield completions
         finally:
@@ -239,18 +287,16 @@ class Client:
 
     async def _completions(self, response: httpx.Response) -> AsyncGenerator[Observation, None]:
         try:
-            async for event in EventSource(bounded_events(response)).aiter_sse():
+            async for event in EventSource(cast(httpx.Response, _EventText(response))).aiter_sse():
                 seen = responses.completion(event.event, event.data)
                 if seen is not None:
                     yield seen
         except httpx.TimeoutException:
             raise OutcomeUnknown(f"The event stream was silent for {self._stream_silence:.0f} s.") from None
-        except SSEError as error:  # a kind of TransportError, and yet an answer
+        except SSEError as error:  # a subclass of TransportError, but the service did answer
             raise NotFound(f"There is no event stream: {error}") from None
         except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
-            raise OutcomeUnknown(f"The event stream broke: {why(error)}.") from None
-        except TooLong as error:
-            raise OutcomeUnknown(f"The event stream was left: {error}.") from None
+            raise OutcomeUnknown(f"The event stream broke: {reason(error)}.") from None
 
     # Result files
 
@@ -259,11 +305,42 @@ class Client:
     ) -> AbstractContextManager[httpx.Response]:
         """GET a result URL, absolute or relative to ``base_url``, and give its answer as a stream, whatever its status.
 
-        This blocks and may be called on any thread: large files are read off the event loop. At most five redirects
-        are followed, to http and https only, and never from https to http. The key is sent only to the service's own
-        origin. Raises DownloadFailed for a URL that is not usable, ConnectionFailed and OutcomeUnknown.
+        This blocks and may be called on any thread, so that large files are read off the event loop. At most five
+        redirects are followed, to http and https only, and never from https to http. The key is sent only to the
+        service's own origin. Raises DownloadFailed for a URL that is not usable, ConnectionFailed and OutcomeUnknown.
         """
-        return self._wire.open_result(url, headers=headers)
+        return self._transport.open_result(url, headers=headers)
+
+    async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return await self._transport.json("GET", path, params=query)
+
+
+class _EventText:
+    """The two things of a response that httpx-sse reads, with a bound on the size of an event.
+
+    The text is UTF-8 whatever the response declares, without a byte order mark, as the HTML standard says.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.headers = response.headers
+        self._response = response
+
+    async def aiter_text(self) -> AsyncIterator[str]:
+        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+        pending = 0
+        tail = ""  # an empty line may be cut between two chunks
+        async for chunk in self._response.aiter_bytes():
+            text = decoder.decode(chunk)
+            pending += len(text)
+            for match in _END_OF_EVENT.finditer(tail + text):
+                pending = len(tail) + len(text) - match.end()
+            if pending > _EVENT_LIMIT:
+                raise OutcomeUnknown(
+                    f"The event stream was closed: an event of more than {_EVENT_LIMIT // 1024**2} MB."
+                )
+            tail = (tail + text)[-3:]
+            if text:
+                yield text
 
 
 def _json_body(body: Mapping[str, Any] | bytes) -> dict[str, Any]:
@@ -277,36 +354,3 @@ def _segment(text: str) -> str:
 
 def _given(**query: str | None) -> dict[str, str]:
     return {name: value for name, value in query.items() if value is not None}
-
-
-def bounded_events(response: httpx.Response, limit: int = EVENT_LIMIT) -> httpx.Response:
-    """The response as a reader of events needs it: UTF-8 whatever was declared, and TooLong beyond the limit.
-
-    The HTML standard has event streams in UTF-8, with an optional byte order mark that is dropped, and with bytes that
-    are no UTF-8 replaced.
-    """
-    return cast(httpx.Response, _Bounded(response, limit))
-
-
-class _Bounded:
-    """The two things of a response that httpx-sse reads."""
-
-    def __init__(self, response: httpx.Response, limit: int) -> None:
-        self.headers = response.headers
-        self._response = response
-        self._limit = limit
-
-    async def aiter_text(self) -> AsyncIterator[str]:
-        decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
-        pending = 0
-        tail = ""  # an empty line may be cut between two chunks
-        async for chunk in self._response.aiter_bytes():
-            text = decoder.decode(chunk)
-            pending += len(text)
-            for match in _BETWEEN_EVENTS.finditer(tail + text):
-                pending = len(tail) + len(text) - match.end()
-            if pending > self._limit:
-                raise TooLong(f"an event of more than {self._limit // 1024**2} MB")
-            tail = (tail + text)[-3:]
-            if text:
-                yield text

@@ -120,9 +120,20 @@ def _kind(content: bytes) -> str:
 
 def error_from(status_code: int, content: bytes, retry_after: float | None = None) -> ServiceError:
     """The exception for an answer with an error status, from either of the two documented envelopes or from none."""
-    type_, message = _error_words(content)
+    try:
+        payload = json.loads(content)
+    except (ValueError, RecursionError):
+        payload = None
+    type_, message = _error_words(payload) if isinstance(payload, dict) else (None, None)
     said = message or f"{_kind(content)} in place of a JSON error"
-    text = f"{said} (HTTP {status_code})"
+    return _error(said, type_, status_code, status_code, retry_after)
+
+
+def _error(
+    said: str, type_: str | None, status_code: int, shown: int, retry_after: float | None = None
+) -> ServiceError:
+    """The exception for what the service said; ``shown`` is the status that it sent."""
+    text = f"{said} (HTTP {shown})"
     if status_code == 402 or (400 <= status_code < 500 and _CREDITS.search(said)):
         kind: type[ServiceError] = InsufficientCredits
         text += " Add credits to the Oxen.ai account, then run the cell again."
@@ -140,16 +151,11 @@ def error_from(status_code: int, content: bytes, retry_after: float | None = Non
         kind = BadRequest
     else:
         kind = UnexpectedAnswer
-    return kind(text, status_code=status_code, type=type_, retry_after=retry_after)
+    return kind(text, status_code=shown, type=type_, retry_after=retry_after)
 
 
-def _error_words(content: bytes) -> tuple[str | None, str | None]:
-    try:
-        payload = json.loads(content)
-    except (ValueError, RecursionError):
-        return None, None
-    if not isinstance(payload, dict):
-        return None, None
+def _error_words(payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The service's type of error and its message, each None where it gave none."""
     error = payload.get("error")
     if isinstance(error, str):
         return None, _shorten(error)
@@ -167,12 +173,18 @@ def _shorten(text: str) -> str:
 
 
 def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
-    """The ids out of the queue's answer to an enqueue."""
+    """The ids in the queue's answer to an enqueue.
+
+    An answer with an error and no id refuses the request: BadRequest, or the class that its words call for.
+    """
     rows = payload.get("generations")
     try:
         found = {_text(row["generation_id"]): str(row.get("status", "queued")) for row in rows or ()}
     except (KeyError, TypeError, AttributeError, ValueError):
         found = {}
+    if not found and payload.get("error") is not None:
+        type_, message = _error_words(payload)
+        raise _error(message or "an error without a message", type_, 400, 200)
     if not found:
         raise UnexpectedAnswer("The service took the request and named no generation_id.", status_code=200)
     return [Accepted(generation_id, status) for generation_id, status in found.items()]
