@@ -1,0 +1,181 @@
+"""One kernel: a real Session with its engine, journal and Client, on a loop in virtual time; and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from oxenvideo.client.client import Client
+from oxenvideo.engine.engine import Engine
+from oxenvideo.errors import OxenVideoError
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.journal import Journal
+from oxenvideo.session import Session, Settings
+
+from .disk import Connection, KernelKilled
+from .loop import KernelLoop
+from .network import ANSWER_LIMIT, Files, Wire
+
+if TYPE_CHECKING:
+    from .life import Life
+
+BASE_URL = "https://hub.sim"
+KEY = "key-of-ox"
+
+
+class Kernel:
+    """A process with a notebook. ``handles`` are what its person still holds, by the key of the generation."""
+
+    def __init__(self, life: Life, number: int, notebook: str) -> None:
+        self.life = life
+        self.number = number
+        self.notebook = notebook
+        self.owner = ""
+        self.ready = False
+        self.dead = False
+        self.connections: list[Connection] = []
+        self.handles: dict[str, Generation] = {}
+        self.changes: dict[str, str] = {}  # the last status that a callback was called with, by key
+        self.shown: set[str] = set()  # ids of which this kernel has read
+        self.batches: list[Batch] = []
+        self.tasks: list[asyncio.Task[Any]] = []  # what its person began, each of which must end
+        self._steps = 0
+        self._writes = 0
+        self._first_answer = math.inf
+        choices = life.choices
+        end = choices.pick("how a kernel ends", 4) if life.hostile("a kernel is killed", 0.5) else 0
+        self._dies_at_step = int(choices.between("step at which a kernel is killed", 5, 1500)) if end == 1 else 0
+        self._dies_at_write = 1 + choices.pick("write at which a kernel is killed", 30) if end > 1 else 0
+        self._dies_when = choices.pick("before, amid or after the write", 3)
+        pauses = life.hostile("a kernel pauses", 0.1)
+        self._pauses_at = int(choices.between("step at which a kernel pauses", 20, 600)) if pauses else 0
+        self.loop = KernelLoop(
+            life.timeline, origin=1000.0 * number, delay=self._delay, stepped=self._stepped
+        )
+        self.loop.failed = self._failed  # type: ignore[method-assign]
+
+    def open(self) -> None:
+        """Start the session; may raise what a person would see."""
+        disk = self.life.disk
+        disk.opening = self
+        try:
+            journal = Journal(
+                self.life.data_dir / "journal.sqlite3",
+                notebook=self.notebook,
+                clock=self.life.clock,
+                is_alive=self.life.is_alive,
+            )
+        finally:
+            disk.opening = None
+        self.owner = journal.owner
+        settings = self.life.settings
+        self.session = Session(
+            settings,
+            journal=journal,
+            engine=Engine(
+                journal, settings, loop=self.loop, clock=self.life.clock, client_factory=self._client
+            ),
+        )
+
+    def _client(self, base_url: str, key: Any, **options: Any) -> Client:
+        network = self.life.network
+        return Client(
+            base_url,
+            key,
+            **(options | {"answer_limit": ANSWER_LIMIT}),
+            transport=Wire(network, self),
+            file_transport=Files(network, self),
+        )
+
+    def hold(self, generation: Generation) -> None:
+        """Keep a handle as a person does, in a variable, and watch it."""
+        key = generation.key
+        if key not in self.handles:
+
+            def changed(generation: Generation) -> None:
+                self.changes[key] = generation.status
+
+            generation.on_change(changed)
+        self.handles[key] = generation
+
+    def begin(self, what: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Have something done here that must end some day."""
+        task = self.loop.create_task(work, name=what)
+        self.tasks.append(task)
+        return task
+
+    # Time and death
+
+    def _delay(self) -> float:
+        pause, self._pauses_at = (
+            (self.life.choices.between("seconds of a pause", 1.0, 900.0), 0)
+            if self._pauses_at and self._steps >= self._pauses_at and not self.life.healed
+            else (0.0, self._pauses_at)
+        )
+        if pause:
+            self.life.note(self, f"pauses for {pause:.0f} s")
+        return pause + self.life.choices.fraction("turn") * 0.004
+
+    def _stepped(self) -> None:
+        self._steps += 1
+        if self._steps == self._dies_at_step and not self.life.healed:
+            self.kill("between two steps")
+
+    def before_write(self) -> None:
+        """A transaction is about to begin."""
+        self._writes += 1
+        self._die(0, "before a write to the journal")
+        self.life.let_others_act(self)
+        self.check()
+
+    def amid_write(self) -> None:
+        """Something was written that is not on the disk yet."""
+        self._die(1, "in the middle of a write to the journal")
+
+    def written(self) -> None:
+        """A transaction is on the disk."""
+        self.life.invariants.written(self)
+        self._die(2, "after a write to the journal")
+
+    def _die(self, when: int, how: str) -> None:
+        if self._writes == self._dies_at_write and when == self._dies_when and not self.life.healed:
+            self.kill(how)
+            raise KernelKilled
+
+    def check(self) -> None:
+        if self.dead:
+            raise KernelKilled
+
+    def kill(self, how: str) -> None:
+        """End without a word, as kill -9 does."""
+        if self.dead:
+            return
+        self.life.note(self, f"KILLED {how}")
+        self.dead = self.loop.dead = True
+        for connection in self.connections:
+            connection.die()
+        self.life.lost(self)
+
+    def _failed(self, context: Mapping[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, KernelKilled) or self.dead:
+            return
+        if not isinstance(error, OxenVideoError):
+            self.life.invariants.broken(f"kernel {self.number}: {context.get('message')}: {error!r}", error)
+
+    # What it learns
+
+    def knew_the_time(self, when: float) -> bool:
+        """Whether an answer had told the service's clock before ``when``, or no clock was ever wrong."""
+        return self._first_answer < when or not self.life.clocks_differ
+
+    def seen(self, payload: Any) -> None:
+        """Ids that an answer of the service has named."""
+        self._first_answer = min(self._first_answer, self.life.timeline.now)
+        rows = payload.get("generations") if isinstance(payload, dict) else None
+        for row in rows if isinstance(rows, list) else [payload.get("generation", payload)]:
+            if isinstance(row, dict) and "generation_id" in row:
+                self.shown.add(row["generation_id"])
