@@ -11,7 +11,7 @@ import pytest
 
 from faults.fault import MODEL
 from faulty import FaultyService
-from oxenvideo.pace import Pace
+from oxenvideo.settings import Pace
 from oxenvideo.retry import Backoff
 from oxenvideo.session import Session
 

@@ -14,7 +14,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import CapturedIO, capture_output
 
-from oxenvideo import api
+from oxenvideo import session as api
 
 
 @dataclass
@@ -73,7 +73,6 @@ def notebook_in(directory: Path, *, base_url: str | None = None, api_key: str | 
         assert book.run("%load_ext oxenvideo").error is None
         yield book
         shell.run_cell("%unload_ext oxenvideo")
-        if api._current.session is not None:
-            api._current.session.close()
+        api._current.close()
         shell.atexit_operations()
         atexit.unregister(shell.atexit_operations)

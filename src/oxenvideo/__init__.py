@@ -8,18 +8,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from oxenvideo.api import (
-        attach,
-        configure,
-        current_session,
-        generate,
-        history,
-        models,
-        panel,
-        resume,
-        submit,
-        submit_batch,
-    )
     from oxenvideo.client.client import Client
     from oxenvideo.errors import (
         ConfigurationError,
@@ -39,7 +27,18 @@ if TYPE_CHECKING:
     from oxenvideo.jobs.generation import Generation
     from oxenvideo.jobs.status import Status
     from oxenvideo.request.request import VideoRequest
-    from oxenvideo.session import Session
+    from oxenvideo.session import (
+        Session,
+        attach,
+        configure,
+        current_session,
+        generate,
+        history,
+        models,
+        resume,
+        submit,
+        submit_batch,
+    )
 
 __version__ = "0.1.0"
 
@@ -52,13 +51,12 @@ _HOME = {
             "generate",
             "history",
             "models",
-            "panel",
             "resume",
             "current_session",
             "submit",
             "submit_batch",
         ),
-        "oxenvideo.api",
+        "oxenvideo.session",
     ),
     **dict.fromkeys(
         (
@@ -76,6 +74,7 @@ _HOME = {
         ),
         "oxenvideo.errors",
     ),
+    "panel": "oxenvideo.notebook.panel.panel",
     "Batch": "oxenvideo.jobs.batch",
     "Client": "oxenvideo.client.client",
     "Generation": "oxenvideo.jobs.generation",

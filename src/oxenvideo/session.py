@@ -1,117 +1,45 @@
-"""Session: settings, catalogue, journal and engine together; what the package's functions act on."""
+"""Session: settings, catalog, journal and engine together; and the package's functions, which use one Session."""
 
 from __future__ import annotations
 
 import os
-import re
-import time
+import threading
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from oxenvideo import credentials
 from oxenvideo.catalog import pricing
 from oxenvideo.catalog.catalog import Catalog, Model
-from oxenvideo.credentials import Secret, Target
+from oxenvideo.credentials import Target
+from oxenvideo.engine import history as past
 from oxenvideo.engine import media_inputs
-from oxenvideo.engine import resume as earlier
-from oxenvideo.engine.catalog_cache import LiveCatalog
+from oxenvideo.engine import resume as resuming
+from oxenvideo.engine.catalog_cache import CatalogCache
 from oxenvideo.engine.engine import Engine
-from oxenvideo.engine.resume import HistoryRow, Resumed
-from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
+from oxenvideo.engine.history import HistoryRow
+from oxenvideo.engine.resume import Resumed
+from oxenvideo.errors import CostLimitExceeded, InvalidRequest
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.job import Job, Submission
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import State
-from oxenvideo.jobs.submission import Submission
-from oxenvideo.pace import Pace
 from oxenvideo.request.build import Built, build
-from oxenvideo.request.estimate import input_seconds
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.settings import Limits, Setup
-
-
-def default_data_dir() -> Path:
-    """Where the journal, cached catalogues and the embedded server's data lie: ``OXENVIDEO_DATA_DIR`` or the user's."""
-    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What can be configured. ``max_cost`` is US dollars for one submit; ``poll_interval`` seconds between lists."""
-
-    base_url: str | None = None
-    api_key: Secret | None = field(default=None, repr=False)
-    model: str = credentials.DEFAULT_MODEL
-    data_dir: Path = field(default_factory=default_data_dir)
-    download_dir: Path = Path("videos")
-    download: bool = True
-    max_cost: Decimal | None = None
-    media_repo: str | None = None
-    poll_interval: float | None = None
-    pace: Pace = field(default_factory=Pace)
-    limits: Limits = field(default_factory=Limits)
-    timeout: float = 30.0
-
-    def changed(self, **options: Any) -> Settings:
-        """These settings with some replaced, None meaning the default; ConfigurationError names an unknown one."""
-        unknown = sorted(set(options) - set(self.__dataclass_fields__))
-        if unknown:
-            raise ConfigurationError(
-                f"There is no setting {unknown[0]!r}: use one of {', '.join(self.__dataclass_fields__)}."
-            )
-        standard = Settings()
-        options = {name: getattr(standard, name) if value is None else value for name, value in options.items()}
-        if isinstance(options.get("api_key"), str):
-            options["api_key"] = Secret(options["api_key"])
-        for name in ("data_dir", "download_dir"):
-            if isinstance(options.get(name), str):
-                options[name] = Path(options[name]).expanduser()
-        if options.get("max_cost") is not None:
-            options["max_cost"] = Decimal(str(options["max_cost"]))
-        place = options.get("media_repo")
-        if place is not None and not re.fullmatch(r"[^/\s]+/[^/\s]+", place):
-            raise ConfigurationError(f"media_repo {place!r} names no repository: use namespace/name.")
-        return replace(self, **options)
-
-
-# Settings that hold from one request to the next; the others are built into the engine.
-_CHANGEABLE = {"base_url", "api_key", "model", "max_cost", "download_dir", "download", "media_repo"}
+from oxenvideo.settings import CHANGEABLE, Settings, journal_path, notebook_path
 
 
 class Session:
-    """Everything behind ``oxenvideo.submit`` and its siblings, as an object: tests and programs can have their own."""
+    """Everything behind ``oxenvideo.submit`` and its siblings as one object, for tests and programs that want their own."""
 
     def __init__(self, settings: Settings | None = None, *, notebook: str | None = None, **options: Any) -> None:
         self.settings = (settings or Settings()).changed(**options)
-        self.journal = Journal(self.settings.data_dir / "journal.sqlite3", notebook=notebook)
-        pace = self.settings.pace
-        local_pace = replace(pace, poll=min(pace.poll, 1.0), first_poll=min(pace.first_poll, 0.3))
-        if self.settings.poll_interval is not None:
-            pace = replace(pace, poll=self.settings.poll_interval)
-            local_pace = replace(local_pace, poll=self.settings.poll_interval)
-        self.engine = Engine(
-            self.journal,
-            Setup(
-                data_dir=self.settings.data_dir,
-                pace=pace,
-                local_pace=local_pace,
-                limits=self.settings.limits,
-                download=self.settings.download,
-                download_dir=self.settings.download_dir,
-                media_repo=self.settings.media_repo,
-                client_timeout=self.settings.timeout,
-            ),
-            recall=earlier.recall,
-        )
-        self._live_catalog: LiveCatalog | None = None
+        self.journal = Journal(journal_path(self.settings.data_dir), notebook=notebook)
+        self.engine = Engine(self.journal, self.settings, recall=resuming.recall)
+        self._catalog_cache: CatalogCache | None = None
         self._observers: list[Callable[[Sequence[Generation]], object]] = []
 
     def __enter__(self) -> Session:
@@ -125,20 +53,15 @@ class Session:
         self.engine.close()
 
     def reconfigure(self, **options: Any) -> bool:
-        """Change settings from here on; False, changing nothing, where one of them takes a new session.
+        """Change settings for what is submitted from now on; False, changing nothing, where one needs a new session.
 
-        What was submitted before goes on as it began. Raises ConfigurationError for a setting that does not exist.
+        Raises ConfigurationError for a setting that does not exist.
         """
         changed = self.settings.changed(**options)
-        if not options.keys() <= _CHANGEABLE:
+        if not options.keys() <= CHANGEABLE:
             return False
         self.settings = changed
-        self.engine.setup = replace(
-            self.engine.setup,
-            download_dir=changed.download_dir,
-            media_repo=changed.media_repo,
-            download=changed.download,
-        )
+        self.engine.reconfigure(changed)
         return True
 
     @property
@@ -150,13 +73,13 @@ class Session:
 
     @property
     def generations(self) -> list[Generation]:
-        """The generations of this session that are still referred to, oldest first."""
+        """The generations of this session that are running or still referred to, oldest first."""
         return sorted(self.engine.generations(), key=lambda g: (g.state.submitted_at or 0.0, g.index or 0))
 
     def on_submit(self, observer: Callable[[Sequence[Generation]], object]) -> Callable[[], None]:
-        """Call ``observer(generations)`` whenever some enter this session: submitted, attached or resumed.
+        """Call ``observer(generations)`` whenever some are submitted, attached or resumed in this session.
 
-        It is called on the thread that brought them, and must be quick and not raise. The answer takes it back.
+        It is called on the thread that did so, and must be quick and not raise. The answer takes it back.
         """
         self._observers = [*self._observers, observer]
 
@@ -165,7 +88,7 @@ class Session:
 
         return forget
 
-    def _entered(self, generations: Sequence[Generation]) -> None:
+    def _announce(self, generations: Sequence[Generation]) -> None:
         for observer in self._observers:
             observer(generations)
 
@@ -188,7 +111,7 @@ class Session:
         request = prompt if isinstance(prompt, VideoRequest) else self.request(prompt, **options).request
         if request.count != 1:
             raise InvalidRequest(f"submit makes one video, not {request.count}: use submit_batch.")
-        return self.submit_batch([request], name=name, save_as=save_as, max_cost=max_cost)[0]
+        return self._submit([request], name, save_as, max_cost)[0]
 
     def submit_batch(
         self,
@@ -201,14 +124,32 @@ class Session:
     ) -> Batch:
         """Enqueue many and return at once. A request may be a VideoRequest or a dictionary of ``submit``'s arguments.
 
-        Nothing is sent unless every request is right and the whole stays within ``max_cost`` (US dollars).
+        Nothing is sent unless every request is valid and the whole stays within ``max_cost`` (US dollars).
         """
-        made = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
+        built = [r if isinstance(r, VideoRequest) else self.request(**r).request for r in requests]
+        generations = self._submit(built, name, save_as, max_cost, synchronous)
+
+        def again(failed: Sequence[Generation]) -> Batch:
+            wanted = [g.request.with_(count=1) for g in failed]
+            self.check_cost(wanted)
+            places = [g.index for g in failed]
+            return Batch(self._send(wanted, places, name, save_as, synchronous), name=name, again=again)
+
+        return Batch(generations, name=name, again=again)
+
+    def _submit(
+        self,
+        requests: Sequence[VideoRequest],
+        name: str | None,
+        save_as: str | None,
+        max_cost: Decimal | float | None,
+        synchronous: bool = False,
+    ) -> list[Generation]:
         if save_as is not None:
             file_names.check_pattern(save_as)
-        self.check(made, max_cost)
-        count = sum(r.count for r in made)
-        return self._send(made, range(count) if count > 1 else [None] * count, name, save_as, synchronous)
+        self.check(requests, max_cost)
+        count = sum(r.count for r in requests)
+        return self._send(requests, range(count) if count > 1 else [None] * count, name, save_as, synchronous)
 
     def _send(
         self,
@@ -217,71 +158,67 @@ class Session:
         name: str | None,
         save_as: str | None,
         synchronous: bool,
-    ) -> Batch:
+    ) -> list[Generation]:
         """Enqueue what has been checked; ``places`` are the videos' numbers in their batch."""
-        new_key = self.journal.new_key
-        batch_key = new_key() if len(places) > 1 else None
+        engine, new_key, target = self.engine, self.journal.new_key, self.target
+        directory = self.settings.download_dir.absolute()
+        batch = new_key() if len(places) > 1 else None
+        state = State(submitted_at=engine.registry.clock(), fetching=self.settings.download)
         number = iter(places)
         submissions: list[Submission] = []
         for request in requests:
             for part in request.split(1) if synchronous else request.split():
-                generations = [
-                    Generation(part, key=new_key(), port=self.engine, name=name, index=next(number))
-                    for _ in range(part.count)
-                ]
-                submissions.append(
-                    Submission(
-                        part,
-                        generations,
-                        key=new_key(),
-                        synchronous=synchronous,
-                        batch=batch_key,
-                        position=len(submissions),
-                        save_as=save_as,
-                        directory=self.settings.download_dir.absolute(),
-                    )
+                submission = Submission(
+                    key=new_key(),
+                    target=target,
+                    request=part,
+                    registry=engine.registry,
+                    synchronous=synchronous,
+                    batch=batch,
+                    position=len(submissions),
+                    save_as=save_as,
+                    directory=directory,
                 )
-        everything = [g for s in submissions for g in s.generations]
-        now = time.time()
-        for generation in everything:
-            generation.put(State(submitted_at=now, fetching=self.settings.download))
-        self.engine.submit(self.target, submissions)
-        self._entered(everything)
-
-        def again(failed: Sequence[Generation]) -> Batch:
-            wanted = [g.request.with_(count=1) for g in failed]
-            self.check_cost(wanted)
-            return self._send(wanted, [g.index for g in failed], name, save_as, synchronous)
-
-        return Batch(everything, name=name, again=again)
+                submission.jobs = [Job(submission, new_key(), name, next(number), state) for _ in range(part.count)]
+                submissions.append(submission)
+        generations = [engine.handle(job) for submission in submissions for job in submission.jobs]
+        engine.submit(submissions)
+        self._announce(generations)
+        return generations
 
     def generate(self, prompt: str | VideoRequest | None = None, *, wait: bool = True, **options: Any) -> Generation:
         """Make one video by the synchronous endpoint; blocks until it is here unless ``wait`` is false."""
-        kept = {name: options.pop(name) for name in ("name", "save_as", "max_cost") if name in options}
+        kept = {name: options.pop(name, None) for name in ("name", "save_as", "max_cost")}
         request = prompt if isinstance(prompt, VideoRequest) else self.request(prompt, **options).request
         if request.count != 1:
             raise InvalidRequest(f"generate makes one video, not {request.count}: use submit_batch.")
-        generation = self.submit_batch([request], synchronous=True, **kept)[0]
+        generation = self._submit([request], **kept, synchronous=True)[0]
         return generation.wait() if wait else generation
 
     def estimate(self, request: VideoRequest) -> pricing.Estimate | None:
         """What a request will cost in US dollars, None where the price is not known."""
-        model = self.catalog.get(request.model, None)
+        catalog = self.catalog
+        model = catalog.get(request.model, None)
         if model is None:
             return None
-        seconds = input_seconds(request, self.catalog) if request.has_media else None
+        seconds = None
+        if request.has_media:
+            from oxenvideo.request.estimate import input_seconds
+
+            seconds = input_seconds(request, catalog)
         return pricing.estimate(model, request.parameters, request.count, seconds)
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
-        """InvalidRequest for what would be refused as a whole before anything is sent: files too large, and the cost."""
-        media_inputs.check_sizes(requests, self.settings.limits.inline, self.settings.media_repo)
+        """Raise InvalidRequest for what would be refused as a whole before anything is sent: large files, and the cost."""
+        if any(request.has_media for request in requests):
+            media_inputs.check_sizes(requests, self.settings.limits.inline, self.settings.media_repo)
         self.check_cost(requests, max_cost)
 
     def check_cost(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
-        """CostLimitExceeded where the estimates add up to more than ``max_cost``, or than the setting of that name.
+        """Raise CostLimitExceeded where the estimates exceed ``max_cost`` in sum, or the setting of that name.
 
-        The embedded server charges nothing and is held to the same limit, so that what works there is allowed where it
-        costs; only an unknown price is no obstacle there.
+        The embedded server charges nothing but has the same limit, so that what works there is allowed where it costs.
+        Only an unknown price is allowed there.
         """
         limit = self.settings.max_cost if max_cost is None else Decimal(str(max_cost))
         if limit is None:
@@ -295,8 +232,8 @@ class Session:
             )
         if unknown is not None and not self.target.is_local:
             raise CostLimitExceeded(
-                f"The price of {unknown} is not known beforehand, so the limit of {pricing.dollars(limit)} cannot be kept; "
-                "nothing was sent. Take the limit away (max_cost) to send it."
+                f"The price of {unknown} is not known, so the limit of {pricing.dollars(limit)} cannot be kept; nothing "
+                "was sent. Remove the limit (max_cost) to send it."
             )
 
     # Models
@@ -304,46 +241,153 @@ class Session:
     @property
     def catalog(self) -> Catalog:
         """The models as far as they are known at this moment; never waits for the service."""
-        return self._catalog_of_target().known()
+        return self._current_catalog().known()
 
     def models(self, words: str = "", *, input: str | None = None, refresh: bool = False) -> list[Model]:
         """The video models whose id, name or summary has all ``words``, and that take ``input`` (text, image, ...).
 
         ``refresh`` asks the service first, where it can be reached.
         """
-        live = self._catalog_of_target()
+        cache = self._current_catalog()
         if refresh:
-            live.refresh()
-        return live.known().search(words, input=input)
+            cache.refresh()
+        return cache.known().search(words, input=input)
 
-    def _catalog_of_target(self) -> LiveCatalog:
+    def _current_catalog(self) -> CatalogCache:
         target = self.target
-        if self._live_catalog is None or self._live_catalog.target != target:
-            self._live_catalog = LiveCatalog(self.engine, target, self.settings.data_dir / "models")
-        return self._live_catalog
+        if self._catalog_cache is None or self._catalog_cache.target != target:
+            self._catalog_cache = CatalogCache(self.engine, target, self.settings.data_dir / "models")
+        return self._catalog_cache
 
     # Earlier generations
 
     def attach(self, generation_id: str, *, name: str | None = None) -> Generation:
         """The Generation of an id, whoever submitted it; NotFound where the service does not know it."""
-        generation = earlier.attach(self.engine, self.target, generation_id, name)
-        self._entered([generation])
+        target, wanted = self.target, generation_id.strip()
+        job = self.engine.run(lambda _: resuming.attach(self.engine, target, wanted, name), target)
+        generation = self.engine.handle(job)
+        self._announce([generation])
         return generation
 
     def resume(self, *, everything: bool = False) -> Resumed:
         """Bring back what is unfinished or undelivered: of this notebook, or ``everything`` of this user.
 
-        What was never sent is sent now; what may have been sent is looked for, not sent again. Work of other living
-        kernels is left to them. What cannot be brought back as things stand is told of in the ``notes`` of the answer.
+        What was never sent is sent now; what may have been sent is looked for and not sent again. The work of other
+        living kernels is left to them. ``notes`` of the answer lists what could not be resumed.
         """
-        generations = earlier.resume(self.engine, self.settings, None if everything else self.journal.notebook)
-        self._entered(generations)
+        generations = resuming.resume(self.engine, self.settings, None if everything else self.journal.notebook)
+        self._announce(generations)
         return generations
 
     def unfinished(self) -> int:
         """How many generations of this notebook ``resume`` would bring back."""
-        return len(earlier.open_entries(self.engine, self.journal.notebook))
+        return len(resuming.open_entries(self.engine, self.journal.notebook))
 
     def history(self, *, page: int = 1, page_size: int = 50) -> list[HistoryRow]:
         """One page of the account's generations, newest first: the service's record, with cost, joined with ours."""
-        return earlier.history(self.engine, self.target, page, page_size)
+        return past.history(self.engine, self.target, page, page_size)
+
+
+class _Current:
+    """The one Session of this process, made when it is first needed; ``configure`` replaces it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Session | None = None
+        self._settings: Callable[[], Settings] = Settings  # makes the settings of the next Session
+        self._inherited: Session | None = None
+
+    def get(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                self._session = Session(self._settings(), notebook=notebook_path())
+            return self._session
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        with self._lock:
+            previous = self._session
+            if previous is not None and previous.reconfigure(**options):
+                return
+            settings = previous.settings if previous is not None else self._settings()
+            self._session = Session(settings.changed(**options), notebook=notebook_path())
+            if previous is not None and all(g.done for g in previous.generations):
+                previous.close()
+
+    def close(self) -> None:
+        """Close the Session; the next one has the default settings."""
+        with self._lock:
+            session, self._session, self._settings = self._session, None, Settings
+        if session is not None:
+            session.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: a Session of its own with the same settings, made when it is first needed."""
+        inherited = self._session
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        if inherited is not None:
+            self._settings = inherited.settings.changed
+        self._session, self._inherited = None, inherited  # kept, because closing its journal is up to the parent
+
+
+_current = _Current()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_current.after_fork)
+
+
+def current_session() -> Session:
+    """The Session that the functions and magics use."""
+    return _current.get()
+
+
+def configure(**settings: Any) -> None:
+    """Change settings from here on: ``base_url``, ``api_key``, ``model``, ``download_dir``, ``max_cost``, and others.
+
+    See ``settings.Settings`` for all. Running generations go on with the settings that they were started with.
+    """
+    _current.configure(settings)
+
+
+def submit(prompt: str | VideoRequest | None = None, **options: Any) -> Generation:
+    """Enqueue a video and return at once with its Generation.
+
+    ``submit("A red balloon", model="...", duration=5)``: media by ``image=``, ``start_image=``, ``end_image=``,
+    ``video=``, ``audio_ref=``, ``elements=``; ``shots=``; ``repo=``; ``save_as=``; ``max_cost=`` (US dollars); any
+    parameter of the model by its name. Raises InvalidRequest for what is certainly wrong, before anything is sent.
+    """
+    return current_session().submit(prompt, **options)
+
+
+def submit_batch(requests: Sequence[VideoRequest | Mapping[str, Any]], **options: Any) -> Batch:
+    """Enqueue many videos and return at once with a Batch; a request may be a dictionary of ``submit``'s arguments."""
+    return current_session().submit_batch(requests, **options)
+
+
+def generate(prompt: str | VideoRequest | None = None, **options: Any) -> Generation:
+    """Make a video by the synchronous endpoint and return when it is here; takes what ``submit`` takes."""
+    return current_session().generate(prompt, **options)
+
+
+def attach(generation_id: str, *, name: str | None = None) -> Generation:
+    """The Generation of any id that this key may see."""
+    return current_session().attach(generation_id, name=name)
+
+
+def resume(*, all: bool = False) -> Batch:
+    """Bring back everything unfinished or undelivered of this notebook, or of ``all`` notebooks.
+
+    Warns of what cannot be resumed, such as a video that was submitted with another key.
+    """
+    resumed = current_session().resume(everything=all)
+    for note in resumed.notes:
+        warnings.warn(note, stacklevel=2)
+    return Batch(resumed)
+
+
+def history(*, page: int = 1, page_size: int = 50) -> list[HistoryRow]:
+    """One page of the account's generations, with cost in US dollars, joined with what this machine knows of them."""
+    return current_session().history(page=page, page_size=page_size)
+
+
+def models(words: str = "", *, input: str | None = None, refresh: bool = False) -> list[Model]:
+    """The video models that match; ``input`` is one of text, image, video, audio."""
+    return current_session().models(words, input=input, refresh=refresh)

@@ -30,7 +30,7 @@ from oxenvideo.errors import (
     OxenVideoError,
     WaitTimeout,
 )
-from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 from oxenvideo.settings import Limits
@@ -324,7 +324,7 @@ def test_await_from_coroutines(session: Session, service: FaultyService) -> None
         return list(await asyncio.gather(*waiting))
 
     assert asyncio.run(several()) == [generation] * 3
-    assert generation._observers == []
+    assert generation._job.observers == ()
 
 
 async def _awaited(generation: Generation) -> Generation:
@@ -363,7 +363,7 @@ def test_callbacks_may_do_anything(session: Session, service: FaultyService, cap
 def test_an_observer_that_raises(session: Session, service: FaultyService, caplog: pytest.LogCaptureFixture) -> None:
     """One who looks on and raises is logged; the video is delivered."""
     generation = submit(session)
-    generation.observe(lambda g: 1 / 0)  # type: ignore[func-returns-value]
+    observe(generation, lambda: 1 / 0)
     until(service, lambda: service.jobs)
     service.finish()
     assert generation.wait(5).path
@@ -374,16 +374,16 @@ def test_an_unforeseen_error_does_not_end_the_watching(
     session: Session, service: FaultyService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What nobody foresaw while an observation is taken in is logged, and the next list makes up for it."""
-    from oxenvideo.engine import service as channel
+    from oxenvideo.jobs import job
 
-    real, failures = channel.advance, iter([True, True, True])
+    real, failures = job.advance, iter([True, True, True])
 
     def sometimes(*given: Any) -> Any:
         if next(failures, False):
             raise ZeroDivisionError("unforeseen")
         return real(*given)
 
-    monkeypatch.setattr(channel, "advance", sometimes)
+    monkeypatch.setattr(job, "advance", sometimes)
     generation = submit(session)
     until(service, lambda: service.jobs)
     service.finish()
@@ -742,11 +742,11 @@ def test_a_dead_embedded_server_is_started_again(tmp_path: Path, caplog: pytest.
         deadline = time.monotonic() + 30
         while not generation.id and time.monotonic() < deadline:
             time.sleep(0.02)
-        (channel,) = session.engine._channels.values()
-        assert channel._local is not None
-        assert channel._local._server is not None
-        first = channel._local._server.process
+        (service,) = session.engine._services.values()
+        assert service._local is not None
+        assert service._local._server is not None
+        first = service._local._server.process
         os.kill(first.pid, signal.SIGKILL)
         first.wait()
         assert generation.wait(60).path
-        assert channel._local._server.process.pid != first.pid
+        assert service._local._server.process.pid != first.pid

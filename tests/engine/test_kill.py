@@ -22,7 +22,7 @@ import oxenvideo
 from faults.fault import MODEL, PROMPT
 from faulty import FaultyService
 from oxenvideo.errors import OutcomeUnknown
-from oxenvideo.jobs.file_names import is_of
+from oxenvideo.jobs.file_names import is_file_of
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
@@ -106,7 +106,7 @@ class Scene:
         for generation in generations:
             generation.wait(1)
             assert generation.path is not None
-            assert generation.id is None or is_of(generation.path, generation)
+            assert generation.id is None or is_file_of(generation.path, generation.id)
         assert not list(self.tmp_path.rglob("*.part"))
         return generations
 

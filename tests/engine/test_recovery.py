@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from oxenvideo.engine.rate_limit import Gate
 from oxenvideo.engine.recovery_match import Lost, fingerprint, judge, matches
 from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
-from oxenvideo.jobs.status import Observation
+from oxenvideo.client.responses import Observation
 from oxenvideo.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
 
 MODEL = "some-model"

@@ -136,11 +136,11 @@ def test_the_public_function_warns(
     make_session: Callable[..., Session], service: FaultyService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``oxenvideo.resume`` gives a Batch, and warns of what stays behind."""
-    from oxenvideo import api
+    from oxenvideo import session as api
 
     leave_behind(make_session(service), service)
     service.api_key = "second-key"
-    monkeypatch.setattr(api._current, "session", make_session(service, api_key="second-key"))
+    monkeypatch.setattr(api._current, "_session", make_session(service, api_key="second-key"))
     with pytest.warns(UserWarning, match="another API key"):
         assert len(api.resume()) == 0
 

@@ -25,10 +25,10 @@ from faulty import (
     rate_limited,
 )
 from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
-from oxenvideo.jobs.file_names import is_of, recall
+from oxenvideo.jobs.file_names import is_file_of, recall
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.records import Entry
+from oxenvideo.jobs.journal import Entry
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
@@ -155,7 +155,7 @@ def _check_delivered(service: FaultyService, batch: list[Generation]) -> None:
     for generation in batch:
         assert generation.id in service.jobs
         assert generation.path is not None
-        assert is_of(generation.path, generation)
+        assert is_file_of(generation.path, generation.id)
         assert _pictures(generation.path.read_bytes()) == _pictures(service.jobs[generation.id].content)
         assert recall(generation.path).prompt == PROMPT
         with av.open(str(generation.path)) as container:

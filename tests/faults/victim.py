@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from oxenvideo.pace import Pace
+from oxenvideo.settings import Pace
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 from oxenvideo.settings import Limits

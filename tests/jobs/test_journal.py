@@ -18,7 +18,7 @@ import oxenvideo
 from oxenvideo.errors import ConfigurationError, DownloadFailed
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.processes import _started_by_ps, process_start
-from oxenvideo.jobs.records import Plan
+from oxenvideo.jobs.journal import Plan
 from oxenvideo.jobs.status import State
 
 URL = "https://hub.example"
@@ -214,7 +214,7 @@ def test_a_dead_process_and_a_number_used_again(make: Callable[..., Journal], tm
     """The entries of a process that is no more are free, also where its number belongs to another now."""
     code = (
         "import sys; from pathlib import Path; from oxenvideo.jobs.journal import Journal\n"
-        "from oxenvideo.jobs.records import Plan\n"
+        "from oxenvideo.jobs.journal import Plan\n"
         "j = Journal(Path(sys.argv[1]), notebook='a.ipynb')\n"
         f"j.plan([Plan('s', {URL!r}, 'account', {{'model': 'm', 'parameters': {{}}}}, [('s0', None, None)], 'm')])\n"
         "print('ready', flush=True); sys.stdin.read()"
@@ -295,7 +295,7 @@ def test_many_kernels_start_at_once(tmp_path: Path) -> None:
     """Processes that make the same journal at the same moment all get it, and none loses an entry."""
     code = (
         "import sys; from pathlib import Path; from oxenvideo.jobs.journal import Journal\n"
-        "from oxenvideo.jobs.records import Plan\n"
+        "from oxenvideo.jobs.journal import Plan\n"
         "sys.stdin.readline()\n"
         "j = Journal(Path(sys.argv[1]))\n"
         "for n in range(20):\n"

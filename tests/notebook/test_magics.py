@@ -210,7 +210,7 @@ def test_a_changed_setting_keeps_the_videos_of_the_kernel(notebook: Notebook) ->
 
 def test_a_key_that_is_set_later_counts_from_there(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
     """Setting OXEN_API_KEY in a cell leads the next request to the hub, without a restart."""
-    from oxenvideo import api
+    from oxenvideo import session as api
 
     assert api.current_session().target.is_local
     monkeypatch.setenv("OXEN_API_KEY", "key")

@@ -7,16 +7,14 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
+from oxenvideo.catalog.schema import compiled
 from oxenvideo.errors import UnknownModel
-
-if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
 
 T = TypeVar("T")
 _RAISE: Any = object()
@@ -72,11 +70,9 @@ class Model:
         return tuple(str(note) for note in _list((self.schema or {}).get("x-notes")))
 
     @cached_property
-    def validator(self) -> Validator:
-        """The compiled JSON Schema validator; built once a model, as importing jsonschema is slow."""
-        from jsonschema import Draft202012Validator
-
-        return Draft202012Validator(dict(self.schema or {}))
+    def validate(self) -> Callable[[Any], Any]:
+        """Raises JsonSchemaValueException for parameters that break the schema; compiled once a model."""
+        return compiled(self.schema or {})
 
     def default(self, name: str) -> Any:
         """The default of a parameter by the schema, or None."""

@@ -1,38 +1,23 @@
-"""A value against a parameter's JSON Schema: a fast answer where it plainly fits, and the fault in words for people."""
+"""JSON Schemas of models: check a value, describe what is allowed, and read a value from text."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
+    from fastjsonschema import JsonSchemaValueException
 
-_ANNOTATIONS = {"title", "description", "default", "examples", "format", "x-notes"}
-_PLAIN = _ANNOTATIONS | {
-    "type",
-    "enum",
-    "minimum",
-    "maximum",
-    "maxLength",
-    "minLength",
-    "maxItems",
-    "minItems",
-    "items",
-    "properties",
-    "required",
-    "oneOf",
-    "additionalProperties",
-}
+# What a check leaves out: fields that say nothing about validity here, and references to other documents.
+_UNCHECKED = {"additionalProperties", "default", "description", "examples", "format", "title", "$id", "id", "$schema"}
+_NAMED_SCHEMAS = {"properties", "patternProperties", "$defs", "definitions"}
 _CLASSES: dict[str, tuple[type, ...]] = {
-    "string": (str,),
     "integer": (int,),
     "number": (int, float),
-    "boolean": (bool,),
-    "array": (list,),
     "object": (dict,),
     "null": (type(None),),
 }
@@ -48,46 +33,50 @@ _TYPE_WORDS = {
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-def plainly_valid(schema: Any, value: Any) -> bool:
-    """Whether the value surely fits the schema; False means only that the real validator must be asked.
+def compiled(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """A function that raises JsonSchemaValueException for a value that breaks the schema.
 
-    Importing jsonschema takes up to a second where its optional format checkers are installed, as they are beside
-    JupyterLab, and a good request should not wait for it. Only what needs no interpretation is decided here.
+    It accepts additional properties and any format. A schema that is broken itself accepts everything, because only the
+    service knows what was meant.
     """
-    if not isinstance(schema, Mapping) or not _PLAIN.issuperset(schema):
+    import fastjsonschema  # 12 ms that %load_ext does not spend
+
+    try:
+        validate: Callable[[Any], Any] = fastjsonschema.compile(_checked(schema))
+    except Exception:  # it is compiled from an answer of the service, and anything may be in there
+        return lambda value: value
+    return validate
+
+
+def _checked(schema: Any, *, names: bool = False) -> Any:
+    """The parts of a schema that are checked; with ``names``, of a mapping from names to schemas."""
+    if isinstance(schema, list):
+        return [_checked(branch) for branch in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {}
+    for word, value in schema.items():
+        remote = word == "$ref" and not str(value).startswith("#")  # would be fetched, from anywhere
+        if names or not (remote or word in _UNCHECKED):
+            whole = not names and word in {"enum", "const", "required"}
+            kept[word] = value if whole else _checked(value, names=not names and word in _NAMED_SCHEMAS)
+    return kept
+
+
+@lru_cache(maxsize=512)
+def _compiled_text(schema: str) -> Callable[[Any], Any]:
+    return compiled(json.loads(schema))
+
+
+def accepts(spec: Mapping[str, Any], value: Any) -> bool:
+    """Whether a parameter with this schema may have this value."""
+    from fastjsonschema import JsonSchemaValueException
+
+    try:
+        _compiled_text(json.dumps(spec))(value)
+    except JsonSchemaValueException:
         return False
-    if schema.get("additionalProperties", True) is not True or not _plain_type(schema.get("type"), value):
-        return False
-    if "enum" in schema and not any(type(entry) is type(value) and entry == value for entry in schema["enum"]):
-        return False
-    if isinstance(value, (int, float)):
-        return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
-    if isinstance(value, str):
-        return bool(schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)))
-    if isinstance(value, list):
-        fits = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value))
-        return fits and all(plainly_valid(schema.get("items", {}), item) for item in value)
-    return value is None or (isinstance(value, dict) and _plain_object(schema, value))
-
-
-def _plain_type(names: Any, value: Any) -> bool:
-    if names is None:
-        return True
-    classes = [cls for name in ([names] if isinstance(names, str) else names) for cls in _CLASSES.get(name, ())]
-    return type(value) in classes
-
-
-def _plain_object(schema: Mapping[str, Any], value: dict[str, Any]) -> bool:
-    alternatives = schema.get("oneOf")
-    if alternatives is not None:
-        if not all(isinstance(branch, Mapping) and set(branch) == {"required"} for branch in alternatives):
-            return False
-        if sum(all(name in value for name in branch["required"]) for branch in alternatives) != 1:
-            return False
-    properties = schema.get("properties", {})
-    return all(name in value for name in schema.get("required", ())) and all(
-        plainly_valid(properties[name], item) for name, item in value.items() if name in properties
-    )
+    return True
 
 
 def allowed(spec: Mapping[str, Any]) -> str:
@@ -144,43 +133,41 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def explain(error: ValidationError, model_id: str) -> str:
-    """One line for a fault that jsonschema found: the parameter, the value, and what the model takes."""
-    spec = error.schema if isinstance(error.schema, Mapping) else {}
-    where = _where(list(error.absolute_path))
-    value: Any = error.instance
-    limit: Any = error.validator_value
-    match error.validator:
+def explain(error: JsonSchemaValueException, model_id: str) -> str:
+    """One line for a value that breaks the schema: the parameter, the value, and what the model takes."""
+    spec: Mapping[str, Any] = error.definition
+    where = _where(error.path[1:])
+    value: Any = error.value
+    limit: Any = error.rule_definition
+    match error.rule:
         case "required":
             missing = next((name for name in limit if name not in value), "a parameter")
             return f"{where or model_id} needs {'a prompt' if missing == 'prompt' else missing}."
         case "maxLength":
             return f"{where} is {len(value)} characters long; {model_id} takes at most {limit}."
         case "maxItems" | "minItems":
-            bound = "at most" if error.validator == "maxItems" else "at least"
+            bound = "at most" if error.rule == "maxItems" else "at least"
             return f"{where} has {len(value)} items; {model_id} takes {bound} {limit}."
         case "type" if "enum" not in spec:
             limits = allowed(spec)
             return f"{where} {shown(value)} is not {type_words(spec)}{f': use {limits}' if limits else ''}."
     choices = allowed(spec)
-    if choices and error.validator in {"enum", "type", "const", "minimum", "maximum", "anyOf", "oneOf"} | {
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-    }:
-        if str(value) in [str(entry) for entry in spec.get("enum", ())]:  # 5 for "5": say which of the two is meant
+    if where and choices and error.rule != "pattern":
+        if str(value) in [str(entry) for entry in spec.get("enum", ())]:  # 5 for "5": show which of the two is meant
             choices = either([repr(entry) for entry in spec["enum"]])
         return f"{where} {shown(value)} is not allowed for {model_id}: use {choices}."
-    return f"{where or 'The request'} is not allowed for {model_id}: {error.message}."
+    what = f"{where} {shown(value)}" if where else "The request"
+    return f"{what} is not allowed for {model_id}: it {error.message.removeprefix(error.name or '').strip()}."
 
 
-def _where(path: Sequence[str | int]) -> str:
-    """A place in the parameters as a person would say it."""
+def _where(path: Sequence[str]) -> str:
+    """A place in the parameters in words; steps that are digits are positions in a list."""
     if path[:1] == ["multi_prompt"] and len(path) > 1:
         inner = _where(path[2:])
         return f"Shot {int(path[1]) + 1}{f': {inner}' if inner else ''}"
     text = ""
     for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f"{'.' if text else ''}{step}"
+        text += f"[{step}]" if step.isdigit() else f"{'.' if text else ''}{step}"
     return text
 
 

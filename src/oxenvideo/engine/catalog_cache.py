@@ -1,4 +1,4 @@
-"""The service's own catalogue over the bundled one: cached on disk, refreshed in the background, never waited for."""
+"""The model catalog of a service: cached on disk over the bundled one, refreshed in the background, never waited for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ import contextlib
 import hashlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from oxenvideo.catalog.catalog import Catalog, bundled, from_service, load_cache, store_cache
 from oxenvideo.credentials import Target
+from oxenvideo.engine.engine import Engine
+from oxenvideo.engine.service import Service
 from oxenvideo.errors import OxenVideoError
 
-if TYPE_CHECKING:
-    from oxenvideo.engine.engine import Engine
-    from oxenvideo.engine.service import Channel
-
 _AGE = 24 * 3600.0  # seconds after which the service is asked for its models again
-_PATIENCE = 5.0  # seconds that a person waits for the service's list before the known one is used
+_PATIENCE = 5.0  # seconds that a user waits for the service's list before the known one is used
 
 
-class LiveCatalog:
+class CatalogCache:
     """The models of one service, as far as they are known."""
 
     def __init__(self, engine: Engine, target: Target, directory: Path) -> None:
@@ -32,7 +29,7 @@ class LiveCatalog:
         self._asked = False
 
     def known(self) -> Catalog:
-        """What is known now. The first call has an old or missing copy renewed in the background."""
+        """What is known now. The first call refreshes an old or missing copy in the background."""
         if self._catalog is None:
             cached = None if self.target.is_local else load_cache(self._path)
             self._catalog = bundled().merge(cached.catalog) if cached else bundled()
@@ -43,16 +40,16 @@ class LiveCatalog:
         return self._catalog
 
     def refresh(self) -> None:
-        """Ask the service now and wait for it; where it does not answer, what was known stays."""
+        """Ask the service now and wait for it. Where it does not answer, what was known stays."""
         try:
-            self._engine.ask(self._renew, self.target, _PATIENCE)
+            self._engine.run(self._renew, self.target, _PATIENCE)
         except OxenVideoError:
             self.known()
 
-    async def _renew(self, channel: Channel) -> None:
-        payload = await (await channel.open()).models()
+    async def _renew(self, service: Service) -> None:
+        payload = await (await service.open()).models()
         live = from_service(payload)
         if live:
             self._catalog = bundled().merge(live)
-            with contextlib.suppress(OSError):  # a full disk costs the next kernel a request, and this one nothing
+            with contextlib.suppress(OSError):  # a full disk costs the next kernel one request
                 await asyncio.to_thread(store_cache, self._path, payload)

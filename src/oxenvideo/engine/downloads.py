@@ -1,4 +1,4 @@
-"""Bringing finished videos home: a few downloads at a time, each to a file that is whole or not there."""
+"""The download queue: a few files at a time, each of which ends up whole at its destination or not at all."""
 
 from __future__ import annotations
 
@@ -6,170 +6,139 @@ import asyncio
 import base64
 import contextlib
 import logging
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from oxenvideo.client.client import Client
 from oxenvideo.engine import transfer
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.jobs import file_names
-from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.status import Observation, State
-from oxenvideo.pace import Pace
-from oxenvideo.retry import persist
+from oxenvideo.jobs.job import Job
+from oxenvideo.jobs.journal import make_private_directory
+from oxenvideo.retry import Backoff, persist
 
 log = logging.getLogger("oxenvideo")
 
-_PROGRESS_EVERY = 0.5  # seconds between two changes of state that only tell bytes
+_PROGRESS_EVERY = 0.5  # seconds between two changes of state that only count bytes
 
 
-class Home(Protocol):
-    """What Deliveries need of their channel."""
+class Downloads:
+    """Fetches the files of jobs that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
 
-    pace: Pace
-
-    async def open(self) -> Client: ...  # noqa: D102
-    def change(self, generation: Generation, state: State) -> None: ...  # noqa: D102
-    def observed(self, generation: Generation, seen: Observation) -> None: ...  # noqa: D102
-
-
-class Deliveries:
-    """Fetches the files of generations that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
-
-    ``directory`` tells where files go; what holds when a generation comes in holds for its file.
+    ``kept_results`` is the directory for videos that came in an answer's body, until they are saved.
     """
 
-    def __init__(self, home: Home, directory: Callable[[], Path], *, at_once: int, most: int) -> None:
-        self._home = home
-        self._directory = directory
-        self._at_once = at_once
+    def __init__(
+        self,
+        open_client: Callable[[], Awaitable[Client]],
+        backoff: Backoff,
+        kept_results: Path,
+        *,
+        at_once: int,
+        most: int,
+    ) -> None:
+        self._open = open_client
+        self._backoff = backoff
+        self._kept_results = kept_results
         self._most = most
-        self._places: WeakKeyDictionary[Generation, tuple[Path, str | None]] = WeakKeyDictionary()
-        self._queue: deque[Generation] = deque()
-        self._under_way: set[Generation] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._workers = 0
+        self._turns = asyncio.Semaphore(at_once)
+        self._in_memory: dict[str, bytes] = {}  # by key of the job, videos that could not be written anywhere
 
-    def name(self, generation: Generation, save_as: str | None, directory: Path | None = None) -> None:
-        """Have its file named by a path or a pattern, in this directory or in what is the one for files now."""
-        if save_as is not None or generation not in self._places:
-            self._places[generation] = (directory or self._directory()).absolute(), save_as
+    async def fetch(self, job: Job) -> None:
+        """Bring a job's file here. Whatever becomes of it, the job ends in a state that says so."""
+        async with self._turns:
+            try:
+                path = await self._file_of(job)
+                size = path.stat().st_size
+            except OxenVideoError as error:
+                failure = error if isinstance(error, DownloadFailed) else DownloadFailed(f"Download failed: {error}")
+                job.end(fetching=False, error=failure)
+            except Exception as error:
+                log.exception("A download failed by an unforeseen error")
+                text = f"Download failed: {type(error).__name__}: {error}. Try again with .download()."
+                job.end(fetching=False, error=DownloadFailed(text))
+            else:
+                job.end(fetching=False, path=path, received=size, expected=size, error=None)
 
-    def bring(self, generation: Generation) -> None:
-        """Fetch its file when it is its turn; once, however often that is asked for meanwhile."""
-        if generation in self._under_way:
-            return
-        self._under_way.add(generation)
-        self._queue.append(generation)
-        if self._workers < self._at_once:
-            self._workers += 1
-            self._spawn(self._work())
+    def keep(self, job: Job, encoded: str) -> str | None:
+        """Keep a video that came in an answer's body (base64), the only copy there is, until it is saved.
 
-    def store(self, generation: Generation, encoded: str, stored: Callable[[], None]) -> None:
-        """Write a video that came in an answer's body (base64); ``stored`` is called when it is safe or has failed."""
-        self._under_way.add(generation)
-        self._spawn(self._store(generation, encoded, stored))
-
-    def stop(self) -> None:
-        """Break off; what is unfinished stays in the journal."""
-        for task in self._tasks:
-            task.cancel()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _work(self) -> None:
+        Returns the URL of the file in the data directory; None where that cannot be written and the video is in memory.
+        """
+        content = base64.b64decode(encoded)
         try:
-            while self._queue:
-                generation = self._queue.popleft()
-                await self._settle(generation, self._fetch(generation))
-        finally:
-            self._workers -= 1
-
-    async def _store(self, generation: Generation, encoded: str, stored: Callable[[], None]) -> None:
-        def write() -> Path:
-            content = base64.b64decode(encoded)
-            return transfer.store(
-                content, self._destination(generation), finish=lambda p: file_names.stamp(p, generation)
+            make_private_directory(self._kept_results)
+            self._kept(job).write_bytes(content)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._kept(job).unlink(missing_ok=True)
+            self._in_memory[job.key] = content
+            log.warning(
+                "%s cannot be written (%s): a video is only in memory until it is saved.", self._kept(job), error
             )
+            return None
+        return self._kept(job).as_uri()
 
-        await self._settle(generation, asyncio.to_thread(write))
-        stored()
+    def _kept(self, job: Job) -> Path:
+        return self._kept_results / f"{job.key}.mp4"
 
-    async def _settle(self, generation: Generation, work: Awaitable[Path]) -> None:
-        """Whatever becomes of it, the generation ends in a state that is told."""
-        change = self._home.change
-        try:
-            path = await work
-            size = path.stat().st_size
-        except OxenVideoError as error:
-            failure = error if isinstance(error, DownloadFailed) else DownloadFailed(f"Download failed: {error}")
-            change(generation, _ended(generation.state, error=failure))
-        except Exception as error:
-            log.exception("A download failed in an unforeseen way")
-            failure = DownloadFailed(f"Download failed: {type(error).__name__}: {error}. Try again with .download().")
-            change(generation, _ended(generation.state, error=failure))
-        else:
-            change(generation, _ended(generation.state, path=path, received=size, expected=size, error=None))
-        finally:
-            self._under_way.discard(generation)
-
-    async def _fetch(self, generation: Generation) -> Path:
-        destination = self._destination(generation)
-        # A kernel may have been killed after the file had its name, and before that was written down.
-        if await asyncio.to_thread(file_names.is_of, destination, generation):
+    async def _file_of(self, job: Job) -> Path:
+        destination = file_names.destination(job)
+        generation_id, url = job.state.generation_id, job.state.result_url
+        if job.key in self._in_memory or (url is not None and url.startswith("file:")):
+            return await asyncio.to_thread(self._save_kept, job, destination)
+        # A kernel may have been killed after the file got its name and before that was written down.
+        if await asyncio.to_thread(file_names.is_file_of, destination, generation_id):
             return destination
-        last = 0.0
-        loop = asyncio.get_running_loop()
-
-        def progress(received: int, expected: int | None) -> None:  # on the download's thread
-            nonlocal last
-            if time.monotonic() - last >= _PROGRESS_EVERY:
-                last = time.monotonic()
-                with contextlib.suppress(RuntimeError):  # the loop has just ended
-                    loop.call_soon_threadsafe(tell, received, expected)
-
-        def tell(received: int, expected: int | None) -> None:
-            if generation in self._under_way:
-                self._home.change(generation, replace(generation.state, received=received, expected=expected))
-
-        async def renew() -> str:
-            return await self._renewed(generation)
-
-        url = generation.result_url
         if url is None:
-            url = await persist(renew, attempts=8, backoff=self._home.pace.backoff)
+            url = await persist(lambda: self._renewed(job), attempts=8, backoff=self._backoff)
         return await transfer.fetch(
-            await self._home.open(),
+            await self._open(),
             url,
             destination,
-            renew=renew,
-            progress=progress,
-            backoff=self._home.pace.backoff,
+            renew=lambda: self._renewed(job),
+            progress=_Progress(job),
+            backoff=self._backoff,
             most=self._most,
-            finish=lambda whole: file_names.stamp(whole, generation),
+            finish=lambda whole: file_names.stamp(whole, job),
         )
 
-    async def _renewed(self, generation: Generation) -> str:
-        if generation.id is None:
+    def _save_kept(self, job: Job, destination: Path) -> Path:
+        try:
+            content = self._in_memory.get(job.key) or self._kept(job).read_bytes()
+        except OSError as error:
+            raise DownloadFailed(f"The video that was kept in {self._kept(job)} cannot be read: {error}.") from None
+        saved = transfer.store(content, destination, finish=lambda whole: file_names.stamp(whole, job))
+        self._in_memory.pop(job.key, None)
+        self._kept(job).unlink(missing_ok=True)
+        return saved
+
+    async def _renewed(self, job: Job) -> str:
+        generation_id = job.state.generation_id
+        if generation_id is None:
             raise DownloadFailed("The result URL expired, and a synchronous request has no id by which to renew it.")
-        seen = await (await self._home.open()).generation(generation.id)
-        self._home.observed(generation, seen)
+        seen = await (await self._open()).generation(generation_id)
+        job.see(seen)
         if seen.result_url is None:
             raise DownloadFailed(f"The service has no result URL any more; the generation is {seen.status}.")
         return seen.result_url
 
-    def _destination(self, generation: Generation) -> Path:
-        directory, save_as = self._places.get(generation) or (self._directory().absolute(), None)
-        return file_names.destination(generation, save_as, directory)
 
+class _Progress:
+    """Tells a job from the download's thread how many bytes have come, now and then."""
 
-def _ended(state: State, **changes: Any) -> State:
-    return replace(state, fetching=False, notice=None, finished_at=time.time(), **changes)
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time() - _PROGRESS_EVERY
+
+    def __call__(self, received: int, expected: int | None) -> None:
+        now = self._loop.time()
+        if now - self._last >= _PROGRESS_EVERY:
+            self._last = now
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                self._loop.call_soon_threadsafe(self._tell, received, expected)
+
+    def _tell(self, received: int, expected: int | None) -> None:
+        if self._job.state.fetching:
+            self._job.update(received=received, expected=expected)

@@ -1,4 +1,4 @@
-"""One daemon thread with its own loop, on which everything is submitted, watched, downloaded and written down."""
+"""The background thread and its event loop, on which everything is submitted, watched, downloaded and written down."""
 
 from __future__ import annotations
 
@@ -10,92 +10,103 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
+from oxenvideo.client.client import Client
 from oxenvideo.credentials import Target
-from oxenvideo.engine.callbacks import Callbacks
 from oxenvideo.engine.executor import DaemonThreads
-from oxenvideo.engine.service import Channel
+from oxenvideo.engine.service import Service, account_of
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import TICK, Cancellation, Generation
-from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.journal_writer import Ledger
-from oxenvideo.jobs.records import Plan, Step
-from oxenvideo.jobs.status import Observation, State, Status
-from oxenvideo.jobs.submission import Submission
-from oxenvideo.settings import Setup, account_of
+from oxenvideo.jobs.job import Job, Registry, Submission
+from oxenvideo.jobs.journal import Journal, Plan
+from oxenvideo.jobs.status import Status, Step
+from oxenvideo.settings import Settings
 
 T = TypeVar("T")
 log = logging.getLogger("oxenvideo")
 
 
 class Engine:
-    """Runs generations in the background. Public methods are for other threads; they return at once or wait in ticks.
+    """Runs jobs in the background. Public methods are for other threads; they return at once or wait in ticks.
 
-    ``recall`` makes a Generation of one that is only in the journal any more, by its key.
+    ``recall`` makes the job of a key that only the journal still has. With ``loop`` given there is no thread, and
+    everything runs on that loop. ``clock`` gives unix seconds, ``client_factory`` makes the client of a service.
     """
 
-    def __init__(self, journal: Journal, setup: Setup, recall: Callable[[Engine, str], Generation | None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        settings: Settings,
+        *,
+        recall: Callable[[Engine, str], Job | None] = lambda engine, key: None,
+        loop: asyncio.AbstractEventLoop | None = None,
+        clock: Callable[[], float] = time.time,
+        client_factory: Callable[..., Client] = Client,
+    ) -> None:
         self.journal = journal
-        self.ledger = Ledger(journal)
-        self.setup = setup
-        self.known: weakref.WeakValueDictionary[str, Generation] = weakref.WeakValueDictionary()
+        self.settings = settings
+        self.registry = Registry(journal, clock)
         self._recall = recall
+        self._client_factory = client_factory
+        self._services: dict[Target, Service] = {}
+        self._handles: WeakValueDictionary[str, Generation] = WeakValueDictionary()
+        self._handles_lock = threading.Lock()
+        self._arrived: list[Submission] = []  # on the loop, in this turn of it
         self._pid = os.getpid()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = loop
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
-        self._arrived: list[tuple[Target, Sequence[Submission]]] = []
-        self._arrived_lock = threading.Lock()
-        self._channels: dict[Target, Channel] = {}
-        self._channel_of: weakref.WeakKeyDictionary[Generation, Channel] = weakref.WeakKeyDictionary()
-        self._callbacks = Callbacks()
         self._closed = False
 
     # From any thread
 
-    def submit(self, target: Target, submissions: Sequence[Submission]) -> None:
+    def submit(self, submissions: Sequence[Submission]) -> None:
         """Write the submissions down and send them, in order, some at a time."""
-        for submission in submissions:
-            self._know(submission.generations)
-        with self._arrived_lock:
-            first = not self._arrived
-            self._arrived.append((target, submissions))
-        if first:  # else the loop has been told, and takes this along: one write for all that came meanwhile
-            self._call(self._take_arrived)
+        self._running_loop().call_soon_threadsafe(self._arrive, submissions)
 
-    def adopt(self, target: Target, submission: Submission, step: Step) -> None:
-        """Go on with a submission from the journal, wherever it stands."""
-        self._know(submission.generations)
-        self._call(self._adopt, target, submission, step)
+    def start(self, submission: Submission) -> None:
+        """Go on with a submission that is in the journal, from the step that it has reached."""
+        self._running_loop().call_soon_threadsafe(lambda: self.service(submission.target).start(submission))
 
-    def look_again(self, generation: Generation) -> None:
-        """Look once more for a generation of which it is not known whether the service has it."""
-        self._with_channel(generation, lambda channel: channel.look_again(generation))
+    def look_again(self, submission: Submission) -> None:
+        """Look once more for a submission of which it is not known whether the service has it."""
 
-    def ask(
-        self, coroutine: Callable[[Channel], Coroutine[Any, Any, T]], target: Target, timeout: float | None = 60.0
+        async def begin(service: Service) -> None:
+            service.look_again(submission)
+
+        self.run(begin, submission.target, 5.0)
+
+    def run(
+        self, coroutine: Callable[[Service], Coroutine[Any, Any, T]], target: Target, timeout: float | None = 60.0
     ) -> T:
-        """Run something against a service on the engine's loop and wait for it; WaitTimeout after ``timeout`` seconds."""
-        future = self._run(self._ask(coroutine, target))
+        """Run something against a service on the loop and wait for it; WaitTimeout after ``timeout`` seconds."""
+        future = self.spawn(coroutine, target)
         try:
             return self._result(future, timeout)
         except (WaitTimeout, KeyboardInterrupt):
             future.cancel()
             raise
 
-    def spawn(self, coroutine: Callable[[Channel], Coroutine[Any, Any, None]], target: Target) -> None:
-        """Run something against a service in the background; that it failed is only logged."""
-        self._run(self._quietly(coroutine, target))
+    def spawn(
+        self, coroutine: Callable[[Service], Coroutine[Any, Any, T]], target: Target
+    ) -> concurrent.futures.Future[T]:
+        """Run something against a service on the loop, without waiting for it."""
 
-    def cancel(self, generation: Generation, timeout: float | None) -> Cancellation:
-        """See Generation.cancel."""
-        if generation.done:
-            return _over(generation)
-        future = self._run(self._cancel(generation))
+        async def begin() -> T:
+            return await coroutine(self.service(target))
+
+        loop, work = self._running_loop(), begin()
+        return asyncio.run_coroutine_threadsafe(work, loop)
+
+    def cancel(self, job: Job, timeout: float | None) -> Cancellation:
+        """Ask the service to cancel, and say what became of that; with no timeout (seconds), ask and do not wait."""
+        if (status := job.state.status).is_terminal:
+            charged = " It was too late: the video is charged." if status is Status.SUCCEEDED else ""
+            return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status is Status.CANCELLED)
+        future = self.spawn(lambda service: service.cancel(job), job.submission.target)
         if timeout is None:
             return Cancellation("Asked the service to cancel.", cancelled=False)
         try:
@@ -103,18 +114,53 @@ class Engine:
         except WaitTimeout:
             return Cancellation(f"The service has not answered for {timeout:g} s; the request stands.", cancelled=False)
 
-    def download(self, generation: Generation) -> None:
-        """See Generation.download."""
-        self._with_channel(generation, lambda channel: channel.download_again(generation))
+    def download(self, job: Job) -> None:
+        """Fetch the file of a job again. On return that has begun, so that a wait begins after it."""
 
-    def notify(self, callback: Callable[[Generation], object], generation: Generation) -> None:
-        """Call a person's callback on the callback thread, in the order of the changes."""
-        here = threading.current_thread() is self._thread
-        (self._callbacks.call_from_loop if here else self._callbacks.call)(callback, generation)
+        async def begin(service: Service) -> None:
+            service.download_again(job)
+
+        if threading.current_thread() is self._thread:
+            self.service(job.submission.target).download_again(job)
+        else:
+            self.run(begin, job.submission.target, 5.0)
+
+    def handle(self, job: Job) -> Generation:
+        """The one handle on a job."""
+        with self._handles_lock:
+            handle = self._handles.get(job.key)
+            if handle is None:
+                handle = self._handles[job.key] = Generation(job, self)
+            return handle
+
+    def find(self, key: str) -> Generation | None:
+        """The generation of a key: a live one, or one from the journal."""
+        job = self.registry.get(key) or self._recall(self, key)
+        return self.handle(job) if job is not None else None
+
+    def monotonic(self) -> float:
+        """Seconds by the clock of the loop."""
+        return self._running_loop().time()
 
     def generations(self) -> list[Generation]:
-        """Those of this engine that are still referred to."""
-        return [g for ref in self.known.valuerefs() if (g := ref()) is not None]  # one step: safe beside other threads
+        """Those that are running or still referred to."""
+        return [self.handle(job) for job in self.registry.jobs()]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the engine was shut down."""
+        return self._closed
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take on other settings for what is submitted from now on."""
+        self.settings = settings
+        for service in list(self._services.values()):
+            service.settings = settings
+
+    def check_usable(self) -> None:
+        """Raise OxenVideoError in a forked process: the thread and the journal belong to the process that made them."""
+        if os.getpid() != self._pid:
+            raise OxenVideoError("This process was forked from one that uses oxenvideo: make a new Session in it.")
 
     def close(self, timeout: float = 0.4) -> None:
         """Stop, and leave unfinished work for ``resume``; takes at most ``timeout`` seconds. Waits end with WaitTimeout."""
@@ -123,70 +169,46 @@ class Engine:
         with self._start_lock:
             self._closed = True
             loop, thread = self._loop, self._thread
-        self._callbacks.close()
+        self.registry.close()
         atexit.unregister(self.close)
-        for generation in self.generations():
-            generation.abandon("oxenvideo was shut down here. The job goes on; resume brings it back.")
         if loop is not None and thread is not None and thread.is_alive():
             with contextlib.suppress(RuntimeError):  # it ended by itself just now
-                loop.call_soon_threadsafe(self._begin_to_stop)
+                loop.call_soon_threadsafe(lambda: loop.create_task(self._stop()))
             if thread is not threading.current_thread():
                 thread.join(timeout)
-        for channel in list(self._channels.values()):
-            channel.kill_server()
+        for service in list(self._services.values()):
+            service.kill_server()
         if thread is None or not thread.is_alive():
             self.journal.close()
 
     # The thread
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
+        self.check_usable()
         with self._start_lock:
             if self._closed:
                 raise OxenVideoError("oxenvideo was shut down here; load the extension again.")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._live, name="oxenvideo-engine", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._live, args=(self._loop,), name="oxenvideo-engine", daemon=True
+                )
                 self._thread.start()
                 atexit.register(self.close)
             return self._loop
 
-    def _live(self) -> None:
-        assert self._loop is not None  # noqa: S101 - narrows the type
-        asyncio.set_event_loop(self._loop)
-        self._loop.set_exception_handler(_log_unhandled)
-        self._loop.set_default_executor(DaemonThreads())
+    def _live(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.set_exception_handler(_log_unhandled)
+        loop.set_default_executor(DaemonThreads())
         try:
-            self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
             for task in left:
                 task.cancel()
-            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
-            self._loop.close()
-
-    def _call(self, function: Callable[..., object], *given: object) -> None:
-        self._running_loop().call_soon_threadsafe(function, *given)
-
-    def _with_channel(self, generation: Generation, act: Callable[[Channel], object]) -> None:
-        """Do something where a generation lives; on return it has begun, so that a wait begins after it."""
-        channel = self.channel_of(generation)
-        if channel is None:
-            return
-        if threading.current_thread() is self._thread:
-            act(channel)
-            return
-
-        async def do() -> None:
-            act(channel)
-
-        self._result(self._run(do()), 5.0)
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, self._running_loop())
-        except OxenVideoError:
-            coroutine.close()
-            raise
+            loop.close()
 
     def _result(self, future: concurrent.futures.Future[T], timeout: float | None) -> T:
         end = None if timeout is None else time.monotonic() + timeout
@@ -202,142 +224,72 @@ class Engine:
                 if self._closed or (end is not None and time.monotonic() >= end):
                     raise WaitTimeout(f"No answer within {timeout or 0:g} s.") from None
 
-    def _begin_to_stop(self) -> None:
-        asyncio.get_running_loop().create_task(self._stop())
-
     async def _stop(self) -> None:
         try:
-            self.ledger.flush()
-            for channel in self._channels.values():
+            self.registry.flush()
+            for service in self._services.values():
                 with contextlib.suppress(Exception):
-                    await asyncio.wait_for(channel.close(), 0.2)
+                    await asyncio.wait_for(service.close(), 0.2)
         finally:
             asyncio.get_running_loop().stop()
 
     # On the loop
 
-    def channel(self, target: Target) -> Channel:
-        """The channel to a service, made when it is first needed."""
-        if target not in self._channels:
-            self._channels[target] = Channel(self, target)
-        return self._channels[target]
+    def service(self, target: Target) -> Service:
+        """The engine's side of a service, made when it is first needed."""
+        if target not in self._services:
+            self._services[target] = Service(target, self.settings, self.registry, self.find, self._client_factory)
+        return self._services[target]
 
-    def channel_of(self, generation: Generation) -> Channel | None:
-        """Where a generation lives, None for one that is not of this engine."""
-        return self._channel_of.get(generation)
+    def _arrive(self, submissions: Sequence[Submission]) -> None:
+        if not self._arrived:  # one write for all that come in this turn of the loop
+            asyncio.get_running_loop().call_soon(self._plan_arrived)
+        self._arrived.extend(submissions)
 
-    def find(self, key: str) -> Generation | None:
-        """The Generation of a key: a live one, or one from the journal."""
-        return self.known.get(key) or self._recall(self, key)
-
-    def find_id(self, target: Target, generation_id: str) -> Generation | None:
-        """The live Generation that stands for the service's id."""
-        here = self.channel(target)
-        alike = (g for g in self.generations() if g.id == generation_id and self.channel_of(g) is here)
-        return next(alike, None)
-
-    def follow(self, target: Target, generation: Generation, seen: Observation, save_as: str | None) -> None:
-        """Take up a generation that the service has, as it was just seen."""
-        self._know([generation])
-        channel = self._channel_of[generation] = self.channel(target)
-        channel.observed(generation, seen)
-        channel.follow(generation, save_as)
-
-    def plan(self, target: Target, submissions: Sequence[Submission]) -> None:
-        """Write down what is going to be sent, all of it or nothing."""
-        account = account_of(target)
-        self.journal.plan([self._plan(target, account, submission) for submission in submissions])
-
-    def change(self, generation: Generation, state: State) -> None:
-        """Put a new state in place, tell whoever watches, and have it written down."""
-        before = generation.state
-        if state == before:
-            return
-        generation.put(state)
-        if state.status != before.status or state.received == before.received:  # not each step of a download
-            self.ledger.note(generation.key, state)
-
-    def _know(self, generations: Sequence[Generation]) -> None:
-        for generation in generations:
-            self.known[generation.key] = generation
-
-    def _take_arrived(self) -> None:
-        with self._arrived_lock:
-            arrived, self._arrived = self._arrived, []
-        by_target: dict[Target, list[Submission]] = {}
-        for target, submissions in arrived:
-            by_target.setdefault(target, []).extend(submissions)
-        for target, together in by_target.items():
+    def _plan_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        plans: dict[Submission, Plan] = {}
+        for submission in arrived:
             try:
-                self._submit(target, together)
-            except Exception as error:  # nobody may be left waiting for what was never begun
-                log.exception("Submitting failed in an unforeseen way")
-                failure = OxenVideoError(f"Nothing was sent: {type(error).__name__}: {error}")
-                for generation in (g for submission in together for g in submission.generations):
-                    if not generation.state.is_settled:
-                        self.change(generation, replace(generation.state, local=Status.FAILED, error=failure))
-
-    def _submit(self, target: Target, submissions: Sequence[Submission]) -> None:
-        channel = self.channel(target)
-        for submission in submissions:
-            self._enter(channel, submission)
+                plans[submission] = self._plan(submission)
+            except Exception as error:
+                self._refuse_unplanned(submission, error)
         try:
-            self.plan(target, submissions)
+            self.journal.plan(plans.values())
         except Exception as error:
-            log.debug("the journal refused", exc_info=True)
-            for submission in submissions:
-                channel.fail(submission, OxenVideoError(f"Nothing was sent: the journal cannot be written ({error})."))
+            for submission in plans:
+                self._refuse_unplanned(submission, error)
             return
-        for submission in submissions:
-            channel.submit(submission)
+        for submission in plans:
+            self.service(submission.target).start(submission)
 
-    def _adopt(self, target: Target, submission: Submission, step: Step) -> None:
-        channel = self.channel(target)
-        self._enter(channel, submission)
-        channel.adopt(submission, step)
+    def _plan(self, submission: Submission) -> Plan:
+        if submission.request.has_media:
+            # Bytes given in a cell must outlive the kernel as the rest of the request does.
+            submission.request = submission.request.stored(self.settings.data_dir / "media")
+        return plan_of(submission)
 
-    def _enter(self, channel: Channel, submission: Submission) -> None:
-        for generation in submission.generations:
-            self._channel_of[generation] = channel
-
-    def _plan(self, target: Target, account: str, submission: Submission) -> Plan:
-        # Bytes given in a cell must outlive the kernel as the rest of the request does.
-        request = submission.request = submission.request.stored(self.setup.data_dir / "media")
-        for generation in submission.generations:
-            generation.request = request
-        return Plan(
-            key=submission.key,
-            base_url=target.base_url,
-            account=account,
-            request=request.to_json(),
-            generations=[(g.key, g.name, g.index) for g in submission.generations],
-            model=submission.request.model,
-            synchronous=submission.synchronous,
-            batch=submission.batch,
-            position=submission.position,
-            save_as=submission.save_as,
-        )
-
-    async def _ask(self, coroutine: Callable[[Channel], Coroutine[Any, Any, T]], target: Target) -> T:
-        channel = self.channel(target)
-        await channel.open()
-        return await coroutine(channel)
-
-    async def _quietly(self, coroutine: Callable[[Channel], Coroutine[Any, Any, None]], target: Target) -> None:
-        try:
-            await self._ask(coroutine, target)
-        except OxenVideoError as error:
-            log.info("in the background: %s", error)
-
-    async def _cancel(self, generation: Generation) -> Cancellation:
-        channel = self.channel_of(generation)
-        return _over(generation) if channel is None else await channel.cancel(generation)
+    def _refuse_unplanned(self, submission: Submission, error: Exception) -> None:
+        log.debug("a submission cannot be written down", exc_info=error)
+        submission.step = Step.REFUSED  # the journal does not have it
+        submission.refuse(OxenVideoError(f"Nothing was sent: the journal cannot be written ({error})."))
 
 
-def _over(generation: Generation) -> Cancellation:
-    status = generation.status
-    charged = " It was too late: the video is charged." if status == "succeeded" else ""
-    return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status == "cancelled")
+def plan_of(submission: Submission) -> Plan:
+    """A submission as the journal first writes it."""
+    return Plan(
+        key=submission.key,
+        base_url=submission.target.base_url,
+        account=account_of(submission.target),
+        request=submission.request.to_json(),
+        jobs=[(job.key, job.name, job.index) for job in submission.jobs],
+        model=submission.request.model,
+        synchronous=submission.synchronous,
+        batch=submission.batch,
+        position=submission.position,
+        save_as=submission.save_as,
+        directory=submission.directory,
+    )
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Threads for blocking calls that never keep the process alive."""
+"""A pool of daemon threads for blocking calls: none of them keeps the process alive."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _Work = tuple["Future[Any]", Callable[[], Any]]
 class DaemonThreads(ThreadPoolExecutor):
     """An executor for an event loop whose threads are daemons.
 
-    The standard one is joined when the interpreter exits, so that a name lookup that hangs, or a file on a slow disk,
-    would hold up the shutdown of a kernel. It is a ThreadPoolExecutor in name, since loops accept nothing else.
+    The interpreter waits for the standard one when it exits, so a name lookup that hangs, or a file on a slow disk, would
+    delay the shutdown of a kernel. It is a ThreadPoolExecutor by name, because loops accept nothing else.
     """
 
     def __init__(self, most: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""The embedded server as a service: started on demand, with a key that stays the same from one kernel to the next."""
+"""Starts the embedded server on demand, with a key that stays the same from one kernel to the next."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from oxenvideo.credentials import Secret
 from oxenvideo.errors import ConfigurationError
+from oxenvideo.jobs.journal import make_private_directory
 from oxenvideo.server import launcher
 
 
 class LocalService:
-    """One embedded server for this kernel; its queue and its videos lie in ``data_dir`` and outlive it."""
+    """One embedded server for this kernel; its queue and videos are in ``data_dir`` and outlive it."""
 
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
@@ -48,11 +49,11 @@ class LocalService:
 
 
 def _key(data_dir: Path) -> str:
-    """The key of this user's embedded server. It stays, because a job is visible only under the key that made it."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    """The key of this user's embedded server. It stays the same, because a job is visible only with the key that made it."""
+    make_private_directory(data_dir)
     path = data_dir / "key"
     if not path.exists():
-        # Written whole under another name and then linked, so that no other kernel reads half a key.
+        # Written under another name and then linked, so that no other kernel reads half a key.
         draft = path.with_name(f"key.{os.getpid()}.{secrets.token_hex(4)}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(24))

@@ -1,79 +1,257 @@
-"""Looking at the service for submits whose answers were lost, until it is clear what became of each."""
+"""Finds out what became of submits whose answers were lost, without sending them again.
+
+The service has no idempotency key, so its own lists are the only evidence: a generation with this model and exactly these
+parameters, enqueued since the request was sent, that belongs to nothing else. Where the evidence is not clear, the user
+decides.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 from oxenvideo.client.client import Client
-from oxenvideo.engine import recovery_match
-from oxenvideo.errors import OutcomeUnknown, OxenVideoError
-from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.journal_writer import Ledger
-from oxenvideo.jobs.status import Observation, State, Status
-from oxenvideo.jobs.submission import Submission, put
-from oxenvideo.pace import Pace
+from oxenvideo.client.responses import Observation
+from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited, ServiceError
+from oxenvideo.jobs.job import Registry, Submission
+from oxenvideo.jobs.status import Status, Step
 from oxenvideo.retry import pace_of, persist
+from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
 
-_CLOCK_SLACK = 3.0  # seconds by which the service's whole-second clock and ours may differ unnoticed
+_CLOCK_SLACK = 3.0  # seconds: the service's clock tells whole seconds
+_WITHIN = 900.0  # seconds in which the service must have taken a submit; a later one is somebody else's
+_LATEST_LOOK = 900.0  # seconds after which a lost submit is no longer looked for
+_LONGEST_PAUSE = 60.0  # seconds between two looks
 # Active ones first: one that ends while the lists are read is then in two of them, and never in none.
 _STATUSES = (None, "succeeded", "failed", "cancelled")
-_LATEST_LOOK = 900.0  # seconds after which a lost submit is no longer looked for by itself
-_LONGEST_PAUSE = 60.0  # seconds between two looks
+_PAGE = 50  # rows of the history that are read at once where a list fails
+_MOST_PAGES = 20
 
-_NOT_FOUND = (
-    "The answer to this submit was lost, and the service shows no generation like it. If it is run again and "
-    "the first one arrived after all, both are paid. %oxenvideo resume looks for it again."
+NOT_FOUND = (
+    "The answer to this submit was lost, and the service shows no generation like it. If you run it again and "
+    "the first one arrived after all, you pay for both. %oxenvideo resume looks for it again."
 )
-_AMBIGUOUS = (
+AMBIGUOUS = (
     "The answer to this submit was lost, and the service has more than one generation that could be it. "
-    "See %oxenvideo history, and bring the right one back with %oxenvideo attach ID."
+    "Find the right one with %oxenvideo history, and bring it back with %oxenvideo attach ID."
+)
+UNREADABLE = (
+    "The answer to this submit was lost, and the service's lists cannot be read to look for it. It was not sent again. "
+    "%oxenvideo resume looks for it again, %oxenvideo history shows what there is."
 )
 
+# What a row of the service has besides the parameters that were sent.
+_NOT_PARAMETERS = frozenset(
+    {
+        *("generation_id", "status", "model_name", "media_type", "result_url", "error_message"),
+        *("enqueued_at", "started_at", "completed_at", "cost", "user_id", "username", "num_generations"),
+    }
+)
+_TARGETS = ("target_namespace", "target_repo", "target_directory")
+_NOT_IN_ROWS = frozenset({"num_generations", "response_format"})
+_MEDIA = "data:sha256="
 
-class Home(Protocol):
-    """What a Search needs of its channel."""
 
-    base_url: str
-    ledger: Ledger
-    pace: Pace
-
-    async def open(self) -> Client: ...  # noqa: D102
-    def change(self, generation: Generation, state: State) -> None: ...  # noqa: D102
-    def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool: ...  # noqa: D102
+# What is compared
 
 
-class Search:
-    """Settles lost submissions; ``sending`` are those of this kernel that still wait for their answers."""
+def sent_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The model and parameters of a request as the journal keeps them: embedded media give way to their hash."""
+    return {name: _hashed(value) for name, value in body.items() if name not in _NOT_IN_ROWS and value is not None}
 
-    def __init__(self, home: Home, sending: Collection[Submission]) -> None:
-        self._home = home
-        self._sending = sending
-        self._lost: list[Submission] = []
-        self._task: asyncio.Task[None] | None = None
+
+def row_parameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The model and parameters of a generation as one of the service's rows shows them."""
+    shown = {name: value for name, value in row.items() if name not in _NOT_PARAMETERS and value is not None}
+    return {"model": row.get("model_name"), **shown}
+
+
+def _hashed(value: Any) -> Any:
+    if isinstance(value, str):
+        if value.startswith("data:") and not value.startswith(_MEDIA):
+            return _MEDIA + hashlib.sha256(value.encode()).hexdigest()
+        return value
+    if isinstance(value, Mapping):
+        return {name: _hashed(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_hashed(item) for item in value]
+    return value
+
+
+def could_be(sent: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether ``other``, a row's parameters or those of another request, can be what was sent.
+
+    Every parameter must be there with the same value, and no other may be. Only embedded media can look different, as the
+    service may replace a data URI by an address of its own. A row shows a prompt beside the shots (``multi_prompt``) from
+    which it was made, and the repository in which a result goes by default.
+    """
+    other = {name: _hashed(value) for name, value in other.items()}
+    ignored = {name for name in _TARGETS if name not in sent} | ({"prompt"} if "multi_prompt" in sent else set())
+    mine = {name: value for name, value in sent.items() if name not in ignored}
+    theirs = {name: value for name, value in other.items() if name not in ignored}
+    if not mine.get("prompt") and not theirs.get("prompt"):
+        mine.pop("prompt", None)
+        theirs.pop("prompt", None)
+    return _agree(mine, theirs)
+
+
+def _agree(one: Any, other: Any) -> bool:
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_agree(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_agree, one, other))
+    if one is None:  # embedded media in a journal of the first version
+        return isinstance(other, str)
+    if isinstance(one, Mapping | list) or isinstance(other, Mapping | list):
+        return False
+    embedded = [isinstance(value, str) and value.startswith(_MEDIA) for value in (one, other)]
+    if all(embedded):
+        return bool(one == other)
+    if any(embedded):
+        return isinstance(one, str) and isinstance(other, str)
+    return _plain(one) == _plain(other)
+
+
+def _plain(value: Any) -> str:
+    """A scalar without the differences that an echo may bring: 5, 5.0 and "5" are the same value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+# What follows from it
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A submission whose answer was lost: what it asked for, and since when, in unix seconds by the service's clock."""
+
+    key: str
+    sent: Mapping[str, Any]
+    count: int
+    since: float
+
+    def fits(self, seen: Observation) -> bool:
+        """Whether a generation can be of this submission. One without a time cannot be told from an older one."""
+        if seen.enqueued_at is None or not self.since <= seen.enqueued_at <= self.since + _CLOCK_SLACK + _WITHIN:
+            return False
+        return could_be(self.sent, row_parameters(seen.fields))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one look says: the generations of the submissions that were found, and which submissions are ambiguous."""
+
+    adopted: Mapping[str, tuple[Observation, ...]]
+    ambiguous: frozenset[str]
+
+
+def decide(
+    lost: Sequence[Lost],
+    free: Iterable[Observation],
+    attached: Iterable[Observation] = (),
+    elsewhere: Sequence[tuple[Mapping[str, Any], int]] = (),
+) -> Decision:
+    """Assign generations to lost submissions, or say where that is not clear.
+
+    ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
+    submission too. ``elsewhere`` is what other kernels look for: what was sent, and how many videos were asked for.
+    Submissions that sent the same are interchangeable. More candidates than they asked for can mean a stranger's; a
+    candidate that other submissions could have made as well can mean theirs.
+    """
+    free, attached = list(free), list(attached)
+    adopted: dict[str, tuple[Observation, ...]] = {}
+    ambiguous: set[str] = set()
+    groups: dict[str, list[Lost]] = {}
+    for one in lost:
+        groups.setdefault(json.dumps(one.sent, sort_keys=True), []).append(one)
+    for same in groups.values():
+        others = [one for group in groups.values() if group is not same for one in group]
+        found = sorted(
+            (seen for seen in free if any(one.fits(seen) for one in same)),
+            key=lambda seen: (seen.enqueued_at or 0.0, seen.generation_id),
+        )
+        theirs = any(other.fits(seen) for seen in found for other in others)
+        theirs |= bool(found) and any(sent != same[0].sent and could_be(sent, same[0].sent) for sent, _ in elsewhere)
+        decided = bool(found) and any(one.fits(seen) for seen in attached for one in same)
+        asked = sum(one.count for one in same) + sum(count for sent, count in elsewhere if sent == same[0].sent)
+        if theirs or decided or len(found) > asked:
+            ambiguous.update(one.key for one in same)
+            continue
+        for one in sorted(same, key=lambda item: item.since):
+            mine = [seen for seen in found if one.fits(seen)][: one.count]
+            # The service takes a request as a whole: part of its count means that the list is still incomplete.
+            if len(mine) == one.count:
+                adopted[one.key] = tuple(mine)
+                found = [seen for seen in found if seen not in mine]
+    return Decision(adopted, frozenset(ambiguous))
+
+
+# The search
+
+
+class Recovery:
+    """Looks for lost submissions of one service, all of them together."""
+
+    def __init__(
+        self, open_client: Callable[[], Awaitable[Client]], registry: Registry, pace: Pace, base_url: str, account: str
+    ) -> None:
+        self._open = open_client
+        self._registry = registry
+        self._pace = pace
+        self._base_url = base_url
+        self._account = account
+        self._lost: dict[Submission, tuple[float, asyncio.Future[None]]] = {}  # with since when, by the loop's clock
         self._another = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
+        self.in_flight: set[Submission] = set()  # those whose answers are still to come
 
-    def begin(self, submission: Submission) -> None:
-        """Look for a submission from now on."""
-        submission.lost_at = time.monotonic()
-        submission.settled.clear()
-        if submission not in self._lost:
-            self._lost.append(submission)
+    @property
+    def lost(self) -> Collection[Submission]:
+        """The submissions that are looked for."""
+        return self._lost.keys()
+
+    async def find(self, submission: Submission) -> None:
+        """Look for a submission until it is found, or until only the user can say what became of it."""
+        submission.advance(Step.UNKNOWN)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._lost[submission] = loop.time(), future
         self._another.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._search())
+        await future
 
-    def holds(self, submission: Submission) -> bool:
-        """Whether it is being looked for."""
-        return submission in self._lost
+    def look_again(self, submission: Submission) -> bool:
+        """Start the time of a search anew; False where there is no search for this one."""
+        if submission not in self._lost:
+            return False
+        self._lost[submission] = asyncio.get_running_loop().time(), self._lost[submission][1]
+        self._another.set()
+        return True
+
+    def fits(self, submission: Submission, seen: Observation, service_time: float | None) -> bool:
+        """Whether a submission whose answer was lost could have become this generation."""
+        if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
+            return False
+        return self._describe(submission, service_time).fits(seen)
+
+    def settle(self, submission: Submission) -> None:
+        """End the search for a submission."""
+        if (entry := self._lost.pop(submission, None)) is not None and not entry[1].done():
+            entry[1].set_result(None)
 
     def stop(self) -> None:
         """Look no more."""
@@ -81,83 +259,139 @@ class Search:
             self._task.cancel()
 
     async def _search(self) -> None:
-        first = min(0.5, self._home.pace.confirm / 4)
+        first = min(0.5, self._pace.confirm / 4)
         pause, failures = first, 0
         while self._lost:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._another.wait(), pause)
             if self._another.is_set():
                 self._another.clear()
-                pause = first  # a fresh loss is looked for quickly, after the others' long pauses too
+                pause = first  # a new loss is looked for quickly, also after long pauses for others
                 await asyncio.sleep(pause)
+            why = NOT_FOUND
             try:
-                await self._look(await self._home.open())
-            except OxenVideoError as error:  # a failed look is no evidence
-                failures += 1
-                pause = self._home.pace.backoff.delay(failures, retry_after=pace_of(error))
-                self._say(f"{error} Looking for it again soon; it is not sent again.")
+                await self._look(await self._open())
+            except OxenVideoError as error:  # a look that failed is no evidence
+                failures, why = failures + 1, UNREADABLE
+                pause = self._pace.backoff.delay(failures, retry_after=pace_of(error))
+                self._tell(f"{error} Looking for it again soon; it is not sent again.")
             except Exception:
-                failures += 1
-                pause = self._home.pace.backoff.most
-                log.exception("A look for a lost submit failed in an unforeseen way")
+                failures, why = failures + 1, UNREADABLE
+                pause = self._pace.backoff.most
+                log.exception("A search for a lost submit failed in an unforeseen way")
             else:
                 failures, pause = 0, first if failures else min(pause * 2, _LONGEST_PAUSE)
-                self._give_up_old_ones()
+            self._ask_about_old_ones(why)
 
-    def _say(self, notice: str) -> None:
+    def _tell(self, notice: str) -> None:
         for submission in self._lost:
-            for generation in submission.generations:
-                if generation.status is not Status.UNCONFIRMED:
-                    put(self._home.change, generation, notice=notice)
+            if submission.jobs and submission.jobs[0].state.status is not Status.UNCONFIRMED:
+                submission.tell(notice=notice)
 
-    def _give_up_old_ones(self) -> None:
-        now = time.monotonic()
-        for submission in list(self._lost):
-            age = now - (submission.lost_at or now)
-            if age >= self._home.pace.confirm:
-                self._give_to_person(submission, _NOT_FOUND)
-            if age >= _LATEST_LOOK:
-                self._lost.remove(submission)
+    def _ask_about_old_ones(self, why: str) -> None:
+        now = asyncio.get_running_loop().time()
+        for submission, (since, _) in list(self._lost.items()):
+            if now - since >= self._pace.confirm:
+                submission.ask_user(why)
+            if now - since >= _LATEST_LOOK:
+                self.settle(submission)
 
     async def _look(self, client: Client) -> None:
         listed: dict[str, Observation] = {}
         for namespace in {s.request.target_namespace for s in self._lost}:
-            for status in _STATUSES:
-                for seen in await persist(partial(client.queue, status=status, namespace=namespace), attempts=3):
-                    listed[seen.generation_id] = seen
+            listed |= await self._listed(client, namespace)
+        ahead = client.service_time()
+        candidates = [self._describe(s, ahead) for s in self._lost]
+        fitting = [seen for seen in listed.values() if any(one.fits(seen) for one in candidates)]
+        strangers = await self._of_strangers(client, fitting)
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
-        claimed = self._home.ledger.journal.claimed(self._home.base_url, listed)
-        claimed |= self._home.ledger.unwritten_ids()
-        groups: dict[str, list[Submission]] = {}
-        for submission in self._lost:
-            groups.setdefault(json.dumps(submission.fingerprint, sort_keys=True), []).append(submission)
-        for same in groups.values():
-            if not self._identical_is_on_its_way(same[0]):
-                self._settle(same, listed, claimed, client.clock_offset or 0.0)
+        claimed = self._registry.journal.claimed(self._base_url, [seen.generation_id for seen in fitting])
+        taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
+        free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
+        attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
+        elsewhere = self._registry.journal.unsettled_elsewhere(self._base_url)
+        in_flight = [s.sent for s in self.in_flight if s.sent]
+        in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
+        lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
+        # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
+        lost = [one for one in lost if not any(could_be(s, one.sent) or could_be(one.sent, s) for s in in_flight)]
+        looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
+        self._carry_out(decide(lost, free, attached, looking))
 
-    def _identical_is_on_its_way(self, submission: Submission) -> bool:
-        """Whether what the list shows could belong to a submit that is still waiting for its answer."""
-        mine = any(other.fingerprint == submission.fingerprint for other in self._sending)
-        return mine or self._home.ledger.journal.in_flight_elsewhere(self._home.base_url, submission.fingerprint)
-
-    def _settle(
-        self, same: Sequence[Submission], listed: dict[str, Observation], claimed: set[str], ahead: float
-    ) -> None:
-        lost = [
-            recovery_match.Lost(s.key, s.fingerprint, len(s.generations), s.since + ahead - _CLOCK_SLACK) for s in same
-        ]
-        verdict = recovery_match.judge(lost, listed.values(), claimed)
-        for submission in same:
-            found = verdict.adopted.get(submission.key)
+    def _carry_out(self, decision: Decision) -> None:
+        for submission in list(self._lost):
+            found = decision.adopted.get(submission.key)
             if found is not None:
                 # Another kernel may have claimed them between our look and now: then the next look knows.
-                if self._home.accepted(submission, [seen.generation_id for seen in found], told=False):
-                    self._lost.remove(submission)
-            elif submission.key in verdict.ambiguous:
-                self._give_to_person(submission, _AMBIGUOUS)
+                if submission.accept([seen.generation_id for seen in found], found=True):
+                    for job, seen in zip(submission.jobs, found, strict=True):
+                        job.see(seen)
+                    self.settle(submission)
+            elif submission.key in decision.ambiguous:
+                submission.advance(Step.AMBIGUOUS)
+                submission.ask_user(AMBIGUOUS)
+                self.settle(submission)
 
-    def _give_to_person(self, submission: Submission, why: str) -> None:
-        for generation in submission.generations:
-            if str(generation.state.error) != why:
-                put(self._home.change, generation, local=Status.UNCONFIRMED, error=OutcomeUnknown(why), notice=None)
-        submission.settled.set()
+    def _describe(self, submission: Submission, service_time: float | None) -> Lost:
+        since = submission.sent_at
+        if since is None:  # the service's clock was not known when it was sent
+            now = self._registry.clock() if service_time is None else service_time
+            since = now - (asyncio.get_running_loop().time() - submission.sent_monotonic)
+        return Lost(submission.key, submission.sent or {}, len(submission.jobs), since - _CLOCK_SLACK)
+
+    async def _listed(self, client: Client, namespace: str | None) -> dict[str, Observation]:
+        found: dict[str, Observation] = {}
+        for status in _STATUSES:
+            try:
+                rows = await persist(partial(client.queue, status=status, namespace=namespace), attempts=3)
+            except (RateLimited, AuthenticationFailed):
+                raise
+            except OxenVideoError:
+                return found | await self._from_history(client, namespace)
+            found |= {seen.generation_id: seen for seen in rows}
+        return found
+
+    async def _from_history(self, client: Client, namespace: str | None) -> dict[str, Observation]:
+        """The history page by page, where a list fails or is too long; back to the oldest submission that is lost."""
+        oldest = min(self._describe(s, client.service_time()).since for s in self._lost)
+        found: dict[str, Observation] = {}
+        for number in range(1, _MOST_PAGES + 1):
+            ask = partial(client.history, page=number, page_size=_PAGE, media_type="video", namespace=namespace)
+            page = await persist(ask, attempts=3)
+            found |= {seen.generation_id: seen for seen in page.generations}
+            times = [seen.enqueued_at for seen in page.generations if seen.enqueued_at is not None]
+            if number >= page.total_pages or (times and min(times) < oldest):
+                break
+        return found
+
+    async def _of_strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
+        """Those that another user of a shared namespace enqueued."""
+        shared = {s.request.target_namespace for s in self._lost} - {None}
+        if not shared or not seen:
+            return set()
+        ours = await self._own_names(client)
+        strangers = set()
+        for row in seen:
+            name = await self._owner(client, row.generation_id)
+            if name is not None and ours and name not in ours:
+                strangers.add(row.generation_id)
+        return strangers
+
+    async def _own_names(self, client: Client) -> set[str]:
+        own = self._registry.journal.submitted_id(self._base_url, self._account)
+        if own is not None and (name := await self._owner(client, own)) is not None:
+            return {name}
+        user = await persist(client.authorize, attempts=3)
+        return {user.name} - {""}
+
+    async def _owner(self, client: Client, generation_id: str) -> str | None:
+        if generation_id not in self._owners:
+            try:
+                row = await persist(lambda: client.history_entry(generation_id), attempts=3)
+            except (NotFound, ServiceError) as error:
+                if isinstance(error, RateLimited | AuthenticationFailed):
+                    raise
+                return None
+            name = row.fields.get("username")
+            self._owners[generation_id] = str(name) if name else None
+        return self._owners[generation_id]

@@ -1,79 +1,48 @@
-"""Bringing back what earlier kernels left, from the journal and from the service."""
+"""Brings back what earlier kernels left, and attaches generations that were submitted elsewhere."""
 
 from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from oxenvideo import credentials
-from oxenvideo.client.responses import HistoryPage
+from oxenvideo.client.responses import Observation
 from oxenvideo.credentials import Target
-from oxenvideo.errors import ConfigurationError, NotFound, OxenVideoError
+from oxenvideo.engine.engine import Engine, plan_of
+from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
+from oxenvideo.engine.service import Service, account_of
+from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, OxenVideoError
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.records import Entry
-from oxenvideo.jobs.status import Observation, State, Status
-from oxenvideo.jobs.submission import Submission
-from oxenvideo.request.request import VideoRequest
+from oxenvideo.jobs.job import Job, Submission
+from oxenvideo.jobs.journal import Entry
+from oxenvideo.jobs.status import State, Status, Step
+from oxenvideo.request.request import TARGETS, VideoRequest
 from oxenvideo.retry import persist
-from oxenvideo.settings import account_of
-
-if TYPE_CHECKING:
-    from oxenvideo.engine.engine import Engine
-    from oxenvideo.engine.service import Channel
-    from oxenvideo.session import Settings
-
-# What the service adds to the parameters of a generation when it lists it.
-_NOT_PARAMETERS = frozenset(
-    {
-        *("generation_id", "status", "model_name", "media_type", "result_url", "error_message"),
-        *("enqueued_at", "started_at", "completed_at", "cost", "user_id", "username"),
-        *("target_namespace", "target_repo", "target_directory", "num_generations"),
-    }
-)
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One generation in the history: the service's record joined with the journal's. Cost in US dollars, unix seconds."""
-
-    id: str | None
-    status: str
-    model: str
-    prompt: str
-    cost: Decimal | None
-    path: Path | None
-    enqueued_at: float | None
-    request: VideoRequest | None
+from oxenvideo.settings import Settings
 
 
 class Resumed(list[Generation]):
-    """What was brought back, and in ``notes`` a line for each that was not, and why."""
+    """The generations that were brought back. ``notes`` lists what could not be resumed, and why."""
 
     def __init__(self) -> None:
         super().__init__()
         self.notes: list[str] = []
 
 
-def open_entries(engine: Engine, notebook: str | None) -> list[Entry]:
-    """What is unfinished or undelivered and has no live Generation here."""
-    return [e for e in engine.journal.open_entries(notebook=notebook) if e.key not in engine.known]
+# Resuming
 
 
 def resume(engine: Engine, settings: Settings, notebook: str | None) -> Resumed:
-    """Make live Generations of everything open and go on with each from the step that it had reached.
+    """Go on with every open submission of a notebook, or of all notebooks, from the step that it has reached.
 
-    What cannot be gone on with (submitted with another key, say) is left as it is and told of in ``notes``. Those of
-    this kernel that were not found at the service, or whose download failed, are tried again too.
+    What cannot be resumed, such as a video that was submitted with another key, stays as it is and is named in ``notes``.
+    Jobs of this kernel that were not found at the service, or whose download failed, are tried again too.
     """
     resumed = Resumed()
-    resumed.extend(_once_more(engine))
+    resumed.extend(_tried_again(engine))
     by_submission: dict[str, list[Entry]] = {}
-    for entry in open_entries(engine, notebook):
+    for entry in open_entries(engine, notebook, resumed.notes):
         by_submission.setdefault(entry.submission, []).append(entry)
     for entries in by_submission.values():
         try:
@@ -81,52 +50,49 @@ def resume(engine: Engine, settings: Settings, notebook: str | None) -> Resumed:
         except OxenVideoError as error:
             resumed.notes.append(str(error))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            resumed.notes.append(f"The journal's entry of a {entries[0].model} cannot be read ({error}); it was left.")
+            resumed.notes.append(f"The journal's entry of a {entries[0].model} cannot be read ({error}).")
     return resumed
 
 
-def _once_more(engine: Engine) -> list[Generation]:
+def open_entries(engine: Engine, notebook: str | None, notes: list[str] | None = None) -> list[Entry]:
+    """What is unfinished or undelivered and has no live job here; ``notes`` takes a line for each damaged entry."""
+    notes = [] if notes is None else notes
+    found = engine.journal.open_entries(notebook=notebook, damaged=notes.append)
+    return [entry for entry in found if engine.registry.get(entry.key) is None]
+
+
+def _tried_again(engine: Engine) -> list[Generation]:
     again = []
-    for generation in engine.generations():
-        if generation.status is Status.UNCONFIRMED:
-            engine.look_again(generation)
-        elif generation.status is Status.SUCCEEDED and generation.path is None and generation.state.error is not None:
-            generation.download()
+    for job in engine.registry.jobs():
+        state, submission = job.state, job.submission
+        if state.status is Status.UNCONFIRMED and submission.step is Step.UNKNOWN:
+            engine.look_again(submission)
+        elif state.status is Status.SUCCEEDED and state.path is None and state.error is not None:
+            engine.download(job)
         else:
             continue
-        again.append(generation)
+        again.append(engine.handle(job))
     return again
 
 
-def _take_up(engine: Engine, settings: Settings, entries: list[Entry]) -> list[Generation]:
+def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry]) -> list[Generation]:
     first = entries[0]
-    target = _target_of(first, settings)
-    kept = [entry for entry in entries if not _is_orphan(entry)]
-    generations = [_revived(engine, entry) for entry in kept]
+    submission = _submission_of(engine, first, _target_of(first, settings))
+    kept = [(entry, _state_of(engine, entry)) for entry in entries if not _stands_for_nothing(entry)]
     if first.owner != engine.journal.owner and not engine.journal.take_over(first.submission, first.owner):
         return []  # another kernel was faster
     for entry in entries:
-        if _is_orphan(entry):
+        if _stands_for_nothing(entry):
             engine.journal.forget(entry.key)
-    if not generations:
-        return []
-    submission = Submission(
-        generations[0].request,
-        generations,
-        key=first.submission,
-        synchronous=first.synchronous,
-        batch=first.batch,
-        save_as=first.save_as,
-        fingerprint=first.fingerprint or {},
-        since=first.sent_at or first.created_at,
-    )
-    engine.adopt(target, submission, first.step)
-    return generations
+    submission.jobs = [Job(submission, entry.key, entry.name, entry.place, state) for entry, state in kept]
+    if submission.jobs:
+        engine.start(submission)
+    return [engine.handle(job) for job in submission.jobs]
 
 
-def _is_orphan(entry: Entry) -> bool:
-    """Whether it stands for nothing any more: another took its id, or the service made fewer than were asked for."""
-    return entry.step in ("accepted", "refused") and entry.generation_id is None and entry.result_url is None
+def _stands_for_nothing(entry: Entry) -> bool:
+    """Whether another job took its id, or the service made fewer generations than were asked for."""
+    return entry.step in (Step.ACCEPTED, Step.REFUSED) and entry.generation_id is None and entry.result_url is None
 
 
 def _target_of(entry: Entry, settings: Settings) -> Target:
@@ -141,11 +107,34 @@ def _target_of(entry: Entry, settings: Settings) -> Target:
     return target
 
 
-def _revived(engine: Engine, entry: Entry, name: str | None = None) -> Generation:
-    """A Generation in the state that the journal knows."""
+def _submission_of(engine: Engine, entry: Entry, target: Target) -> Submission:
+    """The submission of an entry as the journal knows it, without its jobs."""
+    made = Submission(
+        key=entry.submission,
+        target=target,
+        request=VideoRequest.from_json(entry.request),
+        registry=engine.registry,
+        step=entry.step,
+        synchronous=entry.synchronous,
+        batch=entry.batch,
+        save_as=entry.save_as,
+        directory=entry.directory or engine.settings.download_dir.absolute(),
+        attached=entry.attached,
+        sent=entry.sent,
+        sent_at=entry.sent_at_service,
+    )
+    if entry.sent_at is not None:
+        made.sent_monotonic = engine.monotonic() - (engine.registry.clock() - entry.sent_at)
+    return made
+
+
+def _state_of(engine: Engine, entry: Entry) -> State:
+    """The state of a job as the journal knows it."""
     here = entry.delivered and entry.path is not None and entry.path.exists()
-    state = State(
-        local=Status.SUBMITTING,
+    ambiguous = entry.step is Step.AMBIGUOUS and entry.generation_id is None
+    return State(
+        local=Status.UNCONFIRMED if ambiguous else Status.SUBMITTING,
+        error=OutcomeUnknown(AMBIGUOUS) if ambiguous else None,
         remote=_remote_of(entry),
         generation_id=entry.generation_id,
         result_url=entry.result_url,
@@ -153,10 +142,9 @@ def _revived(engine: Engine, entry: Entry, name: str | None = None) -> Generatio
         finished_at=entry.finished_at if here else None,
         cost=entry.cost,
         path=entry.path if here else None,
-        fetching=engine.setup.download and not here,
+        fetching=engine.settings.download and not here,
+        cancel_requested=entry.cancel_requested,
     )
-    request = VideoRequest.from_json(entry.request)
-    return Generation(request, key=entry.key, port=engine, name=name or entry.name, index=entry.place, state=state)
 
 
 def _remote_of(entry: Entry) -> str | None:
@@ -168,65 +156,46 @@ def _remote_of(entry: Entry) -> str | None:
     return str(Status.QUEUED) if entry.status in ours else entry.status
 
 
-def recall(engine: Engine, key: str) -> Generation | None:
-    """A Generation that the journal alone knows any more, where its video is here; None otherwise."""
+def recall(engine: Engine, key: str) -> Job | None:
+    """A job that only the journal still has, where its video is here; None otherwise."""
     entry = engine.journal.entry(key)
     if entry is None or not entry.delivered or entry.path is None or not entry.path.exists():
         return None
-    return _revived(engine, entry)
+    submission = _submission_of(engine, entry, Target(entry.base_url))
+    return Job(submission, entry.key, entry.name, entry.place, _state_of(engine, entry))
 
 
-def attach(engine: Engine, target: Target, generation_id: str, name: str | None) -> Generation:
-    """A live Generation for an id: the one here, the journalled one, or a new one made from what the service tells."""
-    generation_id = generation_id.strip()
-    return engine.ask(lambda channel: _attach(engine, target, channel, generation_id, name), target)
+# Attaching
 
 
-async def _attach(engine: Engine, target: Target, channel: Channel, generation_id: str, name: str | None) -> Generation:
-    if (live := engine.find_id(target, generation_id)) is not None:
+async def attach(engine: Engine, target: Target, generation_id: str, name: str | None) -> Job:
+    """A live job for an id: the one here, the journal's, or a new one. Nothing is ever sent for it.
+
+    Raises NotFound where the service does not know the id.
+    """
+    service = engine.service(target)
+    if (live := engine.registry.find(target, generation_id)) is not None:
         return live
-    seen = await _look(channel, generation_id)
-    if (live := engine.find_id(target, generation_id)) is not None:  # attached twice at the same time
+    seen = await _look(service, generation_id)
+    await service.answered(seen)  # the answer to a submit of ours may name this very id
+    if (live := engine.registry.find(target, generation_id)) is not None:
         return live
     entry = engine.journal.find(generation_id, target.base_url)
-    if entry is not None and _is_ours_to_take(engine, entry):
-        generation = _revived(engine, entry, name)
-    else:
-        generation = _newly_known(engine, target, seen, name, entry)
-    engine.follow(target, generation, seen, entry.save_as if entry is not None else None)
-    return generation
+    if entry is None and (lost := await service.lost_job_like(seen)) is not None:
+        if service.hand_over(lost.submission, generation_id):
+            lost.see(seen)
+            return lost
+        entry = engine.journal.find(generation_id, target.base_url)
+    job = _journalled(engine, target, entry, name) if entry is not None else None
+    if job is None:
+        job = _attached(engine, target, seen, name, entry)
+    job.see(seen)
+    service.start(job.submission)
+    return job
 
 
-def _is_ours_to_take(engine: Engine, entry: Entry) -> bool:
-    if entry.owner == engine.journal.owner:
-        return True
-    return not engine.journal.is_followed_elsewhere(entry) and engine.journal.take_over(entry.submission, entry.owner)
-
-
-def _newly_known(
-    engine: Engine, target: Target, seen: Observation, name: str | None, entry: Entry | None
-) -> Generation:
-    """A Generation for what was submitted elsewhere; where another living kernel has it in the journal, that one keeps it."""
-    state = State(
-        remote=str(Status.QUEUED),
-        generation_id=seen.generation_id,
-        submitted_at=seen.enqueued_at,
-        fetching=engine.setup.download,
-    )
-    request = VideoRequest.from_json(entry.request) if entry is not None else request_of(seen)
-    generation = Generation(request, key=uuid.uuid4().hex, port=engine, name=name, state=state)
-    if entry is None:
-        submission = Submission(request, [generation])
-        try:
-            engine.plan(target, [submission])
-            engine.journal.accept(submission.key, [(generation.key, seen.generation_id)], told=False)
-        except (sqlite3.Error, OSError) as error:
-            raise OxenVideoError(f"Not attached: the journal cannot be written ({error}).") from None
-    return generation
-
-
-async def _look(channel: Channel, generation_id: str) -> Observation:
-    client = await channel.open()
+async def _look(service: Service, generation_id: str) -> Observation:
+    client = await service.open()
     try:
         return await persist(lambda: client.generation(generation_id))
     except NotFound:
@@ -236,42 +205,51 @@ async def _look(channel: Channel, generation_id: str) -> Observation:
         ) from None
 
 
-def request_of(seen: Observation) -> VideoRequest:
-    """The request that made a generation, as far as the service's description tells."""
-    fields = seen.fields
-    parameters = {n: v for n, v in fields.items() if n not in _NOT_PARAMETERS and v is not None}
-    targets = {n: fields[n] for n in ("target_namespace", "target_repo", "target_directory") if fields.get(n)}
-    return VideoRequest(str(fields.get("model_name", "unknown")), parameters, **targets)
+def _journalled(engine: Engine, target: Target, entry: Entry, name: str | None) -> Job | None:
+    """The journal's job, where it is this kernel's or a dead one's."""
+    journal = engine.journal
+    if entry.owner != journal.owner and (
+        journal.is_followed_elsewhere(entry) or not journal.take_over(entry.submission, entry.owner)
+    ):
+        return None
+    submission = _submission_of(engine, entry, target)
+    job = Job(submission, entry.key, name or entry.name, entry.place, _state_of(engine, entry))
+    submission.jobs = [job]
+    return job
 
 
-def history(engine: Engine, target: Target, page: int, page_size: int) -> list[HistoryRow]:
-    """One page of the service's record, newest first; before it, on the first page, what of ours it does not know yet."""
-
-    async def ask(channel: Channel) -> HistoryPage:
-        client = await channel.open()
-        return await persist(lambda: client.history(page=page, page_size=page_size, media_type="video"))
-
-    rows = engine.ask(ask, target).generations
-    ours = {e.generation_id: e for e in _entries_for(engine, target, [seen.generation_id for seen in rows])}
-    joined = [_row(seen, ours.get(seen.generation_id)) for seen in rows]
-    if page == 1:
-        unsent = [e for e in engine.journal.entries(limit=page_size) if e.generation_id is None and not e.delivered]
-        joined = [_own_row(e) for e in unsent if e.base_url == target.base_url] + joined
-    return joined
-
-
-def _entries_for(engine: Engine, target: Target, ids: Iterable[str]) -> list[Entry]:
-    return [e for e in (engine.journal.find(i, target.base_url) for i in ids) if e is not None]
-
-
-def _row(seen: Observation, entry: Entry | None) -> HistoryRow:
-    path = entry.path if entry is not None and entry.path is not None and entry.path.exists() else None
-    request = VideoRequest.from_json(entry.request) if entry is not None else request_of(seen)
-    return HistoryRow(
-        seen.generation_id, seen.status, request.model, request.prompt, seen.cost, path, seen.enqueued_at, request
+def _attached(engine: Engine, target: Target, seen: Observation, name: str | None, entry: Entry | None) -> Job:
+    """A new job for what was submitted elsewhere. Where another living kernel has it in the journal, it stays that one's."""
+    submission = Submission(
+        key=engine.journal.new_key(),
+        target=target,
+        request=VideoRequest.from_json(entry.request) if entry is not None else request_of(seen),
+        registry=engine.registry,
+        step=Step.ACCEPTED,
+        directory=engine.settings.download_dir.absolute(),
+        attached=True,
     )
+    state = State(
+        remote=str(Status.QUEUED),
+        generation_id=seen.generation_id,
+        submitted_at=seen.enqueued_at,
+        fetching=engine.settings.download,
+    )
+    job = Job(submission, uuid.uuid4().hex, name, None, state)
+    submission.jobs = [job]
+    if entry is None:
+        try:
+            engine.journal.attach(plan_of(submission), seen.generation_id)
+        except sqlite3.IntegrityError:
+            pass  # another kernel has just taken it into the journal
+        except (sqlite3.Error, OSError) as error:
+            raise OxenVideoError(f"Not attached: the journal cannot be written ({error}).") from None
+    return job
 
 
-def _own_row(entry: Entry) -> HistoryRow:
-    request = VideoRequest.from_json(entry.request)
-    return HistoryRow(None, entry.status, entry.model, request.prompt, None, entry.path, entry.created_at, request)
+def request_of(seen: Observation) -> VideoRequest:
+    """The request that made a generation, as far as the service's row tells."""
+    parameters = row_parameters(seen.fields)
+    model = parameters.pop("model", None) or "unknown"
+    targets = {name: parameters.pop(name) for name in TARGETS if name in parameters}
+    return VideoRequest(str(model), parameters, **targets)

@@ -1,122 +1,240 @@
-"""One service and everything of ours that is under way there: sent, seen, cancelled and brought home."""
+"""All work at one API endpoint, and the life of a submission there."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from oxenvideo.client.client import Client
-from oxenvideo.client.responses import Rendered
-from oxenvideo.credentials import Target
+from oxenvideo.client.responses import Observation, Rendered
+from oxenvideo.credentials import Secret, Target
 from oxenvideo.engine.canceller import Canceller
 from oxenvideo.engine.costs import Costs
-from oxenvideo.engine.downloads import Deliveries
+from oxenvideo.engine.downloads import Downloads
 from oxenvideo.engine.local_server import LocalService
-from oxenvideo.engine.media_inputs import Inputs
+from oxenvideo.engine.media_inputs import MediaInputs
+from oxenvideo.engine.recovery import Recovery, could_be, row_parameters
 from oxenvideo.engine.submitter import Submitter
 from oxenvideo.engine.watcher import Watcher
-from oxenvideo.errors import NotFound, OxenVideoError
+from oxenvideo.errors import OxenVideoError
 from oxenvideo.jobs.generation import Cancellation, Generation
-from oxenvideo.jobs.records import Step
-from oxenvideo.jobs.status import Observation, State, Status, advance
-from oxenvideo.jobs.submission import Submission, put
+from oxenvideo.jobs.job import Job, Registry, Submission
+from oxenvideo.jobs.status import LOST, Status, Step
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.retry import persist
-
-if TYPE_CHECKING:
-    from oxenvideo.engine.engine import Engine
+from oxenvideo.settings import Settings
 
 log = logging.getLogger("oxenvideo")
 
-_ENDS = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
-# Connections beside those of submits and downloads: the stream, lists, cancels, costs, synchronous requests, questions.
+# Connections beside those of submits and downloads: the stream, lists, cancels, costs, synchronous requests.
 _OTHER_CONNECTIONS = 48
 
 
-class Channel:
-    """The engine's side of one service. Everything here runs on the engine's loop."""
+class Service:
+    """The engine's side of one service. Everything here runs on the engine's loop.
 
-    def __init__(self, engine: Engine, target: Target) -> None:
-        setup = engine.setup
+    ``find`` gives the generation of a key, ``client_factory`` makes the client. ``settings`` may be replaced at any time.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: Settings,
+        registry: Registry,
+        find: Callable[[str], Generation | None],
+        client_factory: Callable[..., Client],
+    ) -> None:
         self.target = target
-        self.base_url = target.base_url
-        self.ledger = engine.ledger
-        self.pace = setup.local_pace if target.is_local else setup.pace
-        self._engine = engine
+        self.settings = settings
+        self._registry = registry
+        self._pace = pace = settings.pace_at(local=target.is_local)
+        self._client_factory = client_factory
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._local: LocalService | None = None
         self._watcher: Watcher | None = None
         self._costs: Costs | None = None
-        self._submitter = Submitter(self, setup.limits.submits)
-        self._submission_of: dict[Generation, Submission] = {}
-        self._canceller = Canceller(self)
-        self._deliveries = Deliveries(
-            self, lambda: engine.setup.download_dir, at_once=setup.limits.downloads, most=setup.limits.video
+        limits = settings.limits
+        self._inputs = MediaInputs(self.open, find, self._fresh_url, limits.inline)
+        self._recovery = Recovery(self.open, registry, pace, target.base_url, account_of(target))
+        self._submitter = Submitter(
+            self.open, self._stream_opened, pace, limits.submits, in_flight=self._recovery.in_flight
+        )
+        self._canceller = Canceller(self.open)
+        self._downloads = Downloads(
+            self.open, pace.backoff, settings.data_dir / "results", at_once=limits.downloads, most=limits.video
         )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._inputs = Inputs(
-            self.open,
-            engine.find,
-            self._fresh_url,
-            inline_limit=setup.limits.inline,
-            repository=lambda: engine.setup.media_repo,
-        )
 
-    # Opening and closing
+    # The life of a submission
+
+    async def run(self, submission: Submission) -> None:
+        """From a request to its files. Each step asks the record whether it is done, so a resumed submission enters here too."""
+        fresh = submission.step is Step.PLANNED
+        try:
+            if fresh:
+                request = await self._prepared(submission)
+                answer = await self._submitter.send(submission, request)
+                if answer is not None:
+                    self._take(submission, answer)
+        except OxenVideoError as error:
+            submission.refuse(error)
+        except Exception as error:
+            log.exception("A submission failed by an unforeseen error")
+            if submission.step not in LOST:  # else the service may have it
+                submission.refuse(OxenVideoError(f"Nothing was sent: {type(error).__name__}: {error}"))
+        if submission.step in LOST:
+            fresh = False
+            await self._recovery.find(submission)
+        if submission.step is Step.ACCEPTED:
+            await _together([self.deliver(job, look=not fresh) for job in submission.jobs])
+
+    async def deliver(self, job: Job, *, look: bool) -> None:
+        """From a job that the service has to its file; ``look`` asks the service for its status at once."""
+        if job.state.cancel_requested and not job.state.is_over_at_service:
+            await self._canceller.cancel(job)
+        if not job.state.is_over_at_service:
+            await (await self._opened_watcher(job)).ended(job, look=look)
+        if self._costs is not None:
+            self._costs.ask_for(job)
+        if job.state.status is Status.DOWNLOADING:
+            await self._downloads.fetch(job)
+        elif job.state.status is Status.SUCCEEDED and job.state.result_url is None and job.state.path is None:
+            client = await self.open()
+            job.see(await persist(lambda: client.generation(job.state.generation_id or "")))
+
+    async def _prepared(self, submission: Submission) -> VideoRequest:
+        request = submission.request
+        if request.has_media:
+            request = await self._inputs.resolve(
+                request,
+                self.settings.media_repo,
+                lambda names: submission.tell(local=Status.WAITING, notice=f"Waits for {names}."),
+            )
+        submission.tell(local=Status.SUBMITTING, notice=None)
+        return request
+
+    def _take(self, submission: Submission, answer: Rendered) -> None:
+        """Take the answer of the synchronous endpoint, which names no id."""
+        (job,) = submission.jobs
+        url = answer.urls[0] if answer.urls else self._downloads.keep(job, answer.b64_json[0])
+        if url is not None:
+            self._registry.write(lambda: self._registry.journal.answered(submission.key, job.key, url))
+            submission.step = Step.ACCEPTED
+        else:
+            submission.advance(Step.ACCEPTED)
+        job.update(remote="succeeded", result_url=url, notice=None)
+
+    # What users ask for meanwhile
+
+    def start(self, submission: Submission) -> None:
+        """Begin the life of a submission, or go on with it."""
+        self._spawn(self.run(submission))
+
+    def look_again(self, submission: Submission) -> None:
+        """Look once more for a submission of which it is not known whether the service has it."""
+        submission.tell(local=Status.SUBMITTING, error=None, notice="Looking for it at the service.")
+        if not self._recovery.look_again(submission):
+            self.start(submission)
+
+    def hand_over(self, submission: Submission, generation_id: str) -> bool:
+        """Take the user's word that a lost submission became this generation."""
+        if len(submission.jobs) != 1 or not submission.accept([generation_id], found=True):
+            return False
+        if submission in self._recovery.lost:
+            self._recovery.settle(submission)
+        else:
+            self.start(submission)
+        return True
+
+    async def answered(self, seen: Observation) -> None:
+        """Return when no submit is in flight whose answer could name this generation."""
+        row = row_parameters(seen.fields)
+        for submission in list(self._recovery.in_flight):
+            if submission.jobs and could_be(submission.sent or {}, row):
+                await submission.jobs[0].until(lambda state: state.generation_id is not None or state.is_settled)
+
+    async def lost_job_like(self, seen: Observation) -> Job | None:
+        """A job whose answer was lost and that could be this generation; an ambiguous one first."""
+        now = (await self.open()).service_time()
+        lost = [job for job in self._registry.jobs() if job.submission.target == self.target]
+        lost = [job for job in lost if len(job.submission.jobs) == 1 and self._recovery.fits(job.submission, seen, now)]
+        return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
+
+    def download_again(self, job: Job) -> None:
+        """Fetch the file of a job that succeeded, whatever became of an earlier download."""
+        state = job.state
+        if state.remote == "succeeded" and state.status is not Status.DOWNLOADING:
+            job.update(fetching=True, error=None, path=None, finished_at=None)
+            self._spawn(self._downloads.fetch(job))
+
+    async def cancel(self, job: Job) -> Cancellation:
+        """Ask the service to cancel a job, and say what became of that."""
+        return await self._canceller.cancel(job)
+
+    # The client and what is made with it
 
     async def open(self) -> Client:
-        """The client, made at the first call; the embedded server is started for it where it is meant and not running."""
+        """The client, made at the first call. The embedded server is started for it where it is meant and not running."""
         if self._client is not None and not self.target.is_local:
             return self._client
         async with self._opening:
             if self.target.is_local:
-                await self._open_local()
+                local = self._local = self._local or LocalService(self.settings.data_dir / "local")
+                if self._client is None or not local.is_running:
+                    base_url, key = await asyncio.to_thread(local.start)
+                    if self._client is not None:
+                        self._client.relocate(base_url)
+                    else:
+                        self._connect(base_url, key)
             elif self._client is None:
-                assert self.target.api_key is not None  # noqa: S101 - every remote target has a key
                 self._connect(self.target.base_url, self.target.api_key)
             assert self._client is not None  # noqa: S101 - narrows the type
             return self._client
 
-    async def _open_local(self) -> None:
-        local = self._local = self._local or LocalService(self._engine.setup.data_dir / "local")
-        if self._client is not None and local.is_running:
-            return
-        base_url, key = await asyncio.to_thread(local.start)
-        if self._client is None:
-            self._connect(base_url, key)
-        else:
-            self._client.relocate(base_url)
-
-    def _connect(self, base_url: str, key: Any) -> None:
-        limits = self._engine.setup.limits
-        self._client = client = Client(
+    def _connect(self, base_url: str, key: Secret | None) -> None:
+        limits = self.settings.limits
+        self._client = self._client_factory(
             base_url,
             key,
             connections=limits.submits + limits.downloads + _OTHER_CONNECTIONS,
-            timeout=self._engine.setup.client_timeout,
-            stream_silence=self.pace.stream_silence,
+            timeout=self.settings.timeout,
+            stream_silence=self._pace.stream_silence,
         )
-        self._watcher = Watcher(
-            client, self.pace, observed=self.observed, changed=self.change, vanished=self._vanished, revive=self.open
-        )
-        self._costs = Costs(client, self.observed)
+        self._watcher = Watcher(self._client, self._pace, revive=self.open)
+        self._costs = Costs(self._client)
+
+    async def _opened_watcher(self, job: Job) -> Watcher:
+        while self._watcher is None:
+            try:
+                await self.open()
+            except OxenVideoError as error:  # the embedded server does not start
+                job.update(notice=str(error))
+                await asyncio.sleep(self._pace.backoff.most)
+        return self._watcher
+
+    async def _stream_opened(self) -> None:
+        if self._watcher is not None:
+            await self._watcher.stream_opened()
+
+    async def _fresh_url(self, upstream: Generation) -> str | None:
+        """A result URL that the service itself can read, for a generation of this service; else None."""
+        generation_id = upstream.id
+        if generation_id is None or upstream.target != self.target:
+            return None
+        client = await self.open()
+        return (await persist(lambda: client.generation(generation_id))).result_url
 
     async def close(self) -> None:
         """Stop everything; what is unfinished stays in the journal."""
-        self._submitter.stop()
-        self._canceller.stop()
-        self._deliveries.stop()
         for task in self._tasks:
             task.cancel()
-        if self._costs is not None:
-            self._costs.stop()
-        if self._watcher is not None:
-            self._watcher.stop()
+        for part in (self._recovery, self._canceller, self._costs, self._watcher):
+            if part is not None:
+                part.stop()
         if self._client is not None:
             await self._client.aclose()
 
@@ -125,209 +243,27 @@ class Channel:
         if self._local is not None:
             self._local.stop()
 
-    async def _watching(self) -> Watcher:
-        await self.open()
-        assert self._watcher is not None  # noqa: S101 - made with the client
-        return self._watcher
-
-    # Submitting
-
-    def submit(self, submission: Submission) -> None:
-        """Send a submission that is in the journal."""
-        self._enter(submission)
-        self._submitter.submit(submission)
-
-    def adopt(self, submission: Submission, step: Step) -> None:
-        """Go on with a submission from the journal, from the step it had reached."""
-        self._enter(submission)
-        if step == "planned":
-            self._submitter.submit(submission)
-        elif step in ("sending", "unknown"):
-            self._submitter.look_for(submission)
-        else:
-            for generation in submission.generations:
-                self.follow(generation)
-
-    def fail(self, submission: Submission, error: OxenVideoError) -> None:
-        """End a submission of which nothing was sent."""
-        self._submitter.fail(submission, error)
-
-    def look_again(self, generation: Generation) -> bool:
-        """Look once more for what could not be found; False where that is not the matter."""
-        submission = self._submission_of.get(generation)
-        if submission is None or generation.status is not Status.UNCONFIRMED:
-            return False
-        for one in submission.generations:
-            put(self.change, one, local=Status.SUBMITTING, error=None, notice="Looking for it at the service.")
-        self._submitter.look_for(submission)
-        return True
-
-    def _enter(self, submission: Submission) -> None:
-        for generation in submission.generations:
-            self._submission_of[generation] = submission
-            self._deliveries.name(generation, submission.save_as, submission.directory)
-
-    def follow(self, generation: Generation, save_as: str | None = None) -> None:
-        """Watch a generation that the service has, or bring its file home."""
-        self._deliveries.name(generation, save_as)
-        if generation.status is Status.DOWNLOADING:
-            self._deliveries.bring(generation)
-        elif not generation.done:
-            self._spawn(self._watch(generation))
-
-    async def _watch(self, generation: Generation) -> None:
-        while True:
-            try:
-                watcher = await self._watching()
-                break
-            except OxenVideoError as error:  # the embedded server does not start
-                self.change(generation, replace(generation.state, notice=str(error)))
-                await asyncio.sleep(self.pace.backoff.most)
-        if generation.state.remote not in _ENDS:
-            watcher.add(generation)
-            watcher.look()
-
-    async def stream_ready(self) -> None:
-        """See Watcher.ready."""
-        await (self._watcher or await self._watching()).ready()
-
-    async def prepare(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
-        """See Inputs.resolve."""
-        return await self._inputs.resolve(request, waiting)
-
-    def accepted(self, submission: Submission, ids: Sequence[str], *, told: bool) -> bool:
-        """The service has these ids for it: write them down before anything else happens.
-
-        False where ids that were found in a list belong to another already; ``told`` ones are ours in any case.
-        """
-        pairs = list(zip(submission.generations, ids, strict=False))
-        if not self.ledger.accept(submission.key, [(g.key, i) for g, i in pairs], told=told):
-            return False
-        watcher = self._watcher
-        assert watcher is not None  # noqa: S101 - ids are known only after open()
-        for generation, generation_id in pairs:
-            state = replace(generation.state, generation_id=generation_id, remote="queued", error=None, notice=None)
-            self.change(generation, state)
-            watcher.add(generation)
-            if generation in submission.unwanted:
-                self._spawn(self.cancel(generation))
-        if not told:
-            watcher.look()
-        for generation in submission.generations[len(pairs) :]:
-            error = OxenVideoError(f"The service made only {len(pairs)} of {len(submission.generations)} generations.")
-            self._end(generation, replace(generation.state, local=Status.FAILED, error=error))
-        if len(ids) > len(pairs):
-            more = ", ".join(ids[len(pairs) :])
-            notice = f"The service made more than was asked for; bring the others back with %oxenvideo attach: {more}"
-            self.change(pairs[0][0], replace(pairs[0][0].state, notice=notice))
-        submission.settled.set()
-        return True
-
-    def rendered(self, submission: Submission, result: Rendered) -> None:
-        """The synchronous endpoint has answered with the video."""
-        generation = submission.generations[0]
-        url = result.urls[0] if result.urls else None
-        if url is not None:
-            self.ledger.answered(submission.key, generation.key, url)
-        self.change(generation, replace(generation.state, remote="succeeded", result_url=url, notice=None))
-        submission.settled.set()
-        if result.b64_json:
-            self._deliveries.store(generation, result.b64_json[0], lambda: self.ledger.step(submission.key, "accepted"))
-        else:
-            self._finish(generation)
-
-    # Seeing
-
-    def change(self, generation: Generation, state: State) -> None:
-        """See Engine.change."""
-        self._engine.change(generation, state)
-        if generation.done:
-            self._submission_of.pop(generation, None)
-
-    def observed(self, generation: Generation, seen: Observation) -> None:
-        """Take in what the service said of a generation, and do what follows from it."""
-        before = generation.status
-        state = advance(generation.state, seen, time.time())
-        if state == generation.state:
-            return
-        self.change(generation, state)
-        if state.status != before and state.remote in _ENDS:
-            self._finish(generation)
-
-    def _finish(self, generation: Generation) -> None:
-        """The service is done with it: watch no longer, and bring home what there is."""
-        if self._watcher is not None:
-            self._watcher.discard(generation)
-        if self._costs is not None and generation.id is not None and generation.state.cost is None:
-            self._costs.ask_for(generation)
-        if generation.status is Status.DOWNLOADING:
-            self._deliveries.bring(generation)
-        elif generation.status is Status.SUCCEEDED:  # not to be downloaded here
-            self._end(generation, generation.state)
-            if generation.result_url is None:
-                self._spawn(self._read_again(generation))
-
-    async def _read_again(self, generation: Generation) -> None:
-        client = await self.open()
-        self.observed(generation, await persist(lambda: client.generation(generation.id or "")))
-
-    def _vanished(self, generation: Generation) -> None:
-        error = NotFound(
-            f"The service knows no generation {generation.id!r} under this key (HTTP 404).", status_code=404
-        )
-        if self._watcher is not None:
-            self._watcher.discard(generation)
-        self._end(generation, replace(generation.state, remote=None, local=Status.FAILED, error=error))
-
-    def _end(self, generation: Generation, state: State) -> None:
-        self.change(generation, replace(state, notice=None, finished_at=time.time()))
-
-    # Cancelling
-
-    async def cancel(self, generation: Generation) -> Cancellation:
-        """See Generation.cancel."""
-        return await self._canceller.cancel(generation)
-
-    def submission_of(self, generation: Generation) -> Submission | None:
-        """The submission of one that has not ended."""
-        return self._submission_of.get(generation)
-
-    def may_have_arrived(self, submission: Submission) -> bool:
-        """Whether the service may have it, its answer being waited or looked for."""
-        return self._submitter.holds(submission)
-
-    def withdraw(self, submission: Submission, generation: Generation) -> None:
-        """Take a generation out of a submission that was not sent."""
-        submission.drop(generation)
-        self.ledger.withdraw(generation.key)
-        if not submission.generations:
-            self.ledger.step(submission.key, "refused")
-            submission.settled.set()
-        self._end(generation, replace(generation.state, local=Status.CANCELLED, error=None))
-
-    # Bringing home
-
-    def download_again(self, generation: Generation) -> None:
-        """Fetch the file of a generation that succeeded, whatever became of an earlier download."""
-        state = generation.state
-        if state.remote == Status.SUCCEEDED and state.status is not Status.DOWNLOADING:
-            self.change(generation, replace(state, fetching=True, error=None, path=None, finished_at=None))
-            self._deliveries.bring(generation)
-
-    async def _fresh_url(self, upstream: Generation) -> str | None:
-        """A result URL that the service itself can open, for a generation of this service; else None."""
-        if upstream.id is None or self._engine.channel_of(upstream) is not self:
-            return None
-        client = await self.open()
-        return (await persist(lambda: client.generation(upstream.id or ""))).result_url
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._over)
-        return task
+        task.add_done_callback(self._forget)
 
-    def _over(self, task: asyncio.Task[Any]) -> None:
+    def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("in the background: %s", error, exc_info=None if isinstance(error, OxenVideoError) else error)
+
+
+async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines concurrently; a single one needs no task of its own."""
+    if len(work) == 1:
+        await work[0]
+    else:
+        await asyncio.gather(*work)
+
+
+def account_of(target: Target) -> str:
+    """What tells one key's jobs from another's in the journal, without telling the key."""
+    if target.is_local or target.api_key is None:
+        return "local"
+    return hashlib.sha256(target.api_key.reveal().encode()).hexdigest()[:16]

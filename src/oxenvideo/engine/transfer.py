@@ -23,9 +23,6 @@ from oxenvideo.retry import PASSING, Backoff
 Renew = Callable[[], Awaitable[str]]
 Progress = Callable[[int, int | None], None]
 
-#: Bytes; a longer answer is no video of minutes, and no disk should be filled to find that out.
-VIDEO_LIMIT = 16 * 1024**3
-
 _EXPIRED = (400, 401, 403, 404, 410)  # as object stores answer for a link that is too old, or a token in it
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -55,7 +52,7 @@ async def fetch(
     progress: Progress = lambda received, expected: None,
     attempts: int = 8,
     backoff: Backoff = Backoff(most=15.0),  # noqa: B008 - immutable
-    most: int = VIDEO_LIMIT,
+    most: int,
     finish: Callable[[Path], None] = lambda path: None,
 ) -> Path:
     """Download ``url`` and return where it lies: ``destination``, or beside it where that name is taken.

@@ -1,59 +1,46 @@
-"""Knowing how many generations stand, with few requests: one event stream, and a list now and then as the authority."""
+"""Follows many jobs with few requests: one event stream, and a list now and then as the authority."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.responses import Observation
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
-from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.status import Observation
-from oxenvideo.pace import Pace
+from oxenvideo.jobs.job import Job
+from oxenvideo.jobs.status import Status
 from oxenvideo.retry import pace_of
+from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
 
-_READ_ONE_BY_ONE = 3  # up to this many are read by id; more by one list for each way of ending
+_READ_ONE_BY_ONE = 3  # up to this many are read by id; more by one list for each final status
 _READS_A_ROUND = 20
-_AT_A_TIME = 50  # rows of a list that are taken in before anything else has its turn
-_EARLY_EVENTS = 1_000  # events kept for ids that no answer has named yet
-_LOST_AFTER = 3  # times that the service may say "unknown id" before it is believed
-_LISTS_BROKEN = 3  # failures of the list in a row after which generations are read by id instead
-_ROUNDS_APART = 0.2  # seconds; any number of wishes to look make at most five rounds a second
+_AT_A_TIME = 50  # rows of a list that are taken in before other work has its turn
+_EARLY_EVENTS = 1_000  # events that are kept for ids that no answer has named yet
+_LOST_AFTER = 3  # answers "unknown id" before one is believed
+_LISTS_BROKEN = 3  # failures of the list in a row after which jobs are read by id instead
+_ROUNDS_APART = 0.2  # seconds between two rounds, however often one is asked for
 
 
 class Watcher:
-    """Watches the generations of one service until each has ended; both sources become the same observations.
+    """Follows the jobs of one service until each has ended there. The stream and the lists become the same observations.
 
-    ``revive`` is awaited after a failure, before the next attempt: a server of our own may have to be started again.
+    ``revive`` is awaited after a failure, before the next attempt, because an embedded server may have to be started again.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        pace: Pace,
-        *,
-        observed: Callable[[Generation, Observation], None],
-        changed: Callable[..., None],
-        vanished: Callable[[Generation], None],
-        revive: Callable[[], Awaitable[object]],
-    ) -> None:
-        self.jobs: dict[str, Generation] = {}
+    def __init__(self, client: Client, pace: Pace, revive: Callable[[], Awaitable[object]]) -> None:
         self._client = client
         self._pace = pace
-        self._observed = observed
-        self._changed = changed
-        self._vanished = vanished
         self._revive = revive
+        self._jobs: dict[str, Job] = {}  # by the service's id, those that are followed
         self._early: OrderedDict[str, Observation] = OrderedDict()
-        self._unknown_id: dict[str, tuple[int, float]] = {}  # times, and since when (monotonic)
-        self._stream_answered = asyncio.Event()  # it stands, or there is none for now: no use in waiting for it
+        self._unknown_id: dict[str, tuple[int, float]] = {}  # how often the service did not know an id, and since when
+        self._stream_answered = asyncio.Event()  # it is open, or it cannot be had for now
         self._look_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._idle_since: float | None = None
@@ -61,38 +48,34 @@ class Watcher:
         self._list_failures = 0
         self._unclear_rounds = 0
 
-    # What others call
-
-    async def ready(self) -> None:
-        """Return when the stream stands, so that nothing enqueued from now on is missed; or when it is not to be had."""
+    async def stream_opened(self) -> None:
+        """Return when the stream is open, so that nothing enqueued from now on is missed, or when it cannot be had."""
         self._start()
         if self._stream_answered.is_set():
             return
         try:
             await asyncio.wait_for(self._stream_answered.wait(), self._pace.stream_start)
         except TimeoutError:
-            self._stream_answered.set()  # slow to connect: the lists cover for it, and the next submit does not wait
+            self._stream_answered.set()  # the lists make up for a slow stream, and the next submit does not wait for it
 
-    def add(self, generation: Generation) -> None:
-        """Watch a generation that has an id."""
-        assert generation.id is not None  # noqa: S101 - narrows the type
+    async def ended(self, job: Job, *, look: bool = False) -> None:
+        """Return when a job that has an id has ended at the service; ``look`` has the next list made now."""
+        generation_id = job.state.generation_id or ""
         self._start()
-        self.jobs[generation.id] = generation
-        if (early := self._early.pop(generation.id, None)) is not None:
-            self._tell(generation, early)
-
-    def discard(self, generation: Generation) -> None:
-        """Stop watching one."""
-        if generation.id is not None and self.jobs.get(generation.id) is generation:
-            del self.jobs[generation.id]
-            self._unknown_id.pop(generation.id, None)
-
-    def look(self) -> None:
-        """Have the next list made now."""
-        self._look_now.set()
+        self._jobs[generation_id] = job
+        if look:
+            self._look_now.set()
+        if (early := self._early.pop(generation_id, None)) is not None:
+            self._tell(job, early)
+        try:
+            await job.until(lambda state: state.is_over_at_service)
+        finally:
+            if self._jobs.get(generation_id) is job:
+                del self._jobs[generation_id]
+            self._unknown_id.pop(generation_id, None)
 
     def stop(self) -> None:
-        """Close the stream and stop listing."""
+        """Close the stream and make no further lists."""
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
@@ -105,19 +88,19 @@ class Watcher:
             self._tasks = [asyncio.create_task(self._keep_going(work)) for work in both]
 
     async def _keep_going(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Nothing unforeseen may end the watching: it would leave every generation waiting for ever."""
+        """No unforeseen error may end the watching: every job would then be waited for without end."""
         while True:
             try:
                 return await work()
             except Exception:
-                log.exception("Watching was interrupted in an unforeseen way, and goes on")
+                log.exception("Watching was interrupted by an unforeseen error, and goes on")
                 await asyncio.sleep(self._pace.first_poll)
 
-    def _tell(self, generation: Generation, seen: Observation) -> None:
+    def _tell(self, job: Job, seen: Observation) -> None:
         try:
-            self._observed(generation, seen)
+            job.see(seen)
         except Exception:
-            log.exception("An observation of %s was lost in an unforeseen way; the next list repeats it", generation)
+            log.exception("An observation of a job was lost by an unforeseen error; the next list repeats it")
 
     async def _recover(self) -> None:
         with contextlib.suppress(OxenVideoError):  # what is wrong shows in the next attempt
@@ -126,16 +109,17 @@ class Watcher:
     # The stream
 
     async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
         failures = 0
         while True:
-            began = time.monotonic()
+            began = loop.time()
             heard, missing = False, False
             named: float | None = None
             try:
                 async with self._client.events() as events:
                     self._stream_answered.set()
-                    if self.jobs:
-                        self.look()  # what ended while there was no stream
+                    if self._jobs:
+                        self._look_now.set()  # some may have ended while there was no stream
                     async for seen in events:
                         heard = True
                         self._hear(seen)
@@ -144,16 +128,16 @@ class Watcher:
                 named = pace_of(error)
                 await self._recover()
             self._stream_answered.set()
-            failures = 1 if heard or time.monotonic() - began > self._pace.poll else failures + 1
+            failures = 1 if heard or loop.time() - began > self._pace.poll else failures + 1
             pause = self._pace.backoff.delay(failures, retry_after=named)
             await asyncio.sleep(self._pace.stream_retry if missing else pause)
 
     def _hear(self, seen: Observation) -> None:
-        generation = self.jobs.get(seen.generation_id)
-        if generation is not None:
-            self._tell(generation, seen)
+        job = self._jobs.get(seen.generation_id)
+        if job is not None:
+            self._tell(job, seen)
             return
-        # Perhaps the end of a job whose submit is still being answered; or somebody else's.
+        # The end of a job whose submit is still being answered, or somebody else's.
         self._early[seen.generation_id] = seen
         if len(self._early) > _EARLY_EVENTS:
             self._early.popitem(last=False)
@@ -167,7 +151,7 @@ class Watcher:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look_now.wait(), pause)
             self._look_now.clear()
-            if not self.jobs:
+            if not self._jobs:
                 failures, pause = 0, self._pace.first_poll
                 if self._linger_is_over():
                     self.stop()
@@ -181,22 +165,22 @@ class Watcher:
                 if failures >= 2 or isinstance(error, AuthenticationFailed):
                     self._say_unreachable(str(error))
                 await self._recover()
-                # Not sooner than this, whoever asks: the service has enough to do.
+                # Not sooner, whoever asks: the service has enough to do.
                 await asyncio.sleep(self._pace.backoff.delay(failures, retry_after=pace_of(error)))
-                self.look()
+                self._look_now.set()
             else:
                 failures = 0
                 self._say_unreachable(None)
 
     def _linger_is_over(self) -> bool:
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         self._idle_since = self._idle_since or now
         return now - self._idle_since >= self._pace.linger
 
     async def _round(self) -> float:
-        """Look at every generation once, with few requests; returns seconds until that is worth doing again."""
-        asked = dict(self.jobs)  # what is submitted while the answer is on its way cannot be in it
-        namespaces = {g.request.target_namespace for g in asked.values()}
+        """Look at every job once, with few requests; returns the seconds until the next round."""
+        asked = dict(self._jobs)  # a job that is submitted while the answer is on its way cannot be in it
+        namespaces = {job.submission.request.target_namespace for job in asked.values()}
         try:
             listed = await self._list(None, namespaces)
             self._list_failures = 0
@@ -207,12 +191,18 @@ class Watcher:
             if self._list_failures < _LISTS_BROKEN:
                 raise
             listed = set()
-        gone = [i for i in asked if i not in listed and i in self.jobs]
-        if len(gone) > _READ_ONE_BY_ONE and not self._list_failures:
-            for ending in ("succeeded", "failed", "cancelled"):
-                await self._list(ending, namespaces)
-        clear = await self._read([i for i in gone if i in self.jobs][:_READS_A_ROUND])
-        self._unclear_rounds = 0 if clear and not self._list_failures else self._unclear_rounds + 1
+        gone = [i for i in asked if i not in listed and i in self._jobs]
+        whole = not self._list_failures
+        if len(gone) > _READ_ONE_BY_ONE and whole:
+            for status in ("succeeded", "failed", "cancelled"):
+                try:
+                    await self._list(status, namespaces)
+                except (RateLimited, AuthenticationFailed):
+                    raise
+                except OxenVideoError:
+                    whole = False  # the rest is read by id
+        clear = await self._read([i for i in gone if i in self._jobs][:_READS_A_ROUND])
+        self._unclear_rounds = 0 if clear and whole else self._unclear_rounds + 1
         if not self._unclear_rounds:
             return self._pace.poll
         return min(self._pace.poll, self._pace.backoff.delay(self._unclear_rounds))
@@ -228,47 +218,52 @@ class Watcher:
         return listed
 
     def _see(self, seen: Observation) -> None:
-        generation = self.jobs.get(seen.generation_id)
-        if generation is not None:
+        job = self._jobs.get(seen.generation_id)
+        if job is not None:
             self._unknown_id.pop(seen.generation_id, None)
-            self._tell(generation, seen)
+            self._tell(job, seen)
 
     async def _read(self, ids: Sequence[str]) -> bool:
-        """Read some by id, each whatever became of the others; returns whether all of them were told of."""
+        """Read some jobs by id, each whatever becomes of the others; returns whether the service told of all of them."""
         clear = True
         for generation_id in ids:
-            generation = self.jobs.get(generation_id)
-            if generation is None:
+            job = self._jobs.get(generation_id)
+            if job is None:
                 continue
             try:
                 self._see(await self._client.generation(generation_id))
             except NotFound:
                 clear = False
-                self._count_unknown(generation_id, generation)
+                self._count_unknown(generation_id, job)
             except (RateLimited, AuthenticationFailed):
                 raise
             except OxenVideoError as error:
                 clear = False
-                self._notice(generation, str(error))
-            if generation_id in self.jobs:  # those that were not read this time come first the next
-                self.jobs[generation_id] = self.jobs.pop(generation_id)
+                _notice(job, str(error))
+            if generation_id in self._jobs:  # those that were not read this time come first the next
+                self._jobs[generation_id] = self._jobs.pop(generation_id)
         return clear
 
-    def _count_unknown(self, generation_id: str, generation: Generation) -> None:
-        times, since = self._unknown_id.get(generation_id, (0, time.monotonic()))
+    def _count_unknown(self, generation_id: str, job: Job) -> None:
+        now = asyncio.get_running_loop().time()
+        times, since = self._unknown_id.get(generation_id, (0, now))
         self._unknown_id[generation_id] = times + 1, since
         # A copy of the service that lags behind may not know a new id for a moment.
-        if times + 1 >= _LOST_AFTER and time.monotonic() - since >= self._pace.confirm:
-            self._vanished(generation)
+        if times + 1 >= _LOST_AFTER and now - since >= self._pace.confirm:
+            error = NotFound(
+                f"The service knows no generation {generation_id!r} under this key (HTTP 404).", status_code=404
+            )
+            job.end(remote=None, local=Status.FAILED, error=error)
 
     def _say_unreachable(self, why: str | None) -> None:
         if why is None and self._unreachable is None:
             return
         self._unreachable = why
-        for generation in list(self.jobs.values()):
-            self._notice(generation, why)
+        for job in list(self._jobs.values()):
+            _notice(job, why)
 
-    def _notice(self, generation: Generation, why: str | None) -> None:
-        notice = f"{why} Trying again; the job itself goes on." if why else None
-        if generation.state.notice != notice:
-            self._changed(generation, replace(generation.state, notice=notice))
+
+def _notice(job: Job, why: str | None) -> None:
+    notice = f"{why} Trying again; the job itself goes on." if why else None
+    if job.state.notice != notice:
+        job.update(notice=notice)

@@ -1,4 +1,4 @@
-"""Where a video lies here, what it is called, and the request that its file carries inside."""
+"""Where the file of a video is saved, and the request that is written into it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from oxenvideo.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from oxenvideo.jobs.generation import Generation
+    from oxenvideo.jobs.job import Job
     from oxenvideo.request.request import VideoRequest
 
 log = logging.getLogger("oxenvideo")
@@ -42,28 +42,30 @@ def check_pattern(pattern: str) -> None:
         )
 
 
-def destination(generation: Generation, pattern: str | None, directory: Path) -> Path:
-    """The path for a generation's file, always inside the directory that it was given.
+def destination(job: Job) -> Path:
+    """The path for the file of a job.
 
-    A pattern's fixed leading folders are the person's choice, absolute ones and ``~/`` too; what its fields bring in is
-    made harmless, so that no name, model or seed can lead out of there. A pattern that names only a directory gets the
-    usual file name. Without an ending, or with another, ``.mp4`` is added.
+    The fixed folders of a ``--save`` pattern are the user's choice, absolute ones and ``~/`` included. The values of its
+    fields are made safe, so that no name, model or seed leads out of there. A pattern that names only a directory gets
+    the usual file name. Without a suffix for video, ``.mp4`` is added.
     """
+    submission, generation_id = job.submission, job.state.generation_id
     values = {
-        "name": generation.name or generation.request.model,
-        "model": generation.request.model,
-        "seed": generation.request.parameters.get("seed", "noseed"),
-        "index": generation.index if generation.index is not None else 0,
-        "id": generation.id[:8] if generation.id else generation.key[-8:],  # keys of one kernel begin alike
+        "name": job.name or submission.request.model,
+        "model": submission.request.model,
+        "seed": submission.request.parameters.get("seed", "noseed"),
+        "index": job.index if job.index is not None else 0,
+        "id": generation_id[:8] if generation_id else job.key[-8:],  # the keys of one kernel begin alike
     }
-    text = re.sub(r"^/+", "/", pattern or _USUAL)  # POSIX gives two slashes at the start a meaning of their own
+    # POSIX gives two slashes at the start a meaning of their own.
+    text = re.sub(r"^/+", "/", submission.save_as or _USUAL)
     home = text == "~" or text.startswith("~/")
     written = Path(text).parts
     if text == "~" or re.split(r"[/\\]", text)[-1] in ("", "."):
         written = (*written, _USUAL)
     parts = [_filled(part, values) for part in written]
     # An absolute part takes the place of those before it.
-    path = Path.home().joinpath(*parts[1:]) if home else directory.joinpath(*parts)
+    path = Path.home().joinpath(*parts[1:]) if home else submission.directory.joinpath(*parts)
     if path.suffix.lower() not in (".mp4", ".webm", ".mov"):
         path = path.with_name(path.name + ".mp4")
     return path.absolute()
@@ -87,7 +89,7 @@ def _cut(text: str, most: int) -> str:
     return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
-def stamp(path: Path, generation: Generation) -> None:
+def stamp(path: Path, job: Job) -> None:
     """Write prompt, model, parameters and generation id into an MP4's own metadata.
 
     A file that cannot carry it stays as it is: the video matters more than its label.
@@ -97,12 +99,12 @@ def stamp(path: Path, generation: Generation) -> None:
     from mutagen import MutagenError
     from mutagen.mp4 import MP4, MP4FreeForm
 
-    request = generation.request.with_(count=1)  # one of several is, by itself, one video
-    record = {"generation_id": generation.id, "request": request.to_json()}
+    request = job.submission.request.with_(count=1)  # one of several is, by itself, one video
+    record = {"generation_id": job.state.generation_id, "request": request.to_json()}
     try:
         tags = MP4(path)
         tags["\xa9nam"] = [(request.prompt or request.model)[:200]]
-        told = {"model": request.model, "prompt": request.prompt, "generation_id": generation.id}
+        told = {"model": request.model, "prompt": request.prompt, "generation_id": job.state.generation_id}
         tags["\xa9cmt"] = [json.dumps(told, ensure_ascii=False)]
         tags["\xa9too"] = ["oxenvideo"]
         tags[_KEY] = [MP4FreeForm(json.dumps(record).encode())]
@@ -111,12 +113,12 @@ def stamp(path: Path, generation: Generation) -> None:
         log.info("%s carries no metadata: %s", path.name, error)
 
 
-def is_of(path: Path, generation: Generation) -> bool:
-    """Whether a file is this very generation's video, as its metadata tells."""
-    if generation.id is None or not path.is_file():
+def is_file_of(path: Path, generation_id: str | None) -> bool:
+    """Whether a file is the video of this generation, by its metadata."""
+    if generation_id is None or not path.is_file():
         return False
     try:
-        return bool(_record(path).get("generation_id") == generation.id)
+        return bool(_record(path).get("generation_id") == generation_id)
     except InvalidRequest:
         return False
 

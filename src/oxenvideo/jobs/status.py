@@ -1,52 +1,80 @@
-"""A generation's state as a pure machine: (state, observation) -> state, in any order, twice or never."""
+"""The state machine of a job: its statuses, the steps of its submission, and which may follow which."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from oxenvideo.client.responses import Observation as Observation
+from oxenvideo.client.responses import Observation
 from oxenvideo.errors import OxenVideoError
 
 
-class Status(StrEnum):
-    """Where a generation stands: the service's five words, and those that are only ours."""
+class Step(StrEnum):
+    """How far a submission has come. Only a planned one may be sent."""
 
-    WAITING = "waiting"  # ours: for another generation that is an input of this one
+    PLANNED = "planned"  # written down; nothing was sent
+    SENDING = "sending"  # it may have reached the service
+    UNKNOWN = "unknown"  # its answer was lost; the service's lists are searched for it
+    AMBIGUOUS = "ambiguous"  # several generations could be it; only the user can say which
+    ACCEPTED = "accepted"  # the service has it, under known ids
+    REFUSED = "refused"  # the service does not have it
+
+
+#: Which step may follow which. A step that was sent becomes planned again only where the service certainly has not got it.
+NEXT: Mapping[Step, frozenset[Step]] = {
+    Step.PLANNED: frozenset({Step.SENDING, Step.REFUSED}),
+    Step.SENDING: frozenset({Step.PLANNED, Step.UNKNOWN, Step.AMBIGUOUS, Step.ACCEPTED, Step.REFUSED}),
+    Step.UNKNOWN: frozenset({Step.AMBIGUOUS, Step.ACCEPTED}),
+    Step.AMBIGUOUS: frozenset({Step.ACCEPTED, Step.REFUSED}),
+    Step.ACCEPTED: frozenset(),
+    Step.REFUSED: frozenset(),
+}
+
+LOST = frozenset({Step.SENDING, Step.UNKNOWN})
+
+
+class Status(StrEnum):
+    """Where a job stands: the service's five words, and five of our own."""
+
+    WAITING = "waiting"  # ours: it needs the video of another job first
     SUBMITTING = "submitting"  # ours: on its way to the service
-    UNCONFIRMED = "unconfirmed"  # ours: sent, and whether it arrived cannot be found out
+    UNCONFIRMED = "unconfirmed"  # ours: it was sent, and whether it arrived cannot be found out
     QUEUED = "queued"
     PROCESSING = "processing"
     UNKNOWN = "unknown"  # ours: the service used a word that its documentation does not have
-    DOWNLOADING = "downloading"  # ours: succeeded there, on its way here
+    DOWNLOADING = "downloading"  # ours: it succeeded at the service, and its file is being fetched
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing will change any more."""
-        return self in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+        """Whether the job has ended, well or not."""
+        return self in _TERMINAL
 
 
-# How far along the service is. An observation never takes a generation back to an earlier rank: reads overtake one
-# another, and the stream overtakes them all.
+_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+# The service's words in their order. An observation never takes a job back to an earlier rank, because reads overtake one
+# another and the event stream overtakes them all.
 _RANK = {"queued": 0, "processing": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
-_TERMINAL_RANK = 2
-_WORDS = {word: Status(word) for word in _RANK}
+_LAST_RANK = 2
+_STATUS = {word: Status(word) for word in _RANK}
 _DETAILS = ("generation_id", "result_url", "error_message", "enqueued_at", "started_at", "completed_at", "cost")
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything known of a generation at one moment; replaced as a whole, so that threads read it without a lock.
+    """Everything that can change about a job; replaced as a whole, so that threads read it without a lock.
 
-    ``local`` speaks until the service has given an id, ``remote`` (the service's word) from then on. ``submitted_at``
-    and ``finished_at`` are this machine's clock, the others the service's; all unix seconds. ``error`` is what ends or
-    ended it here, ``notice`` what is wrong for the moment. ``received`` and ``expected`` are bytes of the download.
+    ``local`` is the status until the service has given an id; ``remote``, the service's word, is the status from then
+    on. ``submitted_at`` and ``finished_at`` are by this machine's clock and the other times by the service's, all in unix
+    seconds. ``error`` is what ended the job here, ``notice`` what is wrong for the moment. ``fetching`` is whether the
+    file is still to be fetched; ``received`` and ``expected`` are bytes of the download. ``cost`` is in US dollars.
+    ``cancel_requested`` is set where the user cancelled a job of which it was not known whether the service has it.
     """
 
     local: Status = Status.SUBMITTING
@@ -66,59 +94,68 @@ class State:
     path: Path | None = None
     received: int = 0
     expected: int | None = None
+    cancel_requested: bool = False
 
     @property
     def status(self) -> Status:
-        """The one word for people."""
+        """The one word that users see."""
         if self.remote is None:
             return self.local
-        if self.remote == Status.SUCCEEDED and self.fetching:
+        if self.remote == "succeeded" and self.fetching:
             return Status.DOWNLOADING
-        return _WORDS.get(self.remote, Status.UNKNOWN)
+        return _STATUS.get(self.remote, Status.UNKNOWN)
 
     @property
     def is_settled(self) -> bool:
-        """Whether a wait has nothing more to wait for: ended, or only a person can say how it goes on."""
-        return self.status.is_terminal or self.status is Status.UNCONFIRMED
+        """Whether a wait is over: the job has ended, or only the user can say how it goes on."""
+        status = self.status
+        return status in _TERMINAL or status is Status.UNCONFIRMED
+
+    @property
+    def is_over_at_service(self) -> bool:
+        """Whether the service will do nothing more for this job."""
+        return _RANK.get(self.remote or "") == _LAST_RANK or (self.remote is None and self.local in _TERMINAL)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether nothing is left to bring back: it ended without a video, or its file is here."""
+        status = self.status
+        if status is Status.SUCCEEDED:
+            return self.path is not None or self.error is None
+        return status in _TERMINAL
 
     @property
     def elapsed(self) -> float | None:
-        """Seconds from submission to the end, where both are known."""
+        """Seconds from the submission to the end, where both are known."""
         if self.submitted_at is None or self.finished_at is None:
             return None
         return max(0.0, self.finished_at - self.submitted_at)
 
 
 def advance(state: State, seen: Observation, now: float) -> State:
-    """The state after an observation.
+    """The state after an observation, whatever the order in which observations arrive.
 
-    Ranks only grow; an end is not taken back by a later, staler word; where two ends disagree a read has the last word.
-    Details (URL, times, cost) are taken over where given, so a renewed URL replaces an expired one.
+    Ranks only grow. Where two final statuses disagree, a read (list or get) has the last word. Details such as the URL,
+    times and cost are taken over where given, so a renewed URL replaces an expired one. ``now`` is in unix seconds.
     """
-    if not _accepts(state, seen):
+    if not _may_follow(state, seen):
         return state
     details: dict[str, Any] = {name: value for name in _DETAILS if (value := getattr(seen, name)) is not None}
-    ended = _RANK.get(seen.status) == _TERMINAL_RANK
-    if seen.status != Status.FAILED and ended:
+    ended = _RANK.get(seen.status) == _LAST_RANK
+    if ended and seen.status != "failed":
         details["error_message"] = None
-    if seen.status != Status.SUCCEEDED and ended:
+    if ended and seen.status != "succeeded":
         details["result_url"] = None
-    return replace(
-        state,
-        **details,
-        remote=seen.status,
-        notice=None,
-        # A download is still to come after "succeeded": the end here is the file's.
-        finished_at=(state.finished_at or now) if ended and seen.status != Status.SUCCEEDED else state.finished_at,
-    )
+    if ended and (seen.status != "succeeded" or not state.fetching):
+        details["finished_at"] = state.finished_at or now  # a download ends later, with its file
+    return replace(state, **details, remote=seen.status, notice=None)
 
 
-def _accepts(state: State, seen: Observation) -> bool:
+def _may_follow(state: State, seen: Observation) -> bool:
     if state.remote is None or state.remote == seen.status:
         return True
-    before = _RANK.get(state.remote, -1)
-    after = _RANK.get(seen.status, -1)
-    if before < _TERMINAL_RANK:
-        # An undocumented word ranks below all others, and only a read, being in order, may introduce one.
+    before, after = _RANK.get(state.remote, -1), _RANK.get(seen.status, -1)
+    if before < _LAST_RANK:
+        # An undocumented word ranks below all others. Only a read may introduce one, because reads come in order.
         return after >= before or (after == -1 and seen.authoritative)
-    return after == _TERMINAL_RANK and seen.authoritative
+    return after == _LAST_RANK and seen.authoritative

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from oxenvideo import api
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
@@ -180,7 +179,9 @@ def _models(page: Page, words: Sequence[str]) -> Any:
 
 def _panel(page: Page, words: Sequence[str]) -> Any:
     _options(words, {})
-    return api.panel()
+    from oxenvideo.notebook.panel.panel import panel
+
+    return panel()
 
 
 _VERBS: Mapping[str, Callable[[Page, Sequence[str]], Any]] = {

@@ -17,7 +17,7 @@ from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.jobs.batch import Batch
-from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.notebook import card, embed, grid
 from oxenvideo.notebook.embed import Embedded, How
 from oxenvideo.notebook.outputs import Place
@@ -175,7 +175,7 @@ class Live:
         with self._lock:
             self._shown.append(shown)
 
-        def changed(_: Generation) -> None:
+        def changed() -> None:
             # Also after the end: the cost becomes known some seconds later, and a file can be fetched again.
             shown.dirty = True
             with self._lock:
@@ -184,7 +184,7 @@ class Live:
             self._stir()
 
         for generation in shown.generations:
-            generation.observe(changed)
+            observe(generation, changed)
         shown.dirty = True
         self._stir()
 

@@ -8,7 +8,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oxenvideo import api
 from oxenvideo.catalog import pricing
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
@@ -20,7 +19,7 @@ from oxenvideo.notebook.display import Live, Shown
 from oxenvideo.notebook.outputs import OutputPlace, Place, WidgetPlace
 from oxenvideo.notebook.waiting import Item
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.session import Session
+from oxenvideo.session import Session, configure, current_session
 
 if TYPE_CHECKING:
     from oxenvideo.notebook.magics import OxenVideo
@@ -42,7 +41,7 @@ class Page:
     @property
     def session(self) -> Session:
         """The session that the cells use."""
-        return api.current_session()
+        return current_session()
 
     @property
     def in_terminal(self) -> bool:
@@ -56,7 +55,7 @@ class Page:
 
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Pass changed traits on to the session."""
-        api.configure(**settings)
+        configure(**settings)
 
     def close(self) -> None:
         """Stop drawing, and take the formatter and the event back."""

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from oxenvideo.notebook.front_end import notebook_path
+from oxenvideo.settings import notebook_path
 
 
 def unfinished_line() -> str | None:

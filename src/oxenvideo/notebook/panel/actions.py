@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from oxenvideo.client.responses import Observation
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.status import Observation
 from oxenvideo.media.media import Media
 from oxenvideo.notebook.panel import serialize, videos
 from oxenvideo.notebook.panel.form_state import slot_for
@@ -20,8 +20,8 @@ from oxenvideo.notebook.panel.videos import Clip
 from oxenvideo.request.request import VideoRequest
 
 if TYPE_CHECKING:
-    from oxenvideo.engine.resume import HistoryRow
-    from oxenvideo.engine.service import Channel
+    from oxenvideo.engine.history import HistoryRow
+    from oxenvideo.engine.service import Service
     from oxenvideo.notebook.panel.panel import Panel
 
 log = logging.getLogger("oxenvideo")
@@ -216,12 +216,12 @@ class Actions:
         board, session = self._panel.board, self._panel.session
         board.account = {**board.account, "busy": True}
 
-        async def look(channel: Channel) -> list[Observation]:
-            return await (await channel.open()).queue(media_type="video")
+        async def look(service: Service) -> list[Observation]:
+            return await (await service.open()).queue(media_type="video")
 
         def ask() -> None:
             own = {generation.id: generation for generation in self._panel.jobs.generations}
-            seen = session.engine.ask(look, session.target)
+            seen = session.engine.run(look, session.target)
             board.account = {
                 "rows": [serialize.account_row(s, own.get(s.generation_id)) for s in seen],
                 "at": time.time(),

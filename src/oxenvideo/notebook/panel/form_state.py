@@ -169,14 +169,14 @@ def slot_for(model: Model, kind: Kind) -> MediaParameter | None:
 
 def fitting(spec: Mapping[str, Any], value: Any) -> Any:
     """The value as this parameter takes it, or NOTHING: 5, "5" and "5s" are one duration, 1080p and 1080P one size."""
-    if schema.plainly_valid(spec, value):
+    if schema.accepts(spec, value):
         return value
     for choice in spec.get("enum", ()):
         if _bare(choice) == _bare(value):
             return choice
     if isinstance(value, str) and "enum" not in spec and _bare(value).isdigit() and "integer" in schema.types(spec):
         number = int(_bare(value))
-        return number if schema.plainly_valid(spec, number) else NOTHING
+        return number if schema.accepts(spec, number) else NOTHING
     return NOTHING
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from oxenvideo.catalog.pricing import Estimate
-from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.notebook.panel.serialize import row_of
 from oxenvideo.session import Session
 
@@ -24,6 +25,7 @@ class Jobs:
         self._changed: set[str] = set()
         self._estimates: dict[str, Estimate | None] = {}
         self._typical: dict[str, float | None] = {}
+        self._unsubscribe: dict[str, Callable[[], None]] = {}
         self._forget = session.on_submit(self._enter)
         self._enter(session.generations)
 
@@ -36,7 +38,7 @@ class Jobs:
         """Follow nothing any more."""
         self._forget()
         for generation in self.generations:
-            generation.unobserve(self._change)
+            self._unsubscribe[generation.key]()
 
     @property
     def generations(self) -> list[Generation]:
@@ -55,7 +57,7 @@ class Jobs:
             generation = self._followed.pop(key, None)
             self._changed.add(key)
         if generation is not None:
-            generation.unobserve(self._change)
+            self._unsubscribe.pop(key)()
             self._on_news()
 
     def news(self) -> dict[str, dict[str, Any] | None]:
@@ -75,7 +77,7 @@ class Jobs:
                     self._changed.add(generation.key)
                     entered.append(generation)
         for generation in entered:
-            generation.observe(self._change)
+            self._unsubscribe[generation.key] = observe(generation, partial(self._change, generation))
             self._change(generation)
 
     def _change(self, generation: Generation) -> None:

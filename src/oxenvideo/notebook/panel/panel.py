@@ -208,3 +208,10 @@ def _notebook_names() -> Mapping[str, Any]:
 
     shell = get_ipython()
     return shell.user_ns if shell is not None else {}
+
+
+def panel() -> Panel:
+    """The panel to make, watch and compare videos without writing code."""
+    from oxenvideo.session import current_session
+
+    return Panel(current_session())

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import Estimate, dollars
-from oxenvideo.engine.resume import HistoryRow
+from oxenvideo.client.responses import Observation
+from oxenvideo.engine.history import HistoryRow
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.status import Observation, Status
+from oxenvideo.jobs.status import Status
 from oxenvideo.notebook import card
 from oxenvideo.notebook.panel.labels import cut, details_of
 
