@@ -17,7 +17,7 @@ from collections.abc import Iterator
 if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets belongs to what a seed must reproduce
     os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: E501, S606
 
-from . import defects, today
+from . import defects
 from .life import Outcome, play
 from .shrink import kind, shrink
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import functools
 import io
 import os
 import sqlite3
@@ -11,6 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -83,6 +86,9 @@ class Connection(sqlite3.Connection):
             super().close()
 
 
+_context = functools.cache(httpx.create_ssl_context)  # loading certificates is slow
+
+
 @contextmanager
 def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
     """Put the simulation's disk in place of the machine's, for as long as the block lasts."""
@@ -112,6 +118,7 @@ def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
 
     sqlite3.connect, os.open, os.link, uuid.uuid4 = connect, open_descriptor, link, uuid4  # type: ignore[assignment]
     builtins.open = io.open = open_file  # type: ignore[assignment]
+    httpx.create_ssl_context = _context  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo.client.client import Client
+from oxenvideo.engine import resume
 from oxenvideo.engine.engine import Engine
 from oxenvideo.errors import OxenVideoError
+from oxenvideo.jobs import generation as generation_module
 from oxenvideo.jobs.batch import Batch
-from oxenvideo.jobs.generation import Generation
+from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.journal import Journal
-from oxenvideo.session import Session, Settings
+from oxenvideo.session import Session
+from oxenvideo.settings import journal_path
 
 from .disk import Connection, KernelKilled
 from .loop import KernelLoop
@@ -24,6 +27,39 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://hub.sim"
 KEY = "key-of-ox"
+
+generation_module.TICK = 30.0  # virtual seconds; a wait looks up for interrupts, of which there are none here
+
+
+class _Journal(Journal):
+    """Asks the life which kernels run, in place of the operating system."""
+
+    life: Life
+
+    def is_alive(self, owner: str) -> bool:
+        return self.life.is_alive(owner)
+
+
+class _Engine(Engine):
+    """Runs on a loop that nobody may block: what waits for it in a real kernel is only begun."""
+
+    def run(self, coroutine: Any, target: Any, timeout: float | None = 60.0) -> Any:
+        self.spawn(coroutine, target)
+
+
+class _Callbacks:
+    """Calls people's callbacks on the kernel's own loop, in order."""
+
+    def __init__(self, loop: KernelLoop) -> None:
+        self._loop = loop
+
+    def call(self, callback: Callable[[Any], object], argument: object) -> None:
+        self._loop.call_soon(callback, argument)
+
+    call_from_loop = call
+
+    def close(self) -> None:
+        """Nothing to end."""
 
 
 class Kernel:
@@ -59,26 +95,22 @@ class Kernel:
 
     def open(self) -> None:
         """Start the session; may raise what a person would see."""
-        disk = self.life.disk
+        disk, settings = self.life.disk, self.life.settings
         disk.opening = self
         try:
-            journal = Journal(
-                self.life.data_dir / "journal.sqlite3",
-                notebook=self.notebook,
-                clock=self.life.clock,
-                is_alive=self.life.is_alive,
-            )
+            journal = _Journal(journal_path(settings.data_dir), notebook=self.notebook, clock=self.life.clock)
         finally:
             disk.opening = None
+        journal.life = self.life
         self.owner = journal.owner
-        settings = self.life.settings
-        self.session = Session(
-            settings,
-            journal=journal,
-            engine=Engine(
-                journal, settings, loop=self.loop, clock=self.life.clock, client_factory=self._client
-            ),
+        self.engine = _Engine(
+            journal, settings, recall=resume.recall, loop=self.loop, clock=self.life.clock, client_factory=self._client
         )
+        self.engine.registry._callbacks = _Callbacks(self.loop)  # type: ignore[assignment]
+        self.session = session = Session.__new__(Session)
+        session.settings, session.journal, session.engine = settings, journal, self.engine
+        session._observers, session._catalog_cache = [], None
+        self.ready = True
 
     def _client(self, base_url: str, key: Any, **options: Any) -> Client:
         network = self.life.network
@@ -89,6 +121,35 @@ class Kernel:
             transport=Wire(network, self),
             file_transport=Files(network, self),
         )
+
+    # What a person can do that waits for an answer
+
+    async def attach(self, generation_id: str) -> Generation:
+        return self.engine.handle(await resume.attach(self.engine, self.session.target, generation_id, None))
+
+    async def resume(self, everything: bool) -> resume.Resumed:
+        return self.session.resume(everything=everything)
+
+    async def cancel(self, generation: Generation) -> Cancellation:
+        job = generation._job
+        if generation.done:
+            return self.engine.cancel(job, None)
+        return await self.engine.service(job.submission.target).cancel(job)
+
+    async def close(self) -> None:
+        """End in order; waits must end too."""
+        self.ready = False
+        self.engine._closed = True
+        await self.engine._stop()
+        self.engine.close()
+        self.life.note(self, "is closed")
+        self.life.timeline.after(2 * generation_module.TICK, self._closed)
+
+    def _closed(self) -> None:
+        left = [task.get_name() for task in self.tasks if not task.done()]
+        if left and not self.dead:
+            self.life.invariants.broken(f"kernel {self.number} is closed, and these have not ended: {left}")
+        self.kill("after it was closed")
 
     def hold(self, generation: Generation) -> None:
         """Keep a handle as a person does, in a variable, and watch it."""

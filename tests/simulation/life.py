@@ -12,8 +12,7 @@ from pathlib import Path
 from oxenvideo.credentials import Secret
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.jobs.status import Status
-from oxenvideo.pace import Pace
-from oxenvideo.session import Settings
+from oxenvideo.settings import Pace, Settings
 
 from . import disk
 from .choices import Address, Choices
@@ -85,8 +84,9 @@ class Life:
     def uuid4(self) -> uuid.UUID:
         return uuid.UUID(int=self._uuids.getrandbits(128), version=4)
 
-    def is_alive(self, host: str, pid: int, started: object, owner: str) -> bool:
-        return any(kernel.owner == owner and not kernel.dead for kernel in self.kernels)
+    def is_alive(self, owner: str) -> bool:
+        """Whether a kernel runs and has not closed its journal."""
+        return any(kernel.owner == owner and kernel.ready and not kernel.dead for kernel in self.kernels)
 
     def note(self, kernel: Kernel | None, text: str) -> None:
         self._history.append((self.timeline.now, kernel.number if kernel else None, text))
@@ -165,7 +165,7 @@ class Life:
             for task in kernel.tasks:
                 if not task.done() and not kernel.dead:
                     self.invariants.broken(f"{task.get_name()} in kernel {kernel.number} has not ended")
-            if not kernel.dead:
+            if kernel.ready and not kernel.dead:
                 self.invariants.told(kernel)
 
     def _finish(self) -> None:
@@ -204,7 +204,6 @@ class Life:
             self.note(kernel, f"does not start: {error}")
             kernel.kill("as it started")
             return None
-        kernel.ready = True
         return kernel
 
     def _restart(self, before: Kernel) -> None:

@@ -152,7 +152,7 @@ class KernelLoop(asyncio.AbstractEventLoop):
         self.dead = True
 
     def stop(self) -> None:
-        self.dead = True
+        """A kernel that is closed goes on, without the engine."""
 
     def set_default_executor(self, executor: object) -> None:
         pass

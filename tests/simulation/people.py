@@ -223,7 +223,7 @@ class People:
                     self.life.invariants.deleted[str(generation.path)] = generation.path.read_bytes()
                     generation.path.unlink()
             self.life.note(kernel, f"a person fetches {self.life.invariants.name(generation.key)} again")
-            kernel.download(generation)
+            generation.download()
 
     def _do_nothing(self, kernel: Kernel) -> None:
         """The harmless choice."""
