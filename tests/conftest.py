@@ -11,9 +11,9 @@ import pytest
 
 from faults.fault import MODEL
 from faulty import FaultyService
-from oxenvideo.settings import Pace
-from oxenvideo.retry import Backoff
+from oxenvideo.client.retry import Backoff
 from oxenvideo.session import Session
+from oxenvideo.settings import Pace
 
 #: The real rules at a hundredth of the real times, more or less.
 FAST = Pace(

@@ -91,7 +91,7 @@ def test_a_file_that_does_not_parse(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         resolve(environ={}, credentials=path)
     assert str(path) in str(caught.value)
-    assert "does not parse" in str(caught.value)
+    assert "cannot be parsed" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert resolve(environ={"OXEN_API_KEY": "env"}, credentials=path).base_url == HUB
 

@@ -1,4 +1,4 @@
-"""Where to send and with which key: arguments, then the environment, then Oxen's own credentials file."""
+"""Find the service's address and the API key: in arguments, the environment, or Oxen's credentials file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_MODEL = "kling-video-v2-6-pro-text-to-video"
 
 
 class Secret:
-    """An API key that prints as stars, so that it reaches no repr, log, traceback or notebook by accident."""
+    """An API key that prints as stars, so that no repr, log, traceback or notebook shows it by accident."""
 
     __slots__ = ("_value",)
 
@@ -26,14 +26,14 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The key itself, for the one place that writes the Authorization header."""
+        """The key itself, for the Authorization header."""
         return self._value
 
     def __repr__(self) -> str:
         return "'***'"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("An API key is not written down: neither pickled nor copied into a file.")
+        raise TypeError("An API key cannot be pickled or copied: it must not be stored.")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -44,7 +44,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Target:
-    """One service and the key for it; ``base_url`` is ``"local"`` for the embedded server."""
+    """The address of a service and the key for it; ``base_url`` is ``"local"`` for the embedded server."""
 
     base_url: str
     api_key: Secret | None = field(default=None, repr=False)
@@ -52,29 +52,29 @@ class Target:
 
     @property
     def is_local(self) -> bool:
-        """Whether this means the embedded server, started on demand."""
+        """Whether this is the embedded server, which is started on demand."""
         return self.base_url == LOCAL
 
     @property
     def host(self) -> str:
-        """Host and port as people write them, for messages."""
+        """Host and port, for messages."""
         return "the embedded server" if self.is_local else urlsplit(self.base_url).netloc
 
 
 def credentials_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """The file in which the ``oxen`` command line tool and the ``oxenai`` package keep keys by host."""
+    """The file in which the ``oxen`` command line tool and the ``oxenai`` package store keys by host."""
     home = environ.get("HOME") or str(Path.home())
     return Path(home) / ".config" / "oxen" / "auth_config.toml"
 
 
 def key_from_file(host: str, path: Path) -> Secret | None:
-    """The key kept for ``host`` (host and port) in ``path``, or None; ConfigurationError where it does not parse."""
+    """The key for ``host`` (host and port) in ``path``, or None; ConfigurationError if the file cannot be parsed."""
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"Cannot read the key file {path}: {error}. Mend it, or set OXEN_API_KEY.") from None
+        raise ConfigurationError(f"Cannot read the key file {path}: {error}. Repair it, or set OXEN_API_KEY.") from None
     try:
         hosts = tomllib.loads(text).get("host_configs", [])
         for entry in hosts:
@@ -82,17 +82,17 @@ def key_from_file(host: str, path: Path) -> Secret | None:
             if entry.get("host") == host and isinstance(token, str) and token:
                 return Secret(token)
     except (tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
-        # The parser's message can quote the line, and the line can hold the key: say where, not what.
+        # The parser's message may quote a line that holds the key: give the position only.
         place = f" ({str(error).rpartition('(')[2]}" if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise ConfigurationError(
-            f"The key file {path} does not parse{place}. Mend it with `oxen config --auth {host} TOKEN`, "
+            f"The key file {path} cannot be parsed{place}. Repair it with `oxen config --auth {host} TOKEN`, "
             "or set OXEN_API_KEY."
         ) from None
     return None
 
 
 def normalize_base_url(text: str) -> str:
-    """A base URL without a trailing slash; ConfigurationError unless it is ``local`` or http(s) with a host."""
+    """The base URL without a trailing slash; ConfigurationError unless it is ``local`` or http(s) with a host."""
     text = text.strip().rstrip("/")
     if text == LOCAL:
         return text
@@ -102,9 +102,9 @@ def normalize_base_url(text: str) -> str:
     except ValueError:
         parts, port_ok = urlsplit(""), False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_ok:
-        raise ConfigurationError(f"base_url {text!r} is no address: use https://host, http://host:port or 'local'.")
+        raise ConfigurationError(f"base_url {text!r} is not an address: use https://host, http://host:port or 'local'.")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigurationError("base_url must hold no user, password or query: give the key by OXEN_API_KEY.")
+        raise ConfigurationError("base_url must not hold a user, password or query: set the key as OXEN_API_KEY.")
     return text
 
 
@@ -115,11 +115,11 @@ def resolve(
     environ: Mapping[str, str] = os.environ,
     credentials: Path | None = None,
 ) -> Target:
-    """Decide where to send, and with which key.
+    """Find the address and the key to use.
 
-    The address: argument, ``OXEN_BASE_URL``, the hub. The key: argument, ``OXEN_API_KEY``, the credentials file's entry
-    for that host. With neither a key nor an address anywhere the embedded server is meant, and ``note`` says so.
-    Raises ConfigurationError where an address was chosen and no key is known for it.
+    The address is the argument, ``OXEN_BASE_URL`` or the hub, and the key is the argument, ``OXEN_API_KEY`` or the entry
+    for that host in the credentials file. Without any address or key, the target is the embedded server, and ``note``
+    says so. Raises ConfigurationError for an address without a key.
     """
     address = base_url or environ.get("OXEN_BASE_URL") or None
     chosen = normalize_base_url(address or HUB)
@@ -130,7 +130,7 @@ def resolve(
     secret = Secret(key) if key else key_from_file(urlsplit(chosen).netloc, file)
     if secret is not None:
         if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in secret.reveal()):
-            raise ConfigurationError("The API key holds a space or another character no key has: copy it again.")
+            raise ConfigurationError("The API key holds a space or another character that no key has: copy it again.")
         return Target(chosen, secret)
     if address is None:
         return Target(

@@ -1,4 +1,4 @@
-"""The exception tree: each message says what happened, with which value, and what to do."""
+"""The exceptions of this package. Each message is one line: what happened, with which value, and what to do."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import Any
 
 
 class OxenVideoError(Exception):
-    """Everything this package raises on purpose; its text is one line for a person."""
+    """The base class of all exceptions of this package."""
 
 
 class ConfigurationError(OxenVideoError):
-    """A setting, a credentials file or a missing optional package stands in the way; nothing was sent."""
+    """A setting or a credentials file is wrong, or an optional package is missing; nothing was sent."""
 
 
 class InvalidRequest(OxenVideoError, ValueError):
-    """The request breaks a known rule of the model or the API; nothing was sent."""
+    """The request breaks a rule of the model or the API; nothing was sent."""
 
 
 class UnknownModel(InvalidRequest):
-    """The catalogue does not know the model; the message names the nearest one."""
+    """The catalog does not have the model; the message names the most similar ones."""
 
 
 class CostLimitExceeded(InvalidRequest):
-    """The estimate is above the limit that was set (US dollars); nothing was sent."""
+    """The estimated cost in US dollars is above the limit; nothing was sent."""
 
 
 class ServiceError(OxenVideoError):
-    """The service answered, and the answer is an error.
+    """The service answered with an error.
 
-    ``status_code`` is the HTTP status, ``type`` the service's own error type where it gave one, ``retry_after`` the
-    seconds it asked to wait, or None.
+    ``status_code`` is the HTTP status, ``type`` the service's own error type, and ``retry_after`` the seconds that it
+    asks to wait; each is None if not known.
     """
 
     def __init__(
@@ -42,51 +42,51 @@ class ServiceError(OxenVideoError):
 
 
 class AuthenticationFailed(ServiceError):
-    """401 or 403: the key is missing, wrong, or not allowed to do this."""
+    """HTTP 401 or 403: the key is missing or wrong, or has no permission."""
 
 
 class InsufficientCredits(ServiceError):
-    """402, or a message that speaks of credits or billing: the account cannot pay for this."""
+    """HTTP 402, or a message about credits or billing: the account cannot pay for the request."""
 
 
 class BadRequest(ServiceError):
-    """400, 413, 415 or 422: the service refuses the request as it stands; sending it again will not help."""
+    """Another 4xx status, or an error in a successful answer: the service refuses the request; do not repeat it."""
 
 
 class NotFound(ServiceError):
-    """404: the service knows nothing under this address or id."""
+    """HTTP 404: the service does not know this URL or id."""
 
 
 class RateLimited(ServiceError):
-    """429: too many requests; ``retry_after`` says when to come back, where the service named it."""
+    """HTTP 429: too many requests; ``retry_after`` is the time to wait, if the service named it."""
 
 
 class ServiceUnavailable(ServiceError):
-    """5xx: the service failed; whether it acted on the request is unknown."""
+    """HTTP 408 or 5xx: the service failed; it is unknown whether it acted on the request."""
 
 
 class UnexpectedAnswer(ServiceError):
-    """The answer is not what the API documents: no JSON, an HTML page, a missing field."""
+    """The answer is not what the API documents, such as an HTML page, or JSON without a required field."""
 
 
 class ConnectionFailed(OxenVideoError):
-    """The request never reached the service (no connection was made), so sending it again is safe."""
+    """No connection was made, so the service has not seen the request and it is safe to send it again."""
 
 
 class OutcomeUnknown(OxenVideoError):
-    """The request was sent and no whole answer came back, so the service may or may not have acted on it."""
+    """The request was sent and no complete answer came back, so the service may have acted on it."""
 
 
 class DownloadFailed(OxenVideoError):
-    """The video exists at the service and could not be brought here; it can be fetched again."""
+    """The video exists at the service and could not be downloaded; the download can be repeated."""
 
 
 class WaitTimeout(OxenVideoError, TimeoutError):
-    """The wait ended before the generation did; the generation goes on."""
+    """The time to wait ended before the generation did; the generation continues."""
 
 
 class GenerationEnded(OxenVideoError):
-    """A generation ended without a video; ``generation`` is the one."""
+    """A generation ended without a video; ``generation`` is that Generation."""
 
     def __init__(self, message: str, generation: Any = None) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ class GenerationEnded(OxenVideoError):
 
 
 class GenerationFailed(GenerationEnded):
-    """The generation ended as failed, or could not be submitted; the message is the service's own where it gave one."""
+    """The generation failed or could not be submitted; the message is the service's own if it gave one."""
 
 
 class GenerationCancelled(GenerationEnded):

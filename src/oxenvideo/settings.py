@@ -10,10 +10,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.client.retry import Backoff
 from oxenvideo.credentials import DEFAULT_MODEL, Secret
 from oxenvideo.errors import ConfigurationError
 from oxenvideo.media.media import DEFAULT_INLINE_LIMIT
-from oxenvideo.retry import Backoff
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Slots: every model's media go to the parameter that takes them."""
+"""Media parameters: every model's media go to the parameter that takes them."""
 
 from __future__ import annotations
 
@@ -168,14 +168,14 @@ def test_only_media_parameters_are_for_model() -> None:
         ),
         ("google-veo-3", {"videos": [V]}, "a video: it has no video parameter"),
         ("sam-3-video", {"videos": [V, V]}, "2 videos: its video parameters are input_video."),
-        ("google-veo-3", {"audios": [S]}, "a sound: it has no sound parameter"),
+        ("google-veo-3", {"audios": [S]}, "an audio file: it has no audio file parameter"),
         (
             "google-veo-3",
             {"elements": [A]},
             "elements: its image parameters are input_image. Models that take it: kling",
         ),
         ("wan-v2-7-reference-to-video", {"images": [A, B]}, "given by name as the model's own objects"),
-        ("wan-v3-0-video", {"images": [A]}, "the schema known here names no image parameter: give it by its own name."),
+        ("wan-v3-0-video", {"images": [A]}, "its known schema has no image parameter: give it by its own name."),
     ],
 )
 def test_no_room_is_said_with_what_would_do(model_id: str, media: dict[str, Any], message: str) -> None:
@@ -275,5 +275,5 @@ def test_an_object_that_is_no_medium_is_refused() -> None:
     """A stray object under a medium's name is named before anything is sent."""
     with pytest.raises(InvalidRequest, match="A object cannot be an image"):
         coerce(bundled().get("google-veo-3"), {"input_image": object()})
-    with pytest.raises(InvalidRequest, match="An element needs at least its front picture"):
+    with pytest.raises(InvalidRequest, match="An element needs at least its front image"):
         placed("kling-video-o1-reference-to-video", elements=[[]])

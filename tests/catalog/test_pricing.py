@@ -121,7 +121,7 @@ def test_sound_without_a_price_of_its_own_is_said() -> None:
     """Where no price with sound is known the estimate says what it leaves open."""
     found = estimate(bundled().get(TEXT), {"generate_audio": True})
     assert found is not None
-    assert str(found) == "5 s × $0.07 = $0.35 (no separate price with sound is known)"
+    assert str(found) == "5 s × $0.07 = $0.35 (the price with audio is not known)"
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def refused(model: Model | str, **parameters: Any) -> str:
         (TEXT, {"prompt": "x", "cfg_scale": 12}, f"cfg_scale 12 is not allowed for {TEXT}: use 0 to 10."),
         (TEXT, {"prompt": "x", "cfg_scale": "high"}, "cfg_scale 'high' is not a number: use 0 to 10."),
         (TEXT, {"prompt": "x", "generate_audio": "yes"}, "generate_audio 'yes' is not true or false."),
-        (TEXT, {"prompt": "x", "negative_prompt": 3}, "negative_prompt 3 is not a text."),
+        (TEXT, {"prompt": "x", "negative_prompt": 3}, "negative_prompt 3 is not text."),
         (TEXT, {}, f"{TEXT} needs a prompt."),
         (TEXT, {"prompt": "  "}, f"The prompt is empty: {TEXT} needs one."),
-        (TEXT, {"prompt": 3}, "prompt 3 is not a text."),
+        (TEXT, {"prompt": 3}, "prompt 3 is not text."),
         (
             "openai-sora-2-pro",
             {"prompt": "x", "seconds": 8},
@@ -66,7 +66,7 @@ def refused(model: Model | str, **parameters: Any) -> str:
         ),
         (UPSCALE, {}, f"{UPSCALE} needs input_video."),
         (UPSCALE, {"input_video": V, "target_fps": 61}, f"target_fps 61 is not allowed for {UPSCALE}: use 1 to 60."),
-        (UPSCALE, {"input_video": [V]}, f'input_video ["{V}"] is not a text.'),
+        (UPSCALE, {"input_video": [V]}, f'input_video ["{V}"] is not text.'),
         (UPSCALE, {"input_video": "clip.mp4"}, "input_video 'clip.mp4' is neither a URL nor the path of a file here."),
         (
             UPSCALE,
@@ -186,7 +186,7 @@ def test_other_schema_words(spec: dict[str, Any], value: Any, message: str) -> N
         (
             "bytedance-seedance-2-5-reference-to-video",
             {"prompt": "x", "input_audios": [V] * 11},
-            "at most 10 sounds; 11",
+            "at most 10 audio files; 11",
         ),
         (
             "flux-3-video",
@@ -287,11 +287,11 @@ def test_local_files_above_a_documented_size(tmp_path: Any) -> None:
         (
             TEXT,
             {"prompt": "x", "durations": 5},
-            "'durations' that is known here; it is sent as it is. Did you mean duration?",
+            "'durations'; it is sent as it is. Did you mean duration?",
         ),
-        (TEXT, {"prompt": "x", "zzz": 5}, "no parameter 'zzz' that is known here; it is sent as it is."),
-        (UPSCALE, {"input_video": V, "prompt": "x"}, "no parameter 'prompt'"),
-        (REFERENCE, {"multi_prompt": [{"prompt": "x"}], "duration": 5}, "the length of each shot counts instead"),
+        (TEXT, {"prompt": "x", "zzz": 5}, "no known parameter 'zzz'; it is sent as it is."),
+        (UPSCALE, {"input_video": V, "prompt": "x"}, "no known parameter 'prompt'"),
+        (REFERENCE, {"multi_prompt": [{"prompt": "x"}], "duration": 5}, "the lengths of the shots are used"),
         (
             REFERENCE,
             {
@@ -330,7 +330,7 @@ def test_a_schema_that_forbids_unknown_parameters_still_only_warns() -> None:
         ({"prompt": "@Image1", "start_image_url": A}, "but no images are given"),
         ({"prompt": "@Element2", "elements": [{"frontal_image_url": A}]}, "@Element2, but 1 element is given."),
         ({"prompt": "@Video1 again"}, "@Video1, but no videos are given."),
-        ({"prompt": "@Audio1"}, "@Audio1, but no sounds are given."),
+        ({"prompt": "@Audio1"}, "@Audio1, but no audio files are given."),
         ({"multi_prompt": [{"prompt": "x"}, {"prompt": "(@Image1)"}]}, "@Image1, but no images"),
         (
             {

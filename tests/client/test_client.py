@@ -252,7 +252,7 @@ def answered(replay: Replay, body: Any, status: int = 200, kind: str = "applicat
         (500, {"error": {"message": "Rate limit exceeded"}}, ServiceUnavailable, "Rate limit"),
         (500, {"error": {"message": "no credits left"}}, ServiceUnavailable, "no credits"),
         (408, {}, ServiceUnavailable, "HTTP 408"),
-        (502, b"<!DOCTYPE html><html>Bad gateway</html>", ServiceUnavailable, "an HTML page in place of a JSON error"),
+        (502, b"<!DOCTYPE html><html>Bad gateway</html>", ServiceUnavailable, "an HTML page instead of a JSON error"),
         (503, b"", ServiceUnavailable, "an empty body"),
         (500, b"[1, 2]", ServiceUnavailable, "HTTP 500"),
         (404, {"error": {"message": "x" * 2000}}, NotFound, "…"),

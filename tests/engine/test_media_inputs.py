@@ -8,14 +8,16 @@ import io
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import generations
 from faulty import FaultyService, bad_request, small_video
 from oxenvideo.client.client import Client
-from oxenvideo.engine.media_inputs import Inputs, UpstreamFailed
+from oxenvideo.engine.media_inputs import MediaInputs, UpstreamFailed
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import State, Status
@@ -34,7 +36,7 @@ def request_with(**parameters: Any) -> VideoRequest:
 
 
 def generation(state: State = RUNNING, name: str | None = "first", index: int | None = None) -> Generation:
-    return Generation(request_with(), key=f"key-{name}-{index}", port=None, name=name, index=index, state=state)  # type: ignore[arg-type]
+    return generations.generation(request_with(), state, name=name, index=index)
 
 
 def done(path: Path | None) -> State:
@@ -49,6 +51,17 @@ async def _no_client() -> Client:
     raise AssertionError("nothing is to be sent here")
 
 
+@dataclass
+class Resolver:
+    """MediaInputs with a repository."""
+
+    inputs: MediaInputs
+    repository: str | None
+
+    async def resolve(self, request: VideoRequest, waiting: Callable[[str], None]) -> VideoRequest:
+        return await self.inputs.resolve(request, self.repository, waiting)
+
+
 def inputs(
     open_client: Callable[[], Awaitable[Client]] = _no_client,
     *,
@@ -56,11 +69,11 @@ def inputs(
     fresh_url: Callable[[Generation], Awaitable[str | None]] = _elsewhere,
     inline_limit: int = 1000,
     repository: str | None = None,
-) -> Inputs:
-    return Inputs(open_client, (known or {}).get, fresh_url, inline_limit=inline_limit, repository=lambda: repository)
+) -> Resolver:
+    return Resolver(MediaInputs(open_client, (known or {}).get, fresh_url, inline_limit), repository)
 
 
-def resolved(made: Inputs, request: VideoRequest) -> dict[str, Any]:
+def resolved(made: Resolver, request: VideoRequest) -> dict[str, Any]:
     return asyncio.run(made.resolve(request, lambda label: None)).body()
 
 
@@ -77,7 +90,7 @@ async def opened(service: FaultyService) -> AsyncIterator[Callable[[], Awaitable
 def test_a_request_without_media_stays_itself() -> None:
     """Addresses and plain values are not touched."""
     request = request_with(input_image=["https://example.com/a.png"], seed=3)
-    assert asyncio.run(inputs().resolve(request, lambda label: None)) is request
+    assert resolved(inputs(), request) == request.body()
 
 
 def test_small_media_go_inline(tmp_path: Path) -> None:
@@ -165,7 +178,7 @@ def test_another_generation_is_waited_for(tmp_path: Path, kind: str) -> None:
         work = asyncio.create_task(inputs(inline_limit=100_000).resolve(request_with(input=medium), told.append))
         await asyncio.sleep(0.05)
         assert not work.done()
-        upstream.put(done(film))
+        generations.change(upstream, done(film))
         return (await work).body()
 
     uri = asyncio.run(run())["input"]
@@ -209,7 +222,7 @@ def test_a_failure_upstream_is_told_at_once(end: State, said: str) -> None:
         work = asyncio.create_task(inputs().resolve(request_with(input_image=media), told.append))
         await asyncio.sleep(0.02)
         begun = time.monotonic()
-        bad.put(end)
+        generations.change(bad, end)
         with pytest.raises(UpstreamFailed) as caught:
             await work
         assert str(caught.value).startswith("Not sent, because first gave no video: ")

@@ -1,4 +1,4 @@
-"""Lost submits: what may be taken for them, what is nobody's to guess, and when to try again."""
+"""Lost submits: which generations may be theirs, which only the user can assign, and when to try again."""
 
 from __future__ import annotations
 
@@ -11,45 +11,46 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxenvideo.engine.rate_limit import Gate
-from oxenvideo.engine.recovery_match import Lost, fingerprint, judge, matches
-from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
 from oxenvideo.client.responses import Observation
-from oxenvideo.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
+from oxenvideo.client.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
+from oxenvideo.engine.recovery import Lost, could_be, decide, row_parameters, sent_parameters
+from oxenvideo.engine.submitter import RateLimit
+from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
 
 MODEL = "some-model"
 BODY = {"model": MODEL, "prompt": "a balloon", "duration": 5, "seed": 3}
+PICTURE = "data:image/png;base64,AAAA"
 
 
 def row(number: int, enqueued_at: float | None = 100.0, **fields: Any) -> Observation:
-    shown = {"model_name": MODEL, "prompt": "a balloon", "duration": 5, "seed": 3} | fields
+    shown = {"model_name": MODEL, "prompt": "a balloon", "duration": 5, "seed": 3, "media_type": "video"} | fields
     return Observation(f"id-{number}", "queued", enqueued_at=enqueued_at, fields=shown)
 
 
-def lost(key: str = "a", count: int = 1, since: float = 90.0) -> Lost:
-    return Lost(key, fingerprint(BODY), count, since)
+def lost(key: str = "a", count: int = 1, since: float = 90.0, **changes: Any) -> Lost:
+    return Lost(key, sent_parameters(BODY | changes), count, since)
 
 
 @given(
     counts=st.lists(st.integers(1, 4), min_size=1, max_size=5),
     sinces=st.lists(st.floats(0, 200), min_size=5, max_size=5),
     times=st.lists(st.one_of(st.none(), st.floats(0, 300)), max_size=12),
-    taken=st.sets(st.integers(0, 11)),
+    attached=st.sets(st.integers(0, 11), max_size=2),
 )
-def test_never_twice_and_never_anothers(
-    counts: list[int], sinces: list[float], times: list[float | None], taken: set[int]
+def test_never_twice_and_never_a_strangers(
+    counts: list[int], sinces: list[float], times: list[float | None], attached: set[int]
 ) -> None:
-    """No generation becomes two submissions', none that is claimed becomes anybody's, and each gets all or nothing."""
+    """No generation is given to two submissions, none that was attached to any, and each gets all or nothing."""
     wanted = [lost(str(n), count, since) for n, (count, since) in enumerate(zip(counts, sinces, strict=False))]
     listed = [row(n, at) for n, at in enumerate(times)]
-    claimed = {f"id-{n}" for n in taken}
-    verdict = judge(wanted, listed, claimed)
-    given_out = [seen.generation_id for found in verdict.adopted.values() for seen in found]
+    free = [seen for n, seen in enumerate(listed) if n not in attached]
+    decision = decide(wanted, free, [seen for n, seen in enumerate(listed) if n in attached])
+    given_out = [seen.generation_id for found in decision.adopted.values() for seen in found]
     assert len(given_out) == len(set(given_out))
-    assert not claimed & set(given_out)
-    assert not verdict.ambiguous & set(verdict.adopted)
+    assert not {f"id-{n}" for n in attached} & set(given_out)
+    assert not decision.ambiguous & set(decision.adopted)
     for one in wanted:
-        found = verdict.adopted.get(one.key, ())
+        found = decision.adopted.get(one.key, ())
         assert len(found) in (0, one.count)
         assert all(seen.enqueued_at is not None and seen.enqueued_at >= one.since for seen in found)
 
@@ -59,22 +60,45 @@ def test_all_that_arrived_is_found(count: int, number: int) -> None:
     """Where each of some equal submits arrived, each gets its own."""
     wanted = [lost(str(n), count, 90.0 + n) for n in range(number)]
     listed = [row(n, 100.0 + n // count) for n in range(count * number)]
-    verdict = judge(wanted, reversed(listed), set())
-    assert set(verdict.adopted) == {one.key for one in wanted}
+    assert set(decide(wanted, reversed(listed)).adopted) == {one.key for one in wanted}
 
 
-def test_more_than_were_asked_for_is_nobodys_to_guess() -> None:
-    """Two where one was asked for: a person decides."""
-    verdict = judge([lost()], [row(1), row(2)], set())
-    assert verdict.ambiguous == {"a"}
-    assert verdict.adopted == {}
-    assert judge([lost()], [row(1), row(2)], {"id-2"}).adopted["a"] == (row(1),)
+def test_more_than_were_asked_for_is_ambiguous() -> None:
+    """Two where one was asked for: the user decides."""
+    decision = decide([lost()], [row(1), row(2)])
+    assert decision.ambiguous == {"a"}
+    assert decision.adopted == {}
+
+
+def test_what_the_user_attached_may_be_the_lost_one() -> None:
+    """Of two candidates the user has attached one: the other is not taken for the lost one."""
+    assert decide([lost()], [row(1)], [row(2)]).ambiguous == {"a"}
+    assert decide([lost()], [row(1)], [row(2, seed=4)]).adopted == {"a": (row(1),)}
+
+
+def test_what_other_kernels_look_for() -> None:
+    """Equal submits of other kernels are counted; one that could have made the same row without being equal is in doubt."""
+    assert decide([lost()], [row(1), row(2)], elsewhere=[(sent_parameters(BODY), 1)]).adopted["a"] == (row(1),)
+    pictured = lost(image=PICTURE)
+    shown = row(1, image="https://service.example/1.png")
+    other = sent_parameters(BODY | {"image": "data:image/png;base64,BBBB"})
+    assert decide([pictured], [shown]).adopted == {"a": (shown,)}
+    assert decide([pictured], [shown, shown], elsewhere=[(other, 1)]).ambiguous == {"a"}
+
+
+def test_requests_that_the_rows_cannot_tell_apart() -> None:
+    """Two requests alike but for an embedded picture, whose rows show addresses: neither takes the other's."""
+    one, other = lost("a", image=PICTURE), lost("b", image="data:image/png;base64,BBBB")
+    shown = [row(n, image=f"https://service.example/{n}.png") for n in (1, 2)]
+    assert decide([one, other], shown).ambiguous == {"a", "b"}
+    own = [row(1, image=PICTURE), row(2, image="data:image/png;base64,BBBB")]
+    assert decide([one, other], own).adopted == {"a": (own[0],), "b": (own[1],)}
 
 
 def test_part_of_a_request_is_waited_for() -> None:
-    """Two of four are in the list: it is still filling up."""
-    verdict = judge([lost(count=4)], [row(1), row(2)], set())
-    assert (verdict.adopted, verdict.ambiguous) == ({}, frozenset())
+    """Two of four are in the list: it is still incomplete."""
+    decision = decide([lost(count=4)], [row(1), row(2)])
+    assert (decision.adopted, decision.ambiguous) == ({}, frozenset())
 
 
 @pytest.mark.parametrize(
@@ -82,57 +106,69 @@ def test_part_of_a_request_is_waited_for() -> None:
     [
         row(1, 89.0),
         row(1, None),
-        row(1, 90.0 + 901.0),
+        row(1, 90.0 + 904.0),
         row(1, seed=4),
+        row(1, seed=None),
         row(1, prompt="another balloon"),
         row(1, prompt=None),
         row(1, duration=10),
         row(1, model_name="other-model"),
+        row(1, cfg_scale=0.5),
+        row(1, multi_prompt=[{"prompt": "a balloon"}]),
     ],
-    ids=["older", "undated", "much later", "seed", "prompt", "no prompt", "duration", "model"],
-)
+    ids=[
+        "older", "undated", "much later", "seed", "no seed", "prompt", "no prompt", "duration", "model", "one more",
+        "shots",
+    ],
+)  # fmt: skip
 def test_what_is_not_it(seen: Observation) -> None:
-    """An older, undated or different generation is not taken for the lost one."""
-    assert judge([lost()], [seen], set()).adopted == {}
+    """An older, undated or different generation is not taken for the lost one, nor one with a parameter more or less."""
+    assert decide([lost()], [seen]).adopted == {}
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"duration": "5"}, {"seed": 3.0}, {"seed": None}, {"prompt": "a balloon\n"}, {"extra": "default"}],
-    ids=["same", "as text", "as a float", "not shown", "with a line end", "with a default"],
+    [{}, {"duration": "5"}, {"seed": 3.0}, {"prompt": "a balloon\n"}, {"target_namespace": "ox", "cost": "0.35"}],
+    ids=["same", "as text", "as a float", "with a line end", "with the service's own fields"],
 )
 def test_what_is_it_in_other_words(fields: dict[str, Any]) -> None:
-    """A service may show parameters in another form, leave some out and add defaults."""
-    assert judge([lost()], [row(1, **fields)], set()).adopted == {"a": (row(1, **fields),)}
+    """A service may show a value in another form, and has fields of its own."""
+    assert decide([lost()], [row(1, **fields)]).adopted == {"a": (row(1, **fields),)}
 
 
-def test_fingerprints() -> None:
-    """Embedded media and what is not shown are left out; shots, references and flags are compared."""
+def test_what_is_compared() -> None:
+    """Embedded media are kept as a hash; shots, references, flags and the repository are compared."""
     body = {
         "model": MODEL,
         "multi_prompt": [{"prompt": "x", "duration": 3}, {"prompt": "y", "duration": 4}],
-        "input_image": ["data:image/png;base64,AAAA", "https://a.example/1.png"],
+        "input_image": [PICTURE, "https://a.example/1.png"],
         "generate_audio": True,
         "num_generations": 4,
         "response_format": "url",
+        "target_repo": "films",
     }
-    kept = fingerprint(body)
-    assert "num_generations" not in kept
-    assert "AAAA" not in str(kept)
+    sent = sent_parameters(body)
+    assert "num_generations" not in sent
+    assert "AAAA" not in str(sent)
+    assert could_be(sent, sent)
     shown = {
         "model_name": MODEL,
-        "prompt": None,
+        "prompt": "x y",
         "multi_prompt": [{"prompt": "x", "duration": 3}, {"prompt": "y", "duration": 4}],
         "input_image": ["https://service.example/upload/1", "https://a.example/1.png"],
         "generate_audio": "true",
+        "target_namespace": "ox",
+        "target_repo": "films",
     }
-    assert matches(kept, Observation("i", "queued", fields=shown))
+    assert could_be(sent, row_parameters(shown))
     for name, other in [
         ("multi_prompt", [{"prompt": "x", "duration": 3}]),
+        ("multi_prompt", None),
         ("input_image", ["u", "https://a.example/2.png"]),
         ("generate_audio", False),
+        ("target_repo", "other"),
     ]:
-        assert not matches(kept, Observation("i", "queued", fields=shown | {name: other}))
+        assert not could_be(sent, row_parameters(shown | {name: other}))
 
 
 # --- when to try again -----------------------------------------------------------------------------------------------
@@ -202,16 +238,16 @@ def test_persist_asks_again_for_passing_failures_only() -> None:
     assert len(asked) == 1
 
 
-def test_the_gate() -> None:
+def test_the_rate_limit() -> None:
     """Together while all is well; after a refusal one at a time and not before the named moment; then together again."""
 
     async def course() -> None:
-        gate = Gate(Backoff(first=0.02))
+        rate_limit = RateLimit(Backoff(first=0.02))
         inside = most = 0
 
         async def one(seconds: float = 0.02) -> float:
             nonlocal inside, most
-            async with gate.turn():
+            async with rate_limit.turn():
                 began = time.monotonic()
                 inside += 1
                 most = max(most, inside)
@@ -222,11 +258,11 @@ def test_the_gate() -> None:
         await asyncio.gather(*[one() for _ in range(5)])
         assert most == 5
         most, told = 0, time.monotonic()
-        assert 0.2 <= gate.refused(0.2) <= 0.25
+        assert 0.2 <= rate_limit.refused(0.2) <= 0.25
         begun = await asyncio.gather(*[one() for _ in range(5)])
         assert most == 1
         assert min(begun) - told >= 0.2
-        gate.passed()
+        rate_limit.passed()
         most = 0
         await asyncio.gather(*[one() for _ in range(5)])
         assert most == 5

@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 import faulty as f
 from faulty import FaultyService
 from oxenvideo.client.client import Client
+from oxenvideo.client.retry import Backoff
 from oxenvideo.engine import transfer
 from oxenvideo.errors import DownloadFailed
 from oxenvideo.media import mp4
-from oxenvideo.retry import Backoff
 
 FILE = "GET /files/{file}"
 VIDEO = f.small_video()
@@ -55,7 +55,7 @@ def fetch(service: FaultyService, destination: Path, **options: Any) -> Path:
                 return (await client.generation(job)).result_url or ""
 
             return await transfer.fetch(
-                client, await renew(), destination, **({"renew": renew, "backoff": QUICK} | options)
+                client, await renew(), destination, **({"renew": renew, "backoff": QUICK, "most": 2**34} | options)
             )
 
     return asyncio.run(run())
@@ -354,7 +354,7 @@ async def run(url, path):
     async with Client(url, "key") as client:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         began = time.perf_counter()
-        await transfer.fetch(client, url + "/large.mp4", path, renew=never)
+        await transfer.fetch(client, url + "/large.mp4", path, renew=never, most=2**34)
         ours = time.perf_counter() - began
         growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     async with httpx.AsyncClient(trust_env=False) as plain:

@@ -25,11 +25,10 @@ from faulty import (
     rate_limited,
 )
 from oxenvideo.errors import DownloadFailed, GenerationCancelled, GenerationFailed, OutcomeUnknown, OxenVideoError
-from oxenvideo.jobs.file_names import is_file_of, recall
+from oxenvideo.jobs.file_names import is_file_of
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.journal import Entry
-from oxenvideo.request.request import VideoRequest
+from oxenvideo.jobs.journal import Entry, Journal
+from oxenvideo.request.request import VideoRequest, recall
 from oxenvideo.session import Session
 
 POST = "POST /api/ai/queue"

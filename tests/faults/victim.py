@@ -7,10 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from oxenvideo.settings import Pace
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
-from oxenvideo.settings import Limits
+from oxenvideo.settings import Limits, Pace
 
 
 def main() -> None:

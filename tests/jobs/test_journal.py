@@ -16,10 +16,8 @@ import pytest
 
 import oxenvideo
 from oxenvideo.errors import ConfigurationError, DownloadFailed
-from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.processes import _started_by_ps, process_start
-from oxenvideo.jobs.journal import Plan
-from oxenvideo.jobs.status import State
+from oxenvideo.jobs.journal import Journal, Plan, process_start
+from oxenvideo.jobs.status import State, Step
 
 URL = "https://hub.example"
 OTHER = "https://other.example"
@@ -62,10 +60,10 @@ def test_a_submissions_way(journal: Journal) -> None:
     assert [(e.key, e.step, e.status, e.name, e.place, e.count) for e in entries] == [
         ("s0", "planned", "submitting", "clip", 0, 2), ("s1", "planned", "submitting", "clip", 1, 2),
     ]  # fmt: skip
-    assert journal.claim_sending("s", FINGERPRINT)
+    assert journal.claim_sending("s", FINGERPRINT, None)
     entry = journal.entry("s0")
     assert entry is not None
-    assert (entry.step, entry.fingerprint) == ("sending", FINGERPRINT)
+    assert (entry.step, entry.sent) == ("sending", FINGERPRINT)
     assert entry.sent_at is not None
     assert abs(entry.sent_at - time.time()) < 5
     assert journal.accept("s", [("s0", "id-0"), ("s1", "id-1")])
@@ -89,12 +87,12 @@ def test_a_submissions_way(journal: Journal) -> None:
 def test_sent_once(journal: Journal) -> None:
     """A submission is claimed for sending once, and again only after it is known not to have arrived."""
     journal.plan([plan("s")])
-    assert journal.claim_sending("s", FINGERPRINT)
-    assert not journal.claim_sending("s", FINGERPRINT)
-    journal.step("s", "planned")
-    assert journal.claim_sending("s", FINGERPRINT)
-    journal.step("s", "unknown")
-    assert not journal.claim_sending("s", FINGERPRINT)
+    assert journal.claim_sending("s", FINGERPRINT, None)
+    assert not journal.claim_sending("s", FINGERPRINT, None)
+    journal.step("s", Step.PLANNED)
+    assert journal.claim_sending("s", FINGERPRINT, None)
+    journal.step("s", Step.UNKNOWN)
+    assert not journal.claim_sending("s", FINGERPRINT, None)
 
 
 def test_all_or_nothing(journal: Journal) -> None:
@@ -109,7 +107,7 @@ def test_all_or_nothing(journal: Journal) -> None:
 def test_nothing_to_bring_back_of_what_was_refused(journal: Journal) -> None:
     """What the service refused is not resumed, although a kill came before its state was written."""
     journal.plan([plan("s", 3)])
-    journal.step("s", "refused")
+    journal.step("s", Step.REFUSED)
     assert journal.open_entries() == []
 
 
@@ -120,7 +118,7 @@ def test_one_id_stands_for_one(journal: Journal) -> None:
     assert not journal.accept("b", [("b0", "id")], told=False)
     assert step_of(journal, "b") == "planned"
     assert journal.accept("c", [("c0", "id")], told=False)
-    assert journal.claimed(URL, ["id", "other"]) == {"id"}
+    assert journal.claimed(URL, ["id", "other"]) == {"id": False}
     assert journal.accept("b", [("b0", "id")], told=True)
     assert journal.find("id", URL).key == "b0"  # type: ignore[union-attr]
     robbed = journal.entry("a0")
@@ -133,7 +131,7 @@ def test_many_ids_are_looked_up(journal: Journal) -> None:
     """A list of thousands of ids is no trouble."""
     journal.plan([plan("s", 4)])
     journal.accept("s", [(f"s{n}", f"id-{n}") for n in range(4)])
-    assert journal.claimed(URL, [f"id-{n}" for n in range(5000)]) == {f"id-{n}" for n in range(4)}
+    assert journal.claimed(URL, [f"id-{n}" for n in range(5000)]) == {f"id-{n}": False for n in range(4)}
 
 
 def test_what_is_delivered(journal: Journal) -> None:
@@ -176,8 +174,8 @@ def test_taken_over_once(make: Callable[..., Journal]) -> None:
     assert one.take_over("s", entry.owner)
     assert not other.take_over("s", entry.owner)
     assert other.open_entries() == []
-    assert not other.claim_sending("s", FINGERPRINT)
-    assert one.claim_sending("s", FINGERPRINT)
+    assert not other.claim_sending("s", FINGERPRINT, None)
+    assert one.claim_sending("s", FINGERPRINT, None)
 
 
 def test_what_was_taken_over_is_left_to_the_taker(make: Callable[..., Journal]) -> None:
@@ -185,29 +183,29 @@ def test_what_was_taken_over_is_left_to_the_taker(make: Callable[..., Journal]) 
     one, other = make(), make()
     one.plan([plan("s")])
     assert other.take_over("s", one.owner)
-    one.step("s", "refused")
+    one.step("s", Step.REFUSED)
     one.record([("s0", State(remote="failed"))])
-    assert not one.claim_sending("s", FINGERPRINT)
+    assert not one.claim_sending("s", FINGERPRINT, None)
     entry = other.entry("s0")
     assert entry is not None
     assert (entry.step, entry.status, entry.delivered) == ("planned", "submitting", False)
-    assert other.claim_sending("s", FINGERPRINT)
+    assert other.claim_sending("s", FINGERPRINT, None)
     other.record([("s0", State(remote="failed"))])
     assert other.open_entries() == []
 
 
-def test_an_equal_submit_of_a_living_kernel(make: Callable[..., Journal]) -> None:
-    """Another living kernel's equal submit on its way is known; a dead one's and one's own are not in the way."""
+def test_what_other_living_kernels_have_sent(make: Callable[..., Journal]) -> None:
+    """What another living kernel has sent, with an unknown outcome, is known; a dead kernel's and one's own are not."""
     one, other = make(), make()
     one.plan([plan("s")])
-    one.claim_sending("s", FINGERPRINT)
-    same = {"prompt": "p", "model": "m", "elements": [{"a": 2, "b": 1}]}
-    assert other.in_flight_elsewhere(URL, same)
-    assert not one.in_flight_elsewhere(URL, same)
-    assert not other.in_flight_elsewhere(OTHER, same)
-    assert not other.in_flight_elsewhere(URL, same | {"prompt": "q"})
+    one.claim_sending("s", FINGERPRINT, 5.0)
+    assert other.unsettled_elsewhere(URL) == [(Step.SENDING, FINGERPRINT, 1)]
+    assert one.unsettled_elsewhere(URL) == []
+    assert other.unsettled_elsewhere(OTHER) == []
+    one.step("s", Step.UNKNOWN)
+    assert other.unsettled_elsewhere(URL) == [(Step.UNKNOWN, FINGERPRINT, 1)]
     one.close()
-    assert not other.in_flight_elsewhere(URL, same)
+    assert other.unsettled_elsewhere(URL) == []
 
 
 def test_a_dead_process_and_a_number_used_again(make: Callable[..., Journal], tmp_path: Path) -> None:
@@ -238,15 +236,15 @@ def test_a_dead_process_and_a_number_used_again(make: Callable[..., Journal], tm
 
 
 def test_when_a_process_began() -> None:
-    """A living process has a beginning that stays, a dead one has none; the system's two ways of telling agree on that."""
+    """A living process has a beginning that stays; a dead one has none, nor has one that nobody has waited for."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    for told in (process_start, _started_by_ps):
-        assert told(child.pid) == told(child.pid) != ""
-        assert told(os.getpid()) != ""
+    assert process_start(child.pid) == process_start(child.pid) != ""
+    assert process_start(os.getpid()) != ""
     child.kill()
-    assert process_start(child.pid) in ("", process_start(child.pid))
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert process_start(child.pid) == ""
     child.communicate()
-    assert process_start(child.pid) == _started_by_ps(child.pid) == ""
+    assert process_start(child.pid) == ""
 
 
 def test_typical_seconds(journal: Journal) -> None:
@@ -301,7 +299,7 @@ def test_many_kernels_start_at_once(tmp_path: Path) -> None:
         "for n in range(20):\n"
         f"    key = f'{{sys.argv[2]}}-{{n}}'\n"
         f"    j.plan([Plan(key, {URL!r}, 'a', {{'model': 'm', 'parameters': {{}}}}, [(key + 'g', None, None)], 'm')])\n"
-        "    assert j.claim_sending(key, {}) and j.accept(key, [(key + 'g', key)])\n"
+        "    assert j.claim_sending(key, {}, None) and j.accept(key, [(key + 'g', key)])\n"
     )
     env = os.environ | {"PYTHONPATH": str(Path(oxenvideo.__file__).parent.parent)}
     children = [

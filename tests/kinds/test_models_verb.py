@@ -56,7 +56,7 @@ def test_a_model_shows_parameters_limits_and_price(book: Notebook) -> None:
     by_name = {row[0]: row[1:] for row in table.rows}
     assert REFERENCE in table.title
     assert "$0.224/s" in table.title
-    assert by_name["the cell's body"][0] == "a text, at most 512 characters"
+    assert by_name["the cell's body"][0] == "text, at most 512 characters"
     assert by_name["--duration"][:2] == ("a whole number, 3 to 15", "5")
     assert by_name["--aspect-ratio"][:2] == ("16:9, 9:16 or 1:1", "16:9")
     assert by_name["--generate-audio"][:2] == ("true or false", "false")

@@ -83,7 +83,7 @@ def test_an_unknown_parameter_warns_and_is_sent(
     """Schemas lag behind: what they do not know goes out as it is, and the cell says so."""
     body, said = sent(book, quick, f"--model {TEXT} {line}")
     assert body[name] == value
-    assert f"Note: {TEXT} has no parameter '{name}' that is known here; it is sent as it is." in said
+    assert f"Note: {TEXT} has no known parameter '{name}'; it is sent as it is." in said
 
 
 def test_a_slip_is_refused_and_can_be_insisted_on(book: Notebook, quick: FaultyService) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from generations import generation
 from kinds import clips
 from kinds.shapes import EDIT, REFERENCE, TEXT, UPSCALE
 from oxenvideo import Session
@@ -36,7 +37,7 @@ def told(book: Notebook, line: str, body: str = "A fox") -> str:
     [
         (f"--model {TEXT} --duration 10", "A fox", "About 10 s × $0.07 = $0.70."),
         (f"--model {TEXT}", "A fox", "About 5 s × $0.07 = $0.35."),
-        (f"--model {TEXT} --audio", "A fox", "About 5 s × $0.07 = $0.35 (no separate price with sound is known)."),
+        (f"--model {TEXT} --audio", "A fox", "About 5 s × $0.07 = $0.35 (the price with audio is not known)."),
         (f"--model {TEXT} -n 10", "A fox", "About 10 × 5 s × $0.07 = $3.50."),
         (f"--model {TEXT} --sweep seed=1,2,3", "A fox", "About $1.05 for 3 requests."),
         (f"--model {REFERENCE}", "[2s] A fox\n---\n[4s] An owl", "About 6 s × $0.224 = $1.344."),
@@ -56,9 +57,7 @@ def test_a_chain_is_priced_by_the_length_that_was_asked_for(book: Notebook) -> N
     """A video that is not there yet counts by its request."""
     with Session(base_url="local", data_dir=Path("data")) as session:
         request = session.request("A fox", model=TEXT, duration=10).request
-        from oxenvideo.jobs.generation import Generation
-
-        book["first"] = Generation(request, key="k", port=session.engine, name="first")
+        book["first"] = generation(request, name="first")
         assert told(book, f"--model {EDIT} --video first") == "About 10 s × $0.336 = $3.36. Nothing was sent."
 
 

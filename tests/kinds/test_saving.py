@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import struct
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from generations import generation
 from kinds import clips
 from kinds.shapes import REFERENCE, TEXT
-from oxenvideo import VideoRequest, recall
+from oxenvideo import Generation, VideoRequest, recall
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs import file_names
-from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import State
 from shell import Notebook
 
@@ -100,8 +99,10 @@ def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, se
     except InvalidRequest:
         return
     request = VideoRequest(model, {"prompt": "A fox", "seed": seed})
-    made = Generation(request, key="0123456789abcdef", port=None, name=name, index=index)  # type: ignore[arg-type]
-    path = file_names.destination(made, pattern, Path("/data/videos"))
+    made = generation(
+        request, name=name, index=index, key="0123456789abcdef", save_as=pattern, directory=Path("/data/videos")
+    )
+    path = file_names.destination(made._job)
     fixed = pattern.partition("{")[0].rpartition("/")[0]
     base = Path("/data/videos", fixed)
     if pattern == "~" or pattern.startswith("~/"):
@@ -186,6 +187,5 @@ def test_a_file_that_cannot_be_stamped_is_kept(tmp_path: Path) -> None:
     odd = tmp_path / "odd.mp4"
     odd.write_bytes(b"\x1a\x45\xdf\xa3" + bytes(300))
     request = VideoRequest(TEXT, {"prompt": "A fox"})
-    made: Any = Generation(request, key="k", port=None, state=State(generation_id="one"))  # type: ignore[arg-type]
-    file_names.stamp(odd, made)
+    file_names.stamp(odd, generation(request, State(generation_id="one"))._job)
     assert odd.read_bytes() == b"\x1a\x45\xdf\xa3" + bytes(300)

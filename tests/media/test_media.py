@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import stat
 import subprocess
 import sys
 import wave
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.media import encode, media
+from oxenvideo.media import encode, media, mp4, sniff
 from oxenvideo.media.media import DEFAULT_INLINE_LIMIT, Media
 
 RED = np.full((4, 6, 3), (255, 0, 0), dtype=np.uint8)
@@ -79,15 +81,15 @@ def test_relative_paths_survive_a_change_of_directory(tmp_path: Path, monkeypatc
         ("/", "image", r"^'/' is a directory: give an image"),
         ("x" * 10_000, "video", r"^'x{200}…' does not exist: give a video"),
         ("a\0b", "image", "does not exist"),
-        (b"not a picture", "image", r"^These 13 bytes: not an image in any format known here"),
+        (b"not a picture", "image", r"^These 13 bytes: not an image in a known format"),
         (b"", "image", r"^These 0 bytes: not an image"),
         (encode.png(RED), "video", r"image/png, which is not a video"),
-        (encode.png(RED), "audio", r"image/png, which is not a sound"),
+        (encode.png(RED), "audio", r"image/png, which is not an audio file"),
         (3, "image", r"^A int cannot be an image: give a URL, a path, bytes, a PIL image, a NumPy array, a matplotlib"),
         (None, "video", r"^A NoneType cannot be a video"),
-        ({"url": "x"}, "audio", r"^A dict cannot be a sound"),
-        (RED, "audio", r"^A ndarray cannot be a sound"),
-        (Upstream("k"), "audio", r"not a sound"),
+        ({"url": "x"}, "audio", r"^A dict cannot be an audio file"),
+        (RED, "audio", r"^A ndarray cannot be an audio file"),
+        (Upstream("k"), "audio", r"not an audio file"),
     ],
 )
 def test_what_is_no_medium_is_refused_in_one_line(value: Any, kind: media.Kind, message: str) -> None:
@@ -118,7 +120,7 @@ def test_a_generation_gives_its_last_frame_or_its_video() -> None:
     assert video.part == "video"
     assert frame.label == "the last frame of clip"
     assert Media.from_value(Upstream("k"), "video").label == "the video of another generation"
-    with pytest.raises(InvalidRequest, match="the last frame of clip exists only once that generation is done"):
+    with pytest.raises(InvalidRequest, match="the last frame of clip exists only once that generation has succeeded"):
         frame.data_uri()
 
 
@@ -148,10 +150,10 @@ def test_float_and_bool_arrays_are_scaled() -> None:
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(3), r"shape \(3,\) is no picture"),
-        (np.zeros((4, 4, 2)), r"shape \(4, 4, 2\) is no picture"),
-        (np.zeros((0, 4, 3)), "is no picture"),
-        (np.zeros((4, 4, 3), dtype=np.int64), "array of int64 is no picture: use uint8, or floats from 0 to 1"),
+        (np.zeros(3), r"shape \(3,\) is not an image"),
+        (np.zeros((4, 4, 2)), r"shape \(4, 4, 2\) is not an image"),
+        (np.zeros((0, 4, 3)), "is not an image"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "array of int64 is not an image: use uint8, or floats from 0 to 1"),
         (np.full((2, 2), 255.0), r"from 0 to 1; this array goes from 255 to 255"),
         (np.full((2, 2), np.nan), "goes from nan to nan"),
         (np.full((2, 2), -0.5), "goes from -0.5 to -0.5"),
@@ -183,7 +185,7 @@ def test_frames_become_an_mp4_that_decodes_again() -> None:
 @pytest.mark.parametrize("shape", [(4, 4, 3), (0, 4, 4, 3), (2, 1, 4, 3), (2, 4, 4, 1)])
 def test_arrays_that_are_no_video(shape: tuple[int, ...]) -> None:
     """A single picture, no frames or too few pixels are no video."""
-    with pytest.raises(InvalidRequest, match="is no video: use"):
+    with pytest.raises(InvalidRequest, match="is not a video: use"):
         Media.from_value(np.zeros(shape, dtype=np.uint8), "video")
 
 
@@ -243,18 +245,23 @@ def in_format(name: str) -> bytes:
 )
 def test_sniff(content: bytes, mime: str | None) -> None:
     """The media type is told by the first bytes, as real encoders write them."""
-    assert encode.sniff(content[: encode.SNIFF_BYTES]) == mime
-    assert mime is None or mime in encode.EXTENSIONS
+    assert sniff.sniff(content[: sniff.SNIFF_BYTES]) == mime
+    assert mime is None or mime in sniff.EXTENSIONS
 
 
 def test_storing_bytes_names_them_by_their_hash(tmp_path: Path) -> None:
     """Bytes go to one file for one content; URLs, files and generations stay as they are."""
+    os.umask(0o022)
+    (tmp_path / "media").mkdir(mode=0o755)  # as an earlier version left it
     medium = Media.from_value(RED, "image")
     stored = medium.store(tmp_path / "media")
     assert stored.path == tmp_path / "media" / f"{medium.sha256}.png"
     assert stored.read() == medium.read()
     assert Media.from_value(RED.copy(), "image").store(tmp_path / "media") == stored
     assert [file.name for file in (tmp_path / "media").iterdir()] == [f"{medium.sha256}.png"]
+    assert stored.path is not None
+    assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(stored.path.parent.stat().st_mode) == 0o700
     for other in (stored, Media.from_value("https://a", "image"), Media.from_value(Upstream("k"), "image")):
         assert other.store(tmp_path) is other
 
@@ -265,7 +272,9 @@ def test_a_file_changed_since_is_noticed(tmp_path: Path) -> None:
     kept = Media.from_json(json.loads(json.dumps(Media.from_value(path, "image").to_json())))
     assert kept.data_uri().startswith("data:image/png")
     path.write_bytes(encode.png(RED[:2]))
-    with pytest.raises(InvalidRequest, match=r"cat\.png has changed since the request was made"):
+    with pytest.raises(
+        InvalidRequest, match=r"cat\.png is not the file that the request was made with: give an image again"
+    ):
         kept.read()
     path.unlink()
     with pytest.raises(InvalidRequest, match=r"cat\.png cannot be read: No such file"):
@@ -293,7 +302,7 @@ def test_a_large_file_is_journalled_without_reading_it(tmp_path: Path) -> None:
 )
 def test_damaged_journal_entries(damaged: dict[str, Any]) -> None:
     """An entry that names no kind or no source is an error with a reason."""
-    with pytest.raises(InvalidRequest, match="in the journal is damaged"):
+    with pytest.raises(InvalidRequest, match="in this request is damaged"):
         Media.from_json(damaged)
 
 
@@ -341,3 +350,25 @@ def test_labels_are_short() -> None:
     assert media.shortened("data:image/png;base64," + "A" * 16_000) == "data:image/png;base64,… (12 KB)"
     assert media.shortened("data:text/plain," + "A" * 100) == "data:text/plain,… (100 B)"
     assert media.shortened("https://a.example/" + "x" * 200).endswith("xxx")
+
+
+def test_metadata_of_a_video(tmp_path: Path) -> None:
+    """A record and words for players go into an MP4 and are read again; another file is left as it was."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "video.mp4"
+    path.write_bytes(encode.mp4(np.zeros((2, 16, 16, 3), dtype=np.uint8)))
+    with pytest.raises(InvalidRequest, match="does not say how it was made"):
+        mp4.read_metadata(path)
+    mp4.write_metadata(path, {"a": ["狐", None]}, title="狐", comment="c")
+    assert mp4.read_metadata(path) == {"a": ["狐", None]}
+    with av.open(str(path)) as container:
+        assert container.metadata["title"] == "狐"
+    for content in (b"", b"\x1a\x45\xdf\xa3" + bytes(300), path.read_bytes()[:200]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot hold metadata"):
+            mp4.write_metadata(path, {}, title="t", comment="c")
+        assert path.read_bytes() == content
+        with pytest.raises(InvalidRequest, match="does not say how it was made"):
+            mp4.read_metadata(path)
+    with pytest.raises(InvalidRequest, match="There is no file"):
+        mp4.read_metadata(tmp_path / "none.mp4")

@@ -101,27 +101,6 @@ def test_large_files_are_linked_and_small_ones_kept_inside(tmp_path: Path) -> No
     assert embed.embed(file, "inline", base=tmp_path, limit=100).inline
 
 
-def test_a_moving_picture_stands_in_where_no_mp4_plays(tmp_path: Path) -> None:
-    """webp keeps an animated picture with the video's length and shape, and the card shows it as one."""
-    pytest.importorskip("av")
-    from io import BytesIO
-
-    import numpy as np
-    from PIL import Image
-
-    from oxenvideo.media.encode import mp4
-
-    file = tmp_path / "clip.mp4"
-    file.write_bytes(mp4(np.random.default_rng(1).integers(0, 255, (48, 72, 128, 3), dtype=np.uint8), fps=24))
-    embedded = embed.embed(file, "webp", base=tmp_path)
-    import base64
-
-    picture = Image.open(BytesIO(base64.b64decode(embedded.src.partition(",")[2])))
-    assert picture.n_frames == 16
-    assert picture.size == (128, 72)
-    assert embedded.player("A fox", "width:1px").startswith('<img src="data:image/webp')
-
-
 class Recorder:
     """A place that keeps what was drawn, and when."""
 

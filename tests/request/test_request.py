@@ -166,7 +166,7 @@ def test_every_model_takes_its_least_request(with_defaults: bool) -> None:
             defaults = {name: spec["default"] for name, spec in model.parameters.items() if "default" in spec}
             wishes = defaults | wishes
         built = make(model=model.id, **wishes)
-        assert not [w for w in built.warnings if "starts from a picture" not in w], model.id
+        assert not [w for w in built.warnings if "starts from an image" not in w], model.id
         assert VideoRequest.from_body(built.request.body()) == built.request
 
 
@@ -210,7 +210,7 @@ def test_a_generation_that_is_not_done_has_no_body_yet() -> None:
     request = make("x", model=REFERENCE, start_image=upstream, images=[upstream, CAT]).request
     assert request.depends_on == ("key-1",)
     assert request.preview()["start_image_url"] == "the last frame of clip"
-    with pytest.raises(InvalidRequest, match="exists only once that generation is done"):
+    with pytest.raises(InvalidRequest, match="exists only once that generation has succeeded"):
         request.body()
     kept = VideoRequest.from_json(json.loads(json.dumps(request.to_json())))
     assert kept == request
@@ -405,7 +405,7 @@ def test_from_body_keeps_nulls_of_targets_out() -> None:
     ],
 )
 def test_text_becomes_the_type_of_the_schema(model: str | None, name: str, text: str, value: Any) -> None:
-    """An option's text is a number, a switch, a list or a text, as the model wants it."""
+    """An option's text is a number, a switch, a list or text, as the model wants it."""
     found = coerce_text(bundled().get(model) if model else None, name, text)
     assert found == value
     assert type(found) is type(value)

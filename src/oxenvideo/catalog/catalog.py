@@ -1,4 +1,4 @@
-"""The models: what each takes, needs and costs, from the service or from the bundled fallback."""
+"""The models: what each accepts, requires and costs, from the service or from the bundled copy."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _RAISE: Any = object()
 class Model:
     """One model of the service.
 
-    ``inputs`` are the kinds it takes (``text``, ``image``, ``video``, ``audio``); ``schema`` is the JSON Schema of its
-    own parameters and ``pricing`` the service's price table in US dollars, each None where unknown; ``raw`` is the row
-    as the service gave it.
+    ``inputs`` are the kinds of input it accepts (``text``, ``image``, ``video``, ``audio``); ``schema`` is the JSON
+    Schema of its parameters and ``pricing`` its prices in US dollars, each None if unknown; ``raw`` is the row as the
+    service sent it.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Model:
 
     @classmethod
     def from_service(cls, row: Mapping[str, Any]) -> Model:
-        """The model of one row of ``GET /api/ai/models``; fields that are missing or odd are left empty."""
+        """The model of one row of ``GET /api/ai/models``; missing and malformed fields are left empty."""
         schema = _mapping(row.get("request_schema")) or _mapping(row.get("json_request_schema"))
         capabilities = _mapping(row.get("capabilities")) or {}
         model_id = str(row["id"])
@@ -55,18 +55,18 @@ class Model:
 
     @cached_property
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
-        """Each parameter's own schema by name, in the schema's order; empty where the schema is unknown."""
+        """The schema of each parameter by name, in the schema's order; empty if the schema is unknown."""
         properties = _mapping((self.schema or {}).get("properties")) or {}
         return {name: _mapping(spec) or {} for name, spec in properties.items()}
 
     @cached_property
     def required(self) -> tuple[str, ...]:
-        """The names of the parameters that must be given."""
+        """The names of the required parameters."""
         return tuple(name for name in _list((self.schema or {}).get("required")) if isinstance(name, str))
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """Rules of the model's documentation that its schema cannot say."""
+        """Rules in the model's documentation that its schema cannot express."""
         return tuple(str(note) for note in _list((self.schema or {}).get("x-notes")))
 
     @cached_property
@@ -75,7 +75,7 @@ class Model:
         return compiled(self.schema or {})
 
     def default(self, name: str) -> Any:
-        """The default of a parameter by the schema, or None."""
+        """The default of a parameter, or None."""
         return self.parameters.get(name, {}).get("default")
 
 
@@ -107,19 +107,21 @@ class Catalog(Mapping[str, Model]):
     @overload
     def get(self, key: str, default: T, /) -> Model | T: ...
     def get(self, key: str, default: Any = _RAISE, /) -> Any:
-        """The model with this id; without a default, UnknownModel names the nearest ids."""
+        """The model with this id, or ``default``; without a default, UnknownModel names the nearest ids."""
         model = self._models.get(key)
         if model is not None:
             return model
         if default is not _RAISE:
             return default
-        raise UnknownModel(f"Unknown model {key!r}.{_did_you_mean(self.nearest(key))} See %oxenvideo models.")
+        alike = " or ".join(map(repr, self.nearest(key)))
+        hint = f" Did you mean {alike}?" if alike else ""
+        raise UnknownModel(f"Unknown model {key!r}.{hint} See %oxenvideo models.")
 
     def nearest(self, key: str, limit: int = 3) -> list[str]:
-        """The ids most like ``key``, best first: those that hold all of its words, else those spelt alike."""
+        """The ids most like ``key``, best first: those that contain all of its words, else those with a similar spelling."""
         by_folded = {model_id.lower(): model_id for model_id in self._models}
         wanted = str(key).lower()
-        # "kling 2.6" and "veo3" are how people name models: look for the words, then for the letters.
+        # People write "kling 2.6" and "veo3": look for the words, then for the letters.
         words = re.findall(r"[a-z0-9]+", wanted)
         letters = "".join(words)
         holding = [folded for folded in by_folded if words and all(word in folded for word in words)]
@@ -131,9 +133,9 @@ class Catalog(Mapping[str, Model]):
     def search(
         self, words: str | Sequence[str] = "", input: str | None = None, output: str | None = "video"
     ) -> list[Model]:
-        """The models whose id, name, summary or developer hold every word, in order.
+        """The models whose id, name, summary and developer together contain every word, in order.
 
-        ``input`` keeps those that take this kind (``image``, ``video``, ``audio``, ``text``), ``output`` those that
+        ``input`` keeps those that accept this kind (``image``, ``video``, ``audio``, ``text``), ``output`` those that
         make it.
         """
         wanted = [word.lower() for word in (words.split() if isinstance(words, str) else words)]
@@ -146,13 +148,13 @@ class Catalog(Mapping[str, Model]):
         ]
 
     def merge(self, live: Catalog) -> Catalog:
-        """These models under the live ones: live rows win, and take schema or price from here where they have none."""
+        """The live models, with schema and price from here if they lack them, then the models that only are here."""
         merged = [_completed(model, self._models.get(model.id)) for model in live.values()]
         return Catalog([*merged, *self._models.values()])
 
 
 class CachedCatalog(NamedTuple):
-    """A catalogue read back from disk, and when it was fetched (unix seconds)."""
+    """A catalog read from disk, and when it was fetched (unix seconds)."""
 
     catalog: Catalog
     fetched_at: float
@@ -160,15 +162,15 @@ class CachedCatalog(NamedTuple):
 
 @lru_cache(maxsize=1)
 def bundled() -> Catalog:
-    """The documented video models that come with this package: the fallback without a connection."""
+    """The documented video models that come with this package, for use without a connection."""
     text = (Path(__file__).parents[1] / "data" / "video_models.json").read_text(encoding="utf-8")
     return from_service(json.loads(text))
 
 
 def from_service(payload: Any) -> Catalog:
-    """The video models of an answer of ``GET /api/ai/models`` (or a bare list of rows); rows without an id are skipped.
+    """The video models in an answer of ``GET /api/ai/models`` or in a list of rows; rows without an id are skipped.
 
-    A row makes videos if its ``capabilities.output`` says so, or, where it says nothing, if its endpoint does.
+    A model makes videos if its ``capabilities.output`` says so or, without that field, if its endpoint does.
     """
     rows = payload.get("data") if isinstance(payload, Mapping) else payload
     return Catalog(
@@ -179,7 +181,7 @@ def from_service(payload: Any) -> Catalog:
 
 
 def store_cache(path: Path, payload: Any, fetched_at: float | None = None) -> None:
-    """Write the service's answer to ``path`` in one step, so that a reader never sees half of it."""
+    """Write the service's answer to ``path`` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"fetched_at": time.time() if fetched_at is None else fetched_at, "payload": payload})
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -191,7 +193,7 @@ def store_cache(path: Path, payload: Any, fetched_at: float | None = None) -> No
 
 
 def load_cache(path: Path) -> CachedCatalog | None:
-    """The catalogue stored at ``path``, or None where there is none, it is damaged, or it holds no model."""
+    """The catalog stored at ``path``; None if there is none, or it is damaged or holds no model."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         catalog, fetched_at = from_service(stored["payload"]), float(stored["fetched_at"])
@@ -201,7 +203,7 @@ def load_cache(path: Path) -> CachedCatalog | None:
 
 
 def _completed(live: Model, known: Model | None) -> Model:
-    if known is None or (live.schema is not None and live.pricing is not None):
+    if known is None:
         return live
     return replace(live, schema=live.schema or known.schema, pricing=live.pricing or known.pricing)
 
@@ -216,10 +218,6 @@ def _makes(row: Mapping[str, Any], output: str) -> bool:
 def _searchable(model: Model) -> str:
     developer = (_mapping(model.raw.get("developer")) or {}).get("name")
     return f"{model.id} {model.display_name} {model.summary} {_text(developer)}".lower()
-
-
-def _did_you_mean(names: Sequence[str]) -> str:
-    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 def _mapping(value: Any) -> Mapping[str, Any] | None:

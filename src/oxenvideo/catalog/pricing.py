@@ -1,4 +1,4 @@
-"""What a request will cost, as far as the model's price table and the request tell before it is sent."""
+"""Estimate what a request will cost from the model's prices, before it is sent."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _HIGH = {"high", "2k", "1440p", "4k", "2160p"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """An estimate in US dollars: ``total`` for all ``count`` videos of ``seconds`` each at ``per_second``.
+    """An estimate: ``total`` US dollars for ``count`` videos of ``seconds`` each at ``per_second`` US dollars a second.
 
-    ``text`` shows the sum, ``note`` what it leaves open (or is empty).
+    ``text`` shows the calculation; ``note`` says what it leaves open, or is empty.
     """
 
     total: Decimal
@@ -31,7 +31,7 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """The sum in words: ``5 s × $0.07 = $0.35``, with the count in front where it is above 1."""
+        """The calculation: ``5 s × $0.07 = $0.35``, with the count in front if it is above 1."""
         count = f"{self.count} × " if self.count > 1 else ""
         return f"{count}{_plain(self.seconds)} s × {dollars(self.per_second)} = {dollars(self.total)}"
 
@@ -42,10 +42,10 @@ class Estimate:
 def estimate(
     model: Model, parameters: Mapping[str, Any], count: int = 1, input_seconds: float | None = None
 ) -> Estimate | None:
-    """The estimate, or None where the price or the length is not known.
+    """The estimate, or None if the price or the length is not known.
 
-    ``input_seconds`` is the length of the video or sound that goes in, which decides the result's length for upscalers
-    and edits.
+    ``input_seconds`` is the length of the video or audio input, which is the length of the result of upscalers and
+    edits.
     """
     found = _per_second(model, parameters)
     seconds = seconds_of(model, parameters, input_seconds)
@@ -56,14 +56,14 @@ def estimate(
 
 
 def dollars(amount: Decimal) -> str:
-    """An amount of US dollars: to the cent, and as far beyond as it is exact."""
+    """An amount of US dollars as text, with at least two decimals and all others that it has."""
     text = f"{amount.normalize():f}"
     whole, _, fraction = text.partition(".")
     return f"${whole}.{fraction.ljust(2, '0')}"
 
 
 def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, str] | None:
-    """The price a second in US dollars, and what it leaves open."""
+    """The price of a second in US dollars, and a note on what it leaves open."""
     pricing = model.pricing
     if pricing is None or pricing.get("method") != "per_video_output_second":
         return None
@@ -80,8 +80,8 @@ def _per_second(model: Model, parameters: Mapping[str, Any]) -> tuple[Decimal, s
         return (price, "") if price is not None else None
     with_sound = decimal(pricing.get("cost_per_second_with_audio"))
     if with_sound is None:
-        return (price, "no separate price with sound is known") if price is not None else None
-    # Both a resolution and sound can raise the price and nothing says how they add up: take the higher.
+        return (price, "the price with audio is not known") if price is not None else None
+    # Both resolution and audio can raise the price, and nothing says how they combine: take the higher price.
     return max(with_sound, price or with_sound), ""
 
 
@@ -92,7 +92,7 @@ def _resolution(model: Model, parameters: Mapping[str, Any]) -> str:
 
 
 def seconds_of(model: Model, parameters: Mapping[str, Any], input_seconds: float | None = None) -> Decimal | None:
-    """The length of the result in seconds, or None where only the service will know it."""
+    """The length of the result in seconds, or None if only the service can know it."""
     listed = parameters.get("multi_prompt")
     if isinstance(listed, list) and listed:
         return decimal(shots_seconds(listed))
@@ -115,7 +115,7 @@ def shots_seconds(shots: Sequence[Any]) -> float:
 
 
 def _length(value: Any) -> Decimal | None:
-    """Seconds from 5, "5" or "5s"; None for "auto", -1 and 0, which leave the length to the service."""
+    """Seconds from 5, "5" or "5s"; None for "auto", -1 and 0, with which the service chooses the length."""
     if isinstance(value, str):
         match = _SECONDS.fullmatch(value.strip())
         value = match[1] if match else None
@@ -128,7 +128,7 @@ def _effective(model: Model, parameters: Mapping[str, Any], name: str) -> Any:
 
 
 def decimal(value: Any) -> Decimal | None:
-    """A number exactly as it is written, or None where it is none."""
+    """The exact decimal value of a number or its text; None for anything else and for negative numbers."""
     if value is None or isinstance(value, bool):
         return None
     try:

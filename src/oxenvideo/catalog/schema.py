@@ -22,7 +22,7 @@ _CLASSES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 _TYPE_WORDS = {
-    "string": "a text",
+    "string": "text",
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
@@ -80,7 +80,7 @@ def accepts(spec: Mapping[str, Any], value: Any) -> bool:
 
 
 def allowed(spec: Mapping[str, Any]) -> str:
-    """What a parameter takes, in words: "5 or 10", "0 to 10", "at most 20"; empty where its schema sets no limit."""
+    """What a parameter accepts, in words: "5 or 10", "0 to 10", "at most 20"; empty if its schema sets no limit."""
     if "enum" in spec:
         return either([shown_choice(entry) for entry in spec["enum"]])
     branches = [branch for word in ("anyOf", "oneOf") for branch in spec.get(word, ()) if isinstance(branch, Mapping)]
@@ -100,12 +100,12 @@ def allowed(spec: Mapping[str, Any]) -> str:
 
 
 def type_words(spec: Mapping[str, Any]) -> str:
-    """The type of a parameter in words, such as "a whole number or a text"; empty where the schema names none."""
+    """The type of a parameter in words, such as "a whole number or text"; empty if the schema names none."""
     return either([_TYPE_WORDS.get(name, name) for name in types(spec)])
 
 
 def types(spec: Mapping[str, Any]) -> list[str]:
-    """The JSON types that a parameter may have, in the schema's order; those of alternatives included."""
+    """The JSON types that a parameter may have, also in alternatives, in the schema's order."""
     named = spec.get("type", [])
     found = [named] if isinstance(named, str) else list(named)
     for word in ("anyOf", "oneOf"):
@@ -115,12 +115,12 @@ def types(spec: Mapping[str, Any]) -> list[str]:
 
 
 def either(words: Sequence[str]) -> str:
-    """A list of choices as a sentence has it: "a, b or c"."""
+    """Choices in a sentence: "a, b or c"."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def shown_choice(value: Any) -> str:
-    """A permitted value as a person would write it: text without quotes, the rest as JSON."""
+    """A permitted value for display: text without quotes, anything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -172,19 +172,21 @@ def _where(path: Sequence[str]) -> str:
 
 
 def from_text(spec: Mapping[str, Any], name: str, text: str) -> Any:
-    """The value that an option's text stands for, by the parameter's schema.
+    """The value of an option's text, by the parameter's schema.
 
-    A JSON string literal (``"4"``, in its quotes) stands for that string; without a schema, text that is JSON stands
-    for its value and other text for itself. Raises InvalidRequest where the text is not of the parameter's type.
+    A JSON string literal (``"4"``, with its quotes) is that string. Without a schema, text that is JSON is its value and
+    other text is itself. Raises InvalidRequest if the text is not of the parameter's type.
     """
     literal = _json(text)
-    kinds = sorted(types(spec), key=lambda kind: kind == "string")  # any text is a string: ask the others first
+    kinds = sorted(
+        types(spec), key=lambda kind: kind == "string"
+    )  # any text is a string, so the other types come first
     for choice in spec.get("enum", ()):
         if text == shown_choice(choice) or (literal == choice and type(literal) is type(choice)):
             return choice
     folded = [entry for entry in spec.get("enum", ()) if isinstance(entry, str) and entry.lower() == text.lower()]
     if len(folded) == 1:
-        return folded[0]  # 1080p for 1080P: models differ in nothing but the case
+        return folded[0]  # 1080p for 1080P: some models differ only in the case
     if not kinds:
         return text if literal is _NOTHING else literal
     for kind in kinds:
@@ -199,7 +201,7 @@ _NOTHING: Any = object()
 
 
 def _as(kind: str, spec: Mapping[str, Any], name: str, text: str, literal: Any) -> Any:
-    """The text as a value of this JSON type, or nothing."""
+    """The text as a value of this JSON type, or _NOTHING."""
     if kind == "string":
         return literal if isinstance(literal, str) else text
     if kind == "boolean":

@@ -1,4 +1,4 @@
-"""What the service's answers mean: JSON to typed values, and error bodies to exceptions."""
+"""Turn the service's answers into typed values, and its errors into exceptions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from oxenvideo.errors import (
 )
 
 _CREDITS = re.compile(r"\b(credits?|billing|payment)\b", re.IGNORECASE)
-_MESSAGE_LIMIT = 500  # characters of the service's own words that a person is shown
+_MESSAGE_LIMIT = 500  # characters of the service's own message that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the service said of one generation, by the stream or by a read; times are unix seconds.
+    """What the service says about one generation, in an event or in an answer; times are unix seconds.
 
-    ``authoritative`` holds for reads (list, get): they may correct what the stream said, never the other way round.
+    ``authoritative`` is true for answers (list, get): they may correct an event, and an event never corrects them.
+    ``cost`` is in US dollars, and ``fields`` is the row as the service sent it.
     """
 
     generation_id: str
@@ -48,7 +49,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Accepted:
-    """One generation that the queue took: its id and its first status."""
+    """One generation that the service enqueued: its id and its first status."""
 
     generation_id: str
     status: str
@@ -56,7 +57,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The synchronous endpoint's answer: URLs, or the videos themselves in base64."""
+    """The synchronous endpoint's answer: URLs of the videos, or the videos in base64."""
 
     model: str
     created: int | None
@@ -66,7 +67,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class HistoryPage:
-    """One page of the account's generations; ``total_cost`` in US dollars, over all pages."""
+    """One page of the account's generations; ``total_cost`` is in US dollars, over all pages."""
 
     generations: tuple[Observation, ...]
     page_number: int
@@ -78,14 +79,14 @@ class HistoryPage:
 
 @dataclass(frozen=True)
 class User:
-    """Whose key it is, as ``GET /api/authorize`` tells."""
+    """The owner of an API key."""
 
     name: str
     email: str | None = None
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """A request's body as it is sent; InvalidRequest for what JSON or UTF-8 cannot carry."""
+    """The JSON of a request's body; InvalidRequest for what JSON or UTF-8 cannot hold."""
     try:
         return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
@@ -93,7 +94,7 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes, *, status_code: int, what: str) -> dict[str, Any]:
-    """A JSON object out of a body; UnexpectedAnswer says what came in its place."""
+    """The JSON object in an answer; UnexpectedAnswer says what it holds instead."""
     try:
         payload = json.loads(content)
     except (ValueError, RecursionError):
@@ -119,13 +120,13 @@ def _kind(content: bytes) -> str:
 
 
 def error_from(status_code: int, content: bytes, retry_after: float | None = None) -> ServiceError:
-    """The exception for an answer with an error status, from either of the two documented envelopes or from none."""
+    """The exception for an answer with an error status, in either of the documented forms or in none."""
     try:
         payload = json.loads(content)
     except (ValueError, RecursionError):
         payload = None
     type_, message = _error_words(payload) if isinstance(payload, dict) else (None, None)
-    said = message or f"{_kind(content)} in place of a JSON error"
+    said = message or f"{_kind(content)} instead of a JSON error"
     return _error(said, type_, status_code, status_code, retry_after)
 
 
@@ -138,7 +139,7 @@ def _error(
         kind: type[ServiceError] = InsufficientCredits
         text += " Add credits to the Oxen.ai account, then run the cell again."
     elif status_code == 429 or (400 <= status_code < 500 and "rate limit exceeded" in said.lower()):
-        # Only where the service certainly did not act: a 5xx that speaks of a rate limit may be a provider's, passed on.
+        # Not for a 5xx, which may pass on a provider's rate limit after the service acted.
         kind = RateLimited
     elif status_code in (401, 403) or type_ == "unauthenticated":
         kind = AuthenticationFailed
@@ -191,13 +192,13 @@ def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
 
 
 def observation(row: Mapping[str, Any]) -> Observation:
-    """One generation as a list, a get or the history shows it; UnexpectedAnswer where it has no id or status."""
+    """One generation from a row of a list, a get or the history; UnexpectedAnswer if it has no id or status."""
     try:
         return Observation(
             generation_id=_text(row["generation_id"]),
             status=_text(row["status"]),
-            result_url=_url(row.get("result_url")),
-            error_message=_said(row.get("error_message")),
+            result_url=_text_or_none(row.get("result_url")),
+            error_message=_message(row.get("error_message")),
             enqueued_at=_number(row.get("enqueued_at")),
             started_at=_number(row.get("started_at")),
             completed_at=_number(row.get("completed_at")),
@@ -209,9 +210,9 @@ def observation(row: Mapping[str, Any]) -> Observation:
 
 
 def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
-    """The rows of a list; UnexpectedAnswer where the list is missing, since an empty one means something else.
+    """The generations of a list; UnexpectedAnswer if there is no list, because an empty one means something else.
 
-    A row that cannot be read is passed over, so that one strange generation does not hide all the others.
+    A row that cannot be read is skipped, so that one damaged row does not hide all the others.
     """
     rows = payload.get("generations")
     if not isinstance(rows, list):
@@ -221,12 +222,12 @@ def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
         with contextlib.suppress(UnexpectedAnswer):
             read.append(observation(row))
     if rows and not read:
-        raise UnexpectedAnswer(f"The service answered {what} with rows that are no generations.")
+        raise UnexpectedAnswer(f"The service answered {what} with rows that are not generations.")
     return read
 
 
 def completion(name: str, data: str) -> Observation | None:
-    """A stream event as an observation, None for an event of another kind or one that cannot be read."""
+    """The observation in an event; None for an event of another kind or one that cannot be read."""
     if name != "media_generation_completed":
         return None
     try:
@@ -236,15 +237,15 @@ def completion(name: str, data: str) -> Observation | None:
             generation_id=_text(body["generation_id"]),
             status=_text(body["status"]),
             authoritative=False,
-            result_url=_url(body.get("url")),
-            error_message=_said(error if error is not None else body.get("error_message")),
+            result_url=_text_or_none(body.get("url")),
+            error_message=_message(error if error is not None else body.get("error_message")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
 def rendered(payload: Mapping[str, Any]) -> Rendered:
-    """The synchronous endpoint's answer, with the top-level ``video_url`` of an older documentation page understood."""
+    """The synchronous endpoint's answer, also with the ``video_url`` of an older documentation page."""
     videos = payload.get("videos")
     if not isinstance(videos, list):
         videos = [{"url": payload["video_url"]}] if payload.get("video_url") else []
@@ -260,10 +261,10 @@ def history_page(payload: Mapping[str, Any]) -> HistoryPage:
     rows = observations(payload, what="the history")
     return HistoryPage(
         generations=tuple(rows),
-        page_number=_whole(payload.get("page_number"), 1),
-        page_size=_whole(payload.get("page_size"), len(rows) or 1),
-        total_pages=_whole(payload.get("total_pages"), 1),
-        total_entries=_whole(payload.get("total_entries"), len(rows)),
+        page_number=_positive(payload.get("page_number"), 1),
+        page_size=_positive(payload.get("page_size"), len(rows) or 1),
+        total_pages=_positive(payload.get("total_pages"), 1),
+        total_entries=_positive(payload.get("total_entries"), len(rows)),
         total_cost=_decimal(payload.get("total_cost")),
     )
 
@@ -274,15 +275,15 @@ def _text(value: object) -> str:
     return value
 
 
-def _url(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _whole(value: object, otherwise: int) -> int:
+def _positive(value: object, otherwise: int) -> int:
     return value if isinstance(value, int) and value > 0 else otherwise
 
 
-def _said(value: object) -> str | None:
+def _message(value: object) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, dict):

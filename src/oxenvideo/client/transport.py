@@ -13,9 +13,9 @@ from urllib.parse import urljoin
 import httpx
 
 from oxenvideo.client import responses
+from oxenvideo.client.retry import parse_retry_after
 from oxenvideo.credentials import Secret
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, InvalidRequest, OutcomeUnknown, UnexpectedAnswer
-from oxenvideo.retry import parse_retry_after
 
 CONNECT = 10.0  # seconds until a connection must be made
 POOL = 120.0  # seconds until one of the pool must become free

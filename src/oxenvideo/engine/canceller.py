@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import Backoff, persist
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.jobs.generation import Cancellation
 from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.status import Status, Step
-from oxenvideo.retry import Backoff, persist
 
 _AT_ONCE = 8  # requests; cancelling a large batch must leave room for other requests
 _BACKOFF = Backoff(first=0.3, most=5.0)

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.retry import Backoff, persist
 from oxenvideo.engine import transfer
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.journal import make_private_directory
-from oxenvideo.retry import Backoff, persist
 
 log = logging.getLogger("oxenvideo")
 

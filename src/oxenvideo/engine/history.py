@@ -7,13 +7,13 @@ from decimal import Decimal
 from pathlib import Path
 
 from oxenvideo.client.responses import HistoryPage, Observation
+from oxenvideo.client.retry import persist
 from oxenvideo.credentials import Target
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.resume import request_of
 from oxenvideo.engine.service import Service
 from oxenvideo.jobs.journal import Entry
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.retry import persist
 
 
 @dataclass(frozen=True)

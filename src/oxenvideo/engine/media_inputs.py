@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.retry import persist
 from oxenvideo.errors import BadRequest, InvalidRequest, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.media import media
 from oxenvideo.media.media import Media
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.retry import persist
 
 
 class UpstreamFailed(OxenVideoError):

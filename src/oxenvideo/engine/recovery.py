@@ -19,10 +19,10 @@ from typing import Any
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import pace_of, persist
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited, ServiceError
 from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.status import Status, Step
-from oxenvideo.retry import pace_of, persist
 from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
@@ -216,7 +216,7 @@ class Recovery:
         self._another = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
-        self.in_flight: set[Submission] = set()  # those whose answers are still to come
+        self.in_flight: list[Submission] = []  # those whose answers are still to come
 
     @property
     def lost(self) -> Collection[Submission]:
@@ -298,7 +298,7 @@ class Recovery:
 
     async def _look(self, client: Client) -> None:
         listed: dict[str, Observation] = {}
-        for namespace in {s.request.target_namespace for s in self._lost}:
+        for namespace in dict.fromkeys(s.request.target_namespace for s in self._lost):
             listed |= await self._listed(client, namespace)
         ahead = client.service_time()
         candidates = [self._describe(s, ahead) for s in self._lost]

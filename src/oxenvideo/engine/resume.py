@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from oxenvideo import credentials
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import persist
 from oxenvideo.credentials import Target
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
@@ -18,7 +19,6 @@ from oxenvideo.jobs.job import Job, Submission
 from oxenvideo.jobs.journal import Entry
 from oxenvideo.jobs.status import State, Status, Step
 from oxenvideo.request.request import TARGETS, VideoRequest
-from oxenvideo.retry import persist
 from oxenvideo.settings import Settings
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation, Rendered
+from oxenvideo.client.retry import persist
 from oxenvideo.credentials import Secret, Target
 from oxenvideo.engine.canceller import Canceller
 from oxenvideo.engine.costs import Costs
@@ -24,7 +25,6 @@ from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.job import Job, Registry, Submission
 from oxenvideo.jobs.status import LOST, Status, Step
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.retry import persist
 from oxenvideo.settings import Settings
 
 log = logging.getLogger("oxenvideo")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Rendered, encode
+from oxenvideo.client.retry import Backoff
 from oxenvideo.engine.recovery import sent_parameters
 from oxenvideo.errors import (
     AuthenticationFailed,
@@ -22,7 +23,6 @@ from oxenvideo.errors import (
 from oxenvideo.jobs.job import Submission
 from oxenvideo.jobs.status import Step
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.retry import Backoff
 from oxenvideo.settings import Pace
 
 # Answers that say no: the service did not act, and sending the same again would not help.
@@ -43,7 +43,7 @@ class Submitter:
         stream_opened: Callable[[], Awaitable[None]],
         pace: Pace,
         at_once: int,
-        in_flight: set[Submission],
+        in_flight: list[Submission],
     ) -> None:
         self._open = open_client
         self._stream_opened = stream_opened
@@ -70,7 +70,7 @@ class Submitter:
                     body = encode(plain)
                     # Nothing is awaited from here to the request, so what is written is what is sent.
                     submission.claim(sent_parameters(plain), client.service_time())
-                    self._in_flight.add(submission)
+                    self._in_flight.append(submission)
                     try:
                         return await self._post(client, submission, body)
                     except (ConnectionFailed, RateLimited) as error:
@@ -88,7 +88,7 @@ class Submitter:
                         self._lose(submission, error)
                         return None
                     finally:
-                        self._in_flight.discard(submission)
+                        self._in_flight.remove(submission)
                 await asyncio.sleep(pause)
         return None
 

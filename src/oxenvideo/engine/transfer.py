@@ -15,10 +15,10 @@ from typing import IO
 import httpx
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.retry import PASSING, Backoff
 from oxenvideo.client.transport import retry_after
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.media import mp4
-from oxenvideo.retry import PASSING, Backoff
 
 Renew = Callable[[], Awaitable[str]]
 Progress = Callable[[int, int | None], None]

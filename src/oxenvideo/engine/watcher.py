@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
+from oxenvideo.client.retry import pace_of
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
 from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.status import Status
-from oxenvideo.retry import pace_of
 from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
@@ -180,7 +180,7 @@ class Watcher:
     async def _round(self) -> float:
         """Look at every job once, with few requests; returns the seconds until the next round."""
         asked = dict(self._jobs)  # a job that is submitted while the answer is on its way cannot be in it
-        namespaces = {job.submission.request.target_namespace for job in asked.values()}
+        namespaces = list(dict.fromkeys(job.submission.request.target_namespace for job in asked.values()))
         try:
             listed = await self._list(None, namespaces)
             self._list_failures = 0

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oxenvideo.errors import InvalidRequest
+from oxenvideo.media import mp4
 
 if TYPE_CHECKING:
     from oxenvideo.jobs.job import Job
-    from oxenvideo.request.request import VideoRequest
 
 log = logging.getLogger("oxenvideo")
 
 _FIELDS = ("name", "model", "seed", "index", "id")
 _FIELD = re.compile(r"{(.*?)}")
 _USUAL = "{name}-{id}"
-_KEY = "----:com.oxenvideo:request"  # iTunes-style free-form atom
 _UNSAFE = re.compile(r"[^\w.\-]+")
 _MOST = 96  # bytes of what one field brings into a name
 _LONGEST = 200  # bytes of one part of a path; file systems allow 255, and the temporary name is longer
@@ -90,27 +89,19 @@ def _cut(text: str, most: int) -> str:
 
 
 def stamp(path: Path, job: Job) -> None:
-    """Write prompt, model, parameters and generation id into an MP4's own metadata.
-
-    A file that cannot carry it stays as it is: the video matters more than its label.
-    """
-    import struct
-
-    from mutagen import MutagenError
-    from mutagen.mp4 import MP4, MP4FreeForm
-
+    """Write the request and the generation's id into an MP4. A file that cannot hold them stays as it is."""
     request = job.submission.request.with_(count=1)  # one of several is, by itself, one video
-    record = {"generation_id": job.state.generation_id, "request": request.to_json()}
+    generation_id = job.state.generation_id
+    shown = {"model": request.model, "prompt": request.prompt, "generation_id": generation_id}
     try:
-        tags = MP4(path)
-        tags["\xa9nam"] = [(request.prompt or request.model)[:200]]
-        told = {"model": request.model, "prompt": request.prompt, "generation_id": job.state.generation_id}
-        tags["\xa9cmt"] = [json.dumps(told, ensure_ascii=False)]
-        tags["\xa9too"] = ["oxenvideo"]
-        tags[_KEY] = [MP4FreeForm(json.dumps(record).encode())]
-        tags.save()
-    except (MutagenError, ValueError, KeyError, IndexError, struct.error) as error:
-        log.info("%s carries no metadata: %s", path.name, error)
+        mp4.write_metadata(
+            path,
+            {"generation_id": generation_id, "request": request.to_json()},
+            title=(request.prompt or request.model)[:200],
+            comment=json.dumps(shown, ensure_ascii=False),
+        )
+    except ValueError as error:
+        log.info("%s", error)
 
 
 def is_file_of(path: Path, generation_id: str | None) -> bool:
@@ -118,39 +109,6 @@ def is_file_of(path: Path, generation_id: str | None) -> bool:
     if generation_id is None or not path.is_file():
         return False
     try:
-        return bool(_record(path).get("generation_id") == generation_id)
+        return bool(mp4.read_metadata(path).get("generation_id") == generation_id)
     except InvalidRequest:
         return False
-
-
-def recall(path: str | Path) -> VideoRequest:
-    """The request that made a file, as its metadata tells; InvalidRequest where it tells none."""
-    from oxenvideo.request.request import VideoRequest
-
-    path = Path(path)
-    record = _record(path)
-    try:
-        return VideoRequest.from_json(record["request"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise _not_ours(path) from None
-
-
-def _record(path: Path) -> dict[str, Any]:
-    import struct
-
-    from mutagen import MutagenError
-    from mutagen.mp4 import MP4
-
-    if not path.is_file():
-        raise InvalidRequest(f"There is no file {path}.")
-    try:
-        record = json.loads(bytes(MP4(path)[_KEY][0]))
-    except (MutagenError, OSError, KeyError, IndexError, TypeError, ValueError, struct.error):
-        raise _not_ours(path) from None
-    if not isinstance(record, dict):
-        raise _not_ours(path)
-    return record
-
-
-def _not_ours(path: Path) -> InvalidRequest:
-    return InvalidRequest(f"{path} does not say how it was made: it is not an MP4 that oxenvideo saved.")

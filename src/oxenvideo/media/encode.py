@@ -1,4 +1,4 @@
-"""Pictures and clips that live in Python objects, as the bytes of a file; and what kind of file bytes are."""
+"""Encode images and videos that are Python objects as the bytes of a file."""
 
 from __future__ import annotations
 
@@ -11,75 +11,11 @@ from typing import Any
 
 from oxenvideo.errors import ConfigurationError, InvalidRequest
 
-SNIFF_BYTES = 64
-"""How much of a file's beginning ``sniff`` wants to see."""
-
-EXTENSIONS = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "video/x-msvideo": "avi",
-    "audio/wav": "wav",
-    "audio/mpeg": "mp3",
-    "audio/mp4": "m4a",
-    "audio/aac": "aac",
-    "audio/flac": "flac",
-    "audio/ogg": "ogg",
-}
-"""The file extension of each media type known here."""
-
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\x00", "image/tiff"),
-    (b"MM\x00*", "image/tiff"),
-    (b"\x1aE\xdf\xa3", "video/webm"),
-    (b"fLaC", "audio/flac"),
-    (b"OggS", "audio/ogg"),
-    (b"ID3", "audio/mpeg"),
-    (b"\xff\xfb", "audio/mpeg"),
-    (b"\xff\xf3", "audio/mpeg"),
-    (b"\xff\xf2", "audio/mpeg"),
-    (b"\xff\xf1", "audio/aac"),
-    (b"\xff\xf9", "audio/aac"),
-)
-_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-_ISO_BRANDS = {
-    b"qt  ": "video/quicktime",
-    b"M4A ": "audio/mp4",
-    b"M4B ": "audio/mp4",
-    b"avif": "image/avif",
-    b"avis": "image/avif",
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"mif1": "image/heic",
-}
-
-
-def sniff(head: bytes) -> str | None:
-    """The media type that the first bytes of a file show, or None where they show none known here."""
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        return _ISO_BRANDS.get(head[8:12], "video/mp4")
-    return next((mime for magic, mime in _MAGIC if head.startswith(magic)), None)
-
 
 def encode(value: Any, kind: str) -> bytes | None:
     """PNG bytes of a PIL image, NumPy array or matplotlib figure, MP4 bytes of a stack of frames; None for the rest.
 
-    The libraries are never imported for the question: an object of theirs exists only where they are loaded.
+    This imports none of those libraries: an object of theirs exists only if its library is loaded already.
     """
     if _is(value, "PIL.Image", "Image"):
         return _png_of_pil(value)
@@ -106,12 +42,12 @@ def _png_of_pil(image: Any) -> bytes:
 
 
 def png(array: Any) -> bytes:
-    """PNG bytes of an array of pixels: H×W, H×W×1, H×W×3 or H×W×4, as uint8, bool, or floats from 0 to 1."""
+    """PNG bytes of an H×W, H×W×1, H×W×3 or H×W×4 array of uint8, bool, or floats from 0 to 1."""
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in {1, 3, 4} or 0 in array.shape:
         raise InvalidRequest(
-            f"A NumPy array of shape {array.shape} is no picture: use (height, width), (height, width, 3) or "
+            f"A NumPy array of shape {array.shape} is not an image: use (height, width), (height, width, 3) or "
             "(height, width, 4)."
         )
     pixels = _as_bytes(array)
@@ -129,13 +65,14 @@ def png(array: Any) -> bytes:
 
 
 def mp4(frames: Any, fps: int = 24) -> bytes:
-    """H.264 MP4 bytes of T×H×W×3 or T×H×W×4 frames at ``fps``; an odd last row or column is cut, as 4:2:0 needs even.
+    """H.264 MP4 bytes of T×H×W×3 or T×H×W×4 frames at ``fps`` frames a second.
 
-    Raises ConfigurationError without PyAV.
+    An odd last row or column is cut off, because 4:2:0 video needs even sizes. Raises ConfigurationError without PyAV
+    and InvalidRequest for another array.
     """
     if frames.ndim != 4 or frames.shape[3] not in {3, 4} or frames.shape[0] == 0 or min(frames.shape[1:3]) < 2:
         raise InvalidRequest(
-            f"A NumPy array of shape {frames.shape} is no video: use (frames, height, width, 3), at least 2×2 pixels."
+            f"A NumPy array of shape {frames.shape} is not a video: use (frames, height, width, 3), at least 2×2 pixels."
         )
     try:
         import av
@@ -167,8 +104,10 @@ def _as_bytes(array: Any) -> Any:
     if kind == "b":
         return array.astype("uint8") * 255
     if kind != "f":
-        raise InvalidRequest(f"A NumPy array of {array.dtype} is no picture: use uint8, or floats from 0 to 1.")
+        raise InvalidRequest(f"A NumPy array of {array.dtype} is not an image: use uint8, or floats from 0 to 1.")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0.0 and high <= 1.0):  # also false for NaN
-        raise InvalidRequest(f"A float picture must hold values from 0 to 1; this array goes from {low:g} to {high:g}.")
+        raise InvalidRequest(
+            f"An image of floats must hold values from 0 to 1; this array goes from {low:g} to {high:g}."
+        )
     return (array * 255.0 + 0.5).astype("uint8")

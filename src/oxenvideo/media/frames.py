@@ -1,4 +1,4 @@
-"""Single pictures out of a video file, by PyAV (the ``local`` extra)."""
+"""Read frames from a video file with PyAV (the ``local`` extra)."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def _av() -> Any:
 
 
 def duration_of(source: Path | IO[bytes]) -> float:
-    """Seconds that a video or sound lasts; InvalidRequest for a file that is neither."""
+    """The length of a video or audio file in seconds; InvalidRequest for any other file."""
     with _opened(source) as container:
         return _seconds(container)
 
 
 @contextmanager
 def _opened(source: Path | IO[bytes]) -> Iterator[Any]:
-    """An open container; what cannot be opened or decoded is an InvalidRequest that names the file."""
+    """An open container; InvalidRequest names a file that cannot be opened or decoded."""
     av = _av()
     name = source.name if isinstance(source, Path) else "The content"
     try:
         with av.open(os.fspath(source) if isinstance(source, Path) else source) as container:
             yield container
     except (av.FFmpegError, OSError, IndexError) as error:
-        why = getattr(error, "strerror", None) or "it holds no picture"
+        why = getattr(error, "strerror", None) or "it holds no frames"
         raise InvalidRequest(f"{name} cannot be read as a video: {why}.") from None
 
 
@@ -51,7 +51,7 @@ def _seconds(container: Any) -> float:
 
 
 def frame_at(path: Path, t: float) -> Image:
-    """The picture shown at ``t`` seconds; negative counts from the end. InvalidRequest outside of the video."""
+    """The frame shown at ``t`` seconds; a negative ``t`` counts from the end. InvalidRequest outside of the video."""
     with _opened(path) as container:
         length = _seconds(container)
         at = t + length if t < 0 else t
@@ -61,7 +61,7 @@ def frame_at(path: Path, t: float) -> Image:
 
 
 def last_frame(path: Path) -> Image:
-    """The last picture."""
+    """The last frame."""
     with _opened(path) as container:
         return _picture(container, None)
 
@@ -84,10 +84,10 @@ def _picture(container: Any, at: float | None) -> Image:
 
 
 def poster(path: Path, *, width: int = 480, quality: int = 72, most: int = 24 * 1024) -> bytes | None:
-    """The first picture as a small JPEG (at most ``most`` bytes), or None where it cannot be read here."""
+    """The first frame as a JPEG of at most ``most`` bytes, or None if it cannot be read."""
     try:
         picture = frame_at(path, 0.0)
-    except Exception:  # a poster is an ornament: without PyAV, or for an odd file, there is none
+    except Exception:  # a poster is optional: without PyAV, or for an unusual file, there is none
         return None
     picture = picture.convert("RGB")
     picture.thumbnail((width, width))
@@ -97,22 +97,3 @@ def poster(path: Path, *, width: int = 480, quality: int = 72, most: int = 24 * 
         if out.tell() <= most or quality <= 20:
             return out.getvalue() if out.tell() <= most else None
         quality -= 15
-
-
-def animation(path: Path, *, width: int = 360, fps: float = 8.0, quality: int = 60) -> bytes:
-    """The video as a small animated WebP, ``width`` pixels wide at ``fps`` pictures a second, silent."""
-    pictures = []
-    with _av().open(str(path)) as container:
-        due = 0.0
-        for frame in container.decode(container.streams.video[0]):
-            if frame.time is None or frame.time >= due - 1e-6:
-                picture = frame.to_image()
-                picture.thumbnail((width, width))
-                pictures.append(picture)
-                due += 1 / fps
-    if not pictures:
-        raise InvalidRequest("The video has no frames.")
-    out = io.BytesIO()
-    rest, pause = pictures[1:], round(1000 / fps)
-    pictures[0].save(out, "WEBP", save_all=True, append_images=rest, duration=pause, loop=0, quality=quality)
-    return out.getvalue()

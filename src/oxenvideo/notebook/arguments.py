@@ -51,7 +51,7 @@ OPTIONS: Mapping[str, Option] = {
         Option(
             "save", "value", "name of the file here; {name}, {model}, {seed}, {index}, {id} are filled in", "PATTERN"
         ),
-        Option("embed", "value", "how the video is kept in the notebook: auto, inline, file, url or webp", "HOW"),
+        Option("embed", "value", "how the video is kept in the notebook: auto, inline, file or url", "HOW"),
         Option("max-cost", "value", "refuse to send above this estimate", "DOLLARS"),
         Option("wait", "flag", "return only when the video is here"),
         Option("sync", "flag", "use the synchronous endpoint, which answers when the video is ready"),

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import quote
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.media.frames import animation, frame_at
+from oxenvideo.media.frames import frame_at
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-How = Literal["auto", "inline", "file", "url", "webp"]
+How = Literal["auto", "inline", "file", "url"]
 HOWS: tuple[str, ...] = get_args(How)
 
 #: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
@@ -31,7 +31,7 @@ _MARKUP = 2048  # bytes of the card around video and poster
 def check(how: str) -> How:
     """The way of embedding that a text names; InvalidRequest for another."""
     match how:
-        case "auto" | "inline" | "file" | "url" | "webp":
+        case "auto" | "inline" | "file" | "url":
             return how
     raise InvalidRequest(f"--embed {how!r} is not allowed: use {', '.join(HOWS)}.")
 
@@ -74,17 +74,13 @@ def embed(
     widest: int = 640,
 ) -> Embedded:
     """Embed a video file; ``base`` is the directory of the notebook, ``url`` where the service keeps the file,
-    ``limit`` the bytes up to which ``auto`` puts it inside, ``widest`` the pixels of a poster. ``webp`` keeps a small
-    moving picture instead of the video, for front ends that play no MP4.
+    ``limit`` the bytes up to which ``auto`` puts it inside, ``widest`` the pixels of a poster.
 
-    Raises OSError where the file is gone, ConfigurationError for ``webp`` without the ``local`` extra.
+    Raises OSError if the file is gone.
     """
     inside = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if how == "webp":
-        moving = base64.b64encode(animation(path)).decode()
-        return Embedded(f"data:image/webp;base64,{moving}", None, sha256, True, "image/webp")
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
     first = _first_picture(path)
     size = first.size if first is not None else None

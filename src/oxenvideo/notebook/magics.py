@@ -29,11 +29,10 @@ class OxenVideo(Magics):
     duration = Int(None, allow_none=True, help="seconds, where a cell names none").tag(config=True)
     aspect_ratio = Unicode(None, allow_none=True, help="such as 16:9, where a cell names none").tag(config=True)
     embed = Enum(
-        ["auto", "inline", "file", "url", "webp"],
+        ["auto", "inline", "file", "url"],
         default_value="auto",
-        help="how videos are kept: inline in the notebook, as a linked file, by the service's URL (which expires), as a small "
-        "moving picture (webp) for front ends that play no MP4, or auto: "
-        "inline up to 8 MB, linked above",
+        help="how videos are kept: inline in the notebook, as a linked file, by the service's URL (which expires), "
+        "or auto: inline up to 8 MB, linked above",
     ).tag(config=True)
     download_dir = Unicode(None, allow_none=True, help="where videos go; ./videos by default").tag(config=True)
     max_cost = Float(None, allow_none=True, help="US dollars above which a cell is refused").tag(config=True)

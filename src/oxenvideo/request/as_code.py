@@ -1,4 +1,4 @@
-"""A request as the code that makes it again: a ``%%oxenvideo`` cell, or a call of ``oxenvideo.submit``."""
+"""Write a request as a ``%%oxenvideo`` cell or as a call of ``oxenvideo.submit``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OWN_ARGUMENTS = {
     *("prompt", "model", "catalog", "count", "image", "images", "start_image", "end_image", "video", "videos"),
     *("audio_ref", "shots", "repo", "namespace", "response_format", "check", "name", "save_as", "max_cost"),
 }
-"""Keywords of ``submit`` that a parameter of the same name would collide with."""
+"""Keywords of ``submit`` that are not parameters of a model."""
 
 
 def cell(
@@ -63,7 +63,7 @@ def python(model: str, parameters: Mapping[str, Any], count: int, fields: Mappin
 
 
 def _body(parameters: dict[str, Any]) -> str:
-    """The cell's body; takes the prompt or the shots out of the parameters where a body can say them."""
+    """The cell's body; removes the prompt or the shots from the parameters if a body can express them."""
     listed, prompt = parameters.get("multi_prompt"), parameters.get("prompt")
     text = None
     if isinstance(listed, list) and listed and not any(walk(listed)):
@@ -76,7 +76,7 @@ def _body(parameters: dict[str, Any]) -> str:
 
 
 def _words(key: str, value: Any, known: bool) -> Iterator[str]:
-    """The words of one parameter: as an option where the model is known to have it, else by ``-p``."""
+    """The words of one parameter: an option if the model is known to have it, else ``-p``."""
     if key == "elements" and _plain_elements(value):
         for element in value:
             views = [element["frontal_image_url"], *element.get("reference_image_urls", [])]
@@ -100,7 +100,7 @@ def _pair(key: str, value: Any, known: bool) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """The text that an option reads as this value; text that would be read as something else is a JSON literal."""
+    """The text that an option reads as this value; text that it would read as something else becomes a JSON literal."""
     plain = isinstance(value, str) and value.isprintable() and value[:1] not in {"{", "[", " "} and not _is_json(value)
     text = value if plain else json.dumps(value, ensure_ascii=False)
     # A list or an object is read as JSON at once; in everything else single braces name a variable.
@@ -131,7 +131,7 @@ def _target_words(namespace: str | None, repo: str | None, directory: str | None
 
 
 def _medium(value: Any) -> str:
-    """One medium as a word: another Generation by its variable, everything else by its address."""
+    """A Media as a word: another Generation by its variable, everything else by its path or URL."""
     if isinstance(value, Media) and value.key is not None:
         return "{" + _variable(value) + "}"
     return _doubled(_address(value) if isinstance(value, Media) else str(value))
@@ -144,7 +144,7 @@ def _address(medium: Media) -> str:
 
 
 def _expression(value: Any) -> str:
-    """A Python expression of the value, in which a Generation is its variable."""
+    """A Python expression of the value; a Generation is written as its variable."""
     if isinstance(value, Media):
         return _variable(value) if value.key is not None else repr(_address(value))
     if isinstance(value, Mapping):
@@ -168,7 +168,7 @@ def _is_json(text: str) -> bool:
 
 
 def _doubled(text: str) -> str:
-    """Braces doubled, as a single pair names a variable of the notebook."""
+    """The text with doubled braces, because single braces name a variable of the notebook."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

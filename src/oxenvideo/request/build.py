@@ -13,7 +13,7 @@ from oxenvideo.request.shots import from_values
 
 
 class Built(NamedTuple):
-    """A request that passed the checks, and what is worth saying about it."""
+    """A checked request, and the warnings about it."""
 
     request: VideoRequest
     warnings: tuple[str, ...] = ()
@@ -40,15 +40,15 @@ def build(
     check: bool = True,
     **parameters: Any,
 ) -> Built:
-    """The request for these wishes, media in the model's own slots, checked against the catalogue.
+    """Build a request, place the media in the model's own parameters, and check it against the catalog.
 
     Media may be a URL, a path, bytes, a PIL image, a NumPy array, a matplotlib figure or a Generation; ``image``,
-    ``video`` and ``audio_ref`` also take a list of them. ``elements`` are pictures, or lists of a front and other
-    views; ``shots`` are texts, ``(text, seconds)`` pairs or dictionaries; ``repo`` is "namespace/name[/directory]".
-    Every other keyword is a parameter of the model. One that is None counts as not given, and so does a blank prompt.
+    ``video`` and ``audio_ref`` also take a list of them. ``elements`` are images, or lists of a front and other views;
+    ``shots`` are texts, ``(text, seconds)`` pairs or dictionaries; ``repo`` is "namespace/name[/directory]". Every other
+    keyword is a parameter of the model. A keyword that is None counts as not given, and so does a blank prompt.
 
-    Raises UnknownModel and InvalidRequest. ``check=False`` sends what was given as it is, and without a catalogue only
-    the API's own rules are checked.
+    Raises UnknownModel and InvalidRequest. ``check=False`` skips the checks, and without a catalog only the API's own
+    rules are checked.
     """
     known = _model(model, catalog, check)
     given = {name: value for name, value in parameters.items() if value is not None}
@@ -71,15 +71,15 @@ def build(
     )
     twice = sorted(placed.keys() & given.keys())
     if twice:
-        raise InvalidRequest(f"{twice[0]} is given twice: by its own name, and by the medium that belongs in it.")
+        raise InvalidRequest(f"{twice[0]} is given twice: by its own name, and by a media option.")
     request = VideoRequest(known.id, _ordered(known, given | placed), **fields)
     return Built(request, tuple(validation.check(known, request.parameters, request.count)) if check else ())
 
 
 def coerce_text(model: Model | None, name: str, text: str) -> Any:
-    """The value that an option's text stands for, by the model's schema: ``"5"`` is 5 for a whole number.
+    """The value of an option's text, by the model's schema: ``"5"`` is 5 for a whole number.
 
-    A parameter that is not known takes JSON where the text is JSON, and else the text. Raises InvalidRequest where the
+    For an unknown parameter, text that is JSON is its value, and other text is itself. Raises InvalidRequest if the
     text is not of the parameter's type.
     """
     return schema.from_text(model.parameters.get(name, {}) if model is not None else {}, name, text)
@@ -94,7 +94,7 @@ def _model(model: str, catalog: Catalog | None, check: bool) -> Model:
 def _fields(
     given: dict[str, Any], count: int, repo: str | None, namespace: str | None, response_format: str | None
 ) -> dict[str, Any]:
-    """The fields of the request that are no parameters of the model; those given under the API's names count too."""
+    """The fields of the request other than the model's parameters; the API's own names for them are accepted too."""
     fields = {name: given.pop(name) for name in TARGETS if name in given}
     if namespace is not None:
         fields["target_namespace"] = namespace
@@ -111,7 +111,7 @@ def _fields(
 
 
 def _ordered(model: Model, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in the schema's order, the prompt or the shots first, unknown ones last as they were given."""
+    """The parameters in the schema's order: the prompt or the shots first, unknown parameters last."""
     order = ["prompt", "multi_prompt", *model.parameters]
     known = {name: parameters[name] for name in order if name in parameters}
     return known | {name: value for name, value in parameters.items() if name not in known}

@@ -1,4 +1,4 @@
-"""How long the clip or sound is that goes into a request, as far as it can be known before it is sent."""
+"""The length of a request's video or audio input, which decides the price of some models."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from oxenvideo.request.request import VideoRequest
 
 
 def input_seconds(request: VideoRequest, catalog: Catalog) -> float | None:
-    """Seconds of the first clip in a request, or of its first sound; None for a URL, and for what cannot be read here.
+    """Seconds of the first video input of a request, or else of its first audio input; None if that is not known.
 
-    A generation that has not ended yet counts by the length that it was asked for. Reading a file needs the ``local``
-    extra.
+    The length of a file at a URL is not known. A Generation that has not ended counts with the length in its request.
+    Reading a file needs the ``local`` extra.
     """
-    leaves = [leaf for _, leaf in media.walk(request.parameters) if leaf.part != "last_frame"]
-    timed = [leaf for kind in ("video", "audio") for leaf in leaves if leaf.kind == kind]
+    found = [medium for _, medium in media.walk(request.parameters) if medium.part != "last_frame"]
+    timed = [medium for kind in ("video", "audio") for medium in found if medium.kind == kind]
     return _seconds(timed[0], catalog) if timed else None
 
 
-def _seconds(leaf: Media, catalog: Catalog) -> float | None:
-    upstream: Any = leaf.generation
+def _seconds(medium: Media, catalog: Catalog) -> float | None:
+    upstream: Any = medium.generation
     if upstream is not None and upstream.path is None:
         model = catalog.get(upstream.request.model, None)
         asked = None
         if model is not None:
             asked = pricing.seconds_of(model, upstream.request.parameters, input_seconds(upstream.request, catalog))
         return float(asked) if asked is not None else None
-    source = upstream.path if upstream is not None else leaf.path
-    if source is None and leaf.content is None:
+    source = upstream.path if upstream is not None else medium.path
+    if source is None and medium.content is None:
         return None
     try:
-        return frames.duration_of(source if source is not None else io.BytesIO(leaf.content or b""))
+        return frames.duration_of(source if source is not None else io.BytesIO(medium.content or b""))
     except OxenVideoError:
         return None

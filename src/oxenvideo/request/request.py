@@ -1,4 +1,4 @@
-"""VideoRequest: one order for videos, as the API takes it, as the journal keeps it, and as a person writes it."""
+"""VideoRequest: one request for videos, with its forms for the API, the journal and the user."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.catalog import media_parameters
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.media import media
-from oxenvideo.media.media import Media
-from oxenvideo.request import as_code
+from oxenvideo.media import media, mp4
+from oxenvideo.media.media import Kind, Media
 
 REQUEST_LIMIT = 4
-"""Videos that one POST may ask for, by the API's documentation (its OpenAPI description says 12; 4 is sure)."""
+"""Videos that one POST may ask for. The API's documentation says 4, its OpenAPI description 12."""
 
 TARGETS = ("target_namespace", "target_repo", "target_directory")
 
 
 @dataclass(frozen=True)
 class VideoRequest:
-    """What to make: a model and its parameters, with ``count`` videos wanted.
+    """A model, its parameters, and the number of videos to make.
 
-    ``parameters`` holds JSON values and Media, ``prompt`` or ``multi_prompt`` among them, and only what was given: the
-    service's own defaults are not repeated. The ``target_`` fields name an Oxen repository that is to keep the result;
-    ``response_format`` belongs to the synchronous endpoint. Raises InvalidRequest for a value that is no JSON.
+    ``parameters`` holds JSON values and Media, ``prompt`` or ``multi_prompt`` among them, and only what was given, not
+    the service's defaults. The ``target_`` fields name an Oxen repository that stores the result; ``response_format``
+    is for the synchronous endpoint. Raises InvalidRequest for a value that JSON cannot hold.
     """
 
     model: str
@@ -47,7 +48,7 @@ class VideoRequest:
 
     @property
     def prompt(self) -> str:
-        """The prompt; shots as one text, a line each; empty for a model that takes none."""
+        """The prompt; for shots, their prompts on a line each; empty for a model that takes neither."""
         prompt = self.parameters.get("prompt")
         if isinstance(prompt, str):
             return prompt
@@ -57,20 +58,20 @@ class VideoRequest:
         return "\n".join(str(shot.get("prompt", "")) for shot in listed if isinstance(shot, Mapping))
 
     def body(self, count: int | None = None, resolve: Callable[[Media], str] = Media.data_uri) -> dict[str, Any]:
-        """The JSON for ``POST /api/ai/queue``: the model, the parameters in their order, how many, where to.
+        """The JSON body for ``POST /api/ai/queue``.
 
-        ``resolve`` gives each Media its address: by default a data URI, which raises InvalidRequest for a Generation
-        that is not done. ``count`` asks for another number of videos than the request does.
+        ``resolve`` gives the URL of each Media, by default a data URI, which raises InvalidRequest for a Generation.
+        ``count`` replaces the request's own number of videos.
         """
         return self._assembled(count, resolve)
 
     def preview(self, count: int | None = None) -> dict[str, Any]:
-        """The body for a person to read: media and data URIs by type and size, a Generation by name. Not to be sent."""
+        """The body for display: files and data URIs by type and size, a Generation by name. It cannot be sent."""
         return {name: _short(value) for name, value in self._assembled(count, lambda medium: medium.label).items()}
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> VideoRequest:
-        """The request that has this body; raises InvalidRequest where it names no model."""
+        """The request that has this body; InvalidRequest if it names no model."""
         rest = dict(body)
         model, count = rest.pop("model", None), rest.pop("num_generations", 1)
         if not isinstance(model, str) or not model:
@@ -79,7 +80,7 @@ class VideoRequest:
         return cls(model, rest, count, **fields)
 
     def to_json(self) -> dict[str, Any]:
-        """The request for the journal, media included; ``from_json`` reads it back without loss."""
+        """The form for the journal; ``from_json`` reads it back without loss."""
         parameters = self._with_media(Media.to_json)
         data: dict[str, Any] = {"model": self.model, "parameters": parameters}
         if self.count != 1:
@@ -87,15 +88,22 @@ class VideoRequest:
         return data | self._fields()
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> VideoRequest:
-        """The request that ``to_json`` wrote."""
+    def from_json(cls, data: Mapping[str, Any], *, trusted: bool = True) -> VideoRequest:
+        """The request that ``to_json`` wrote; InvalidRequest if a media input in it is damaged.
+
+        With ``trusted=False``, for data from somebody else, a local file is used only if its hash is recorded and
+        right; the use of any other path raises InvalidRequest.
+        """
         fields = {name: data[name] for name in ("count", *TARGETS, "response_format") if name in data}
-        return cls(data["model"], _restored(data["parameters"]), **fields)
+        parameters = {name: _restored(value, trusted) for name, value in data["parameters"].items()}
+        if not trusted:
+            parameters = _without_paths(Model(data["model"]), parameters)
+        return cls(data["model"], parameters, **fields)
 
     def with_(self, **changes: Any) -> VideoRequest:
         """This request with other fields or parameters.
 
-        None drops a parameter; a prompt takes the place of shots, and shots that of a prompt.
+        None removes a parameter. A prompt replaces shots, and shots replace a prompt.
         """
         fields = {name: changes.pop(name) for name in list(changes) if name in self.__dataclass_fields__}
         parameters = dict(fields.pop("parameters", self.parameters))
@@ -108,30 +116,34 @@ class VideoRequest:
         return replace(self, parameters=kept, **fields)
 
     def split(self, limit: int = REQUEST_LIMIT) -> list[VideoRequest]:
-        """Requests of at most ``limit`` videos each that together ask for as many."""
+        """Requests for at most ``limit`` videos each, and together for as many as this one."""
         full, rest = divmod(self.count, limit)
         return [replace(self, count=count) for count in [limit] * full + ([rest] if rest else [])]
 
     @property
     def depends_on(self) -> tuple[str, ...]:
-        """The keys of the generations whose results go into this request."""
+        """The keys of the generations whose results are inputs of this request."""
         if not self.has_media:
             return ()
         found = (medium.key for _, medium in media.walk(self.parameters) if medium.key is not None)
         return tuple(dict.fromkeys(found))
 
     def stored(self, directory: Path) -> VideoRequest:
-        """This request with media that are only bytes put into files of ``directory``, named by their hash."""
+        """This request with media that are only bytes written to files in ``directory``; see ``Media.store``."""
         if not self.has_media:
             return self
         return replace(self, parameters=self._with_media(lambda medium: medium.store(directory)))
 
     def as_cell(self, name: str | None = None) -> str:
         """A ``%%oxenvideo`` cell that makes this request again, its Generation in the variable ``name``."""
+        from oxenvideo.request import as_code
+
         return as_code.cell(self.model, self.parameters, self.count, self._fields(), name)
 
     def as_python(self) -> str:
         """A call of ``oxenvideo.submit`` that makes this request again."""
+        from oxenvideo.request import as_code
+
         return as_code.python(self.model, self.parameters, self.count, self._fields())
 
     def __repr__(self) -> str:
@@ -158,13 +170,13 @@ class VideoRequest:
         return {name: _json_value(value, name) for name, value in self.parameters.items()}
 
     def _fields(self) -> dict[str, str]:
-        """The fields beside the model, its parameters and the count, by the API's names; only those that are set."""
+        """The fields other than model, parameters and count that are set."""
         values = {name: getattr(self, name) for name in (*TARGETS, "response_format")}
         return {name: value for name, value in values.items() if value is not None}
 
 
 def _json_value(value: Any, name: str) -> Any:
-    """The value as JSON has it, media left alone; a NumPy number becomes a number, a tuple a list."""
+    """The value in JSON's types, or a Media; a NumPy number becomes a number, and a tuple a list."""
     if value is None or isinstance(value, (str, bool, Media)):
         return value
     if isinstance(value, int):
@@ -189,12 +201,41 @@ def _holds_media(tree: Any) -> bool:
     return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
 
 
-def _restored(tree: Any) -> Any:
+def _restored(tree: Any, trusted: bool) -> Any:
     if isinstance(tree, Mapping):
         if set(tree) == {"$media"}:
-            return Media.from_json(tree)
-        return {key: _restored(value) for key, value in tree.items()}
-    return [_restored(value) for value in tree] if isinstance(tree, list) else tree
+            return Media.from_json(tree, trusted=trusted)
+        return {key: _restored(value, trusted) for key, value in tree.items()}
+    return [_restored(value, trusted) for value in tree] if isinstance(tree, list) else tree
+
+
+def _without_paths(model: Model, tree: Any, kind: Kind | None = None) -> Any:
+    """The parameters with text that is in the place of a URL and is none, such as a path, made an unverified Media."""
+    if isinstance(tree, Mapping):
+        found = {key: media_parameters.by_name(model, key) for key in tree}
+        kinds = {key: parameter.kind if parameter is not None else None for key, parameter in found.items()}
+        return {key: _without_paths(model, value, kinds[key]) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_paths(model, value, kind) for value in tree]
+    if kind is None or not isinstance(tree, str) or media.is_url(tree):
+        return tree
+    return Media.from_json({"$media": {"kind": kind, "path": tree}}, trusted=False)
+
+
+def recall(path: str | Path) -> VideoRequest:
+    """The request that made a saved video, read from the metadata of its file.
+
+    The file may come from somebody else: a local file that the request names is used only if its content is the recorded
+    one. Raises InvalidRequest for a file without such metadata.
+    """
+    record = mp4.read_metadata(Path(path))
+    try:
+        data = record["request"]
+        if isinstance(data["model"], str):
+            return VideoRequest.from_json({**data, "count": 1}, trusted=False)
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        pass  # what the metadata holds is no request
+    raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
 
 
 def _short(tree: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The body of a cell as one prompt or as shots, and shots as text again."""
+"""Read a cell's body as one prompt or as shots, and write shots as such a body."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from oxenvideo.errors import InvalidRequest
 
 Shot = dict[str, Any]
-"""One shot of ``multi_prompt``: ``prompt``, and ``duration`` in whole seconds where it was given."""
+"""One shot of ``multi_prompt``: ``prompt``, and ``duration`` in whole seconds if it was given."""
 
 _SEPARATOR = re.compile(r"^[ \t]*---[ \t]*\r?$", re.MULTILINE)
 _DURATION = re.compile(r"\[\s*(\d+(?:[.,]\d+)?)\s*s?\s*\]\s*", re.IGNORECASE)
 
 
 def parse(body: str) -> str | list[Shot]:
-    """The prompt, or, where lines of only ``---`` separate sections, the shots.
+    """The prompt, or a list of shots if lines of only ``---`` separate sections.
 
     A section may begin with its length in seconds: ``[5s]``, ``[5 s]`` or ``[5]``. Raises InvalidRequest for an empty
-    section and for a length that is no whole number of seconds above 0.
+    section and for a length that is not a whole number of seconds from 1.
     """
     sections = _SEPARATOR.split(body)
     if len(sections) == 1:
@@ -32,7 +32,7 @@ def _shot(text: str, number: int, total: int) -> Shot:
     prompt = text[length.end() :] if length else text
     if not prompt:
         raise InvalidRequest(
-            f"Shot {number} of {total} has no prompt: write one between the --- lines, or drop a --- line."
+            f"Shot {number} of {total} has no prompt: write one between the --- lines, or remove a --- line."
         )
     if length is None:
         return {"prompt": prompt}
@@ -42,12 +42,12 @@ def _shot(text: str, number: int, total: int) -> Shot:
 
 
 def says_prompt(text: str) -> bool:
-    """Whether a body with this text is read as exactly this one prompt."""
+    """Whether ``parse`` reads this text as one prompt, unchanged."""
     return _SEPARATOR.search(text) is None and text == text.strip()
 
 
 def from_values(values: Sequence[Any]) -> list[Shot]:
-    """Shots from Python values: a text, a ``(text, seconds)`` pair, or a mapping as the API takes it."""
+    """Shots from Python values: each a text, a ``(text, seconds)`` pair, or a mapping as the API takes it."""
     shots: list[Shot] = []
     for number, value in enumerate(values, start=1):
         match value:
@@ -65,7 +65,7 @@ def from_values(values: Sequence[Any]) -> list[Shot]:
 
 
 def render(shots: Sequence[Mapping[str, Any]]) -> str | None:
-    """The text that ``parse`` reads as these shots, or None where no text can say them."""
+    """The text that ``parse`` reads as these shots, or None if there is no such text."""
     sections = []
     for shot in shots:
         seconds = shot.get("duration")

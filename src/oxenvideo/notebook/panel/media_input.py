@@ -81,11 +81,11 @@ class Inlet(anywidget.AnyWidget):
 
     def _leaf(self, slot: MediaParameter, value: Any) -> Leaf:
         if slot.role == "elements" and isinstance(value, list | tuple) and value:
-            front, *others = (self._kept(media_parameters.leaf(view, "image")) for view in value)
+            front, *others = (self._kept(media_parameters.url_or_media(view, "image")) for view in value)
             return {"frontal_image_url": front} | ({"reference_image_urls": others} if others else {})
         if isinstance(value, dict):
             return value
-        return self._kept(media_parameters.leaf(value, slot.kind))
+        return self._kept(media_parameters.url_or_media(value, slot.kind))
 
     def _kept(self, leaf: str | Media) -> str | Media:
         """Bytes as a file, so that the cell for this request can name it."""

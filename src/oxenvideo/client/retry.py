@@ -23,34 +23,35 @@ from oxenvideo.errors import (
 
 T = TypeVar("T")
 
-LONGEST_PACE = 3600.0  # seconds; a service that names a longer one is asked again after an hour
+LONGEST_PACE = 3600.0  # seconds; a longer delay that the service names is shortened to this
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """Exponential delays with full jitter between half and the whole of the step, in seconds."""
+    """Exponential delays in seconds, each a random part of its step between half and the whole."""
 
     first: float = 0.5
     factor: float = 2.0
     most: float = 30.0
 
     def delay(self, attempt: int, *, retry_after: float | None = None, chance: float | None = None) -> float:
-        """Seconds to wait before the attempt after ``attempt`` failures (1 is the first failure).
+        """Seconds to wait after ``attempt`` failures.
 
-        A pace that the service named (``retry_after``) is kept in place of the steps: never shortened, up to an hour, and
-        a little longer, so that many who were told the same do not come back at the same moment.
+        The delay that the service named (``retry_after``) replaces the step. It is limited to an hour and lengthened at
+        random by up to a tenth, so that not all clients come back at the same moment. ``chance``, from 0 to 1, replaces
+        the random number.
         """
         step = min(self.first * self.factor ** min(max(attempt, 1) - 1, 30), self.most)
-        spread = random.random() if chance is None else chance  # noqa: S311 - jitter is no secret
+        spread = random.random() if chance is None else chance  # noqa: S311 - jitter needs no cryptography
         if retry_after is None:
             return step * (0.5 + spread / 2)
         return min(max(retry_after, self.first / 2), LONGEST_PACE) * (1 + spread / 10)
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds named by a ``Retry-After`` header (RFC 9110: seconds or an HTTP date), None where it names none.
+    """The seconds in a ``Retry-After`` header (RFC 9110: seconds or an HTTP date); None if there are none.
 
-    ``now`` is the time by the clock that made the date, in unix seconds.
+    ``now`` is the time in unix seconds by the clock that made the date.
     """
     if not value:
         return None
@@ -63,12 +64,13 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
-#: Failures that may be gone in a moment; an answer that is no answer (a proxy's page, half a body) is one of them.
+# UnexpectedAnswer is one of them because a proxy's page or half a body is usually gone on the next attempt.
 PASSING = (ConnectionFailed, OutcomeUnknown, ServiceUnavailable, RateLimited, UnexpectedAnswer)
+"""Failures that another attempt may not meet."""
 
 
 def pace_of(error: OxenVideoError) -> float | None:
-    """Seconds that the service asked to wait, None where it did not."""
+    """The seconds that the service asked to wait, or None."""
     return error.retry_after if isinstance(error, ServiceError) else None
 
 
@@ -78,9 +80,9 @@ async def persist(
     attempts: int = 5,
     backoff: Backoff = Backoff(first=0.3, most=8.0),
 ) -> T:
-    """The answer of ``ask``, asked again after a passing failure; the last failure is raised.
+    """The result of ``ask``, called again after a failure in ``PASSING``; the last failure is raised.
 
-    Never for what costs money: a submit has rules of its own.
+    Never use this for a submit, which costs money each time.
     """
     for attempt in range(1, attempts):
         try:
