@@ -15,7 +15,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets belongs to what a seed must reproduce
-    os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"})  # noqa: E501, S606
+    os.execve(
+        sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"}
+    )  # noqa: E501, S606
 
 from . import defects
 from .life import Outcome, play
@@ -33,7 +35,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
     parser.add_argument("--seconds", type=float, metavar="S", help="begin no life after so many seconds")
     parser.add_argument("--keep", action="store_true", help="with --seed: do not make a failing life smaller")
-    parser.add_argument("--defects", action="store_true", help="put known defects back, and count lives until each is found")
+    parser.add_argument(
+        "--defects", action="store_true", help="put known defects back, and count lives until each is found"
+    )
     given = parser.parse_args()
     _quiet()
     if given.defects:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .kernel import Kernel
 
 _READS = ("SELECT", "PRAGMA")
+# Nothing here survives the process, and no other process reads it.
+_PRAGMAS = {
+    "PRAGMA journal_mode=WAL": "PRAGMA journal_mode=MEMORY",
+    "PRAGMA synchronous=NORMAL": "PRAGMA synchronous=OFF",
+}
 _ENDS = ("COMMIT", "ROLLBACK", "END")
 
 
@@ -59,7 +64,7 @@ class Connection(sqlite3.Connection):
         if kernel is None or word.startswith(_READS):
             if kernel is not None:
                 kernel.check()
-            return run("PRAGMA synchronous=OFF" if "synchronous" in sql[:20] else sql, *given)
+            return run(_PRAGMAS.get(sql, sql), *given)
         kernel.check()
         if not self.in_transaction:
             kernel.before_write()  # others may act here, and this kernel may end here
@@ -119,9 +124,9 @@ def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
     sqlite3.connect, os.open, os.link, uuid.uuid4 = connect, open_descriptor, link, uuid4  # type: ignore[assignment]
     builtins.open = io.open = open_file  # type: ignore[assignment]
     httpx.create_ssl_context = _context  # type: ignore[assignment]
+    httpx.Cookies.extract_cookies = lambda self, response: None  # type: ignore[method-assign]  # there are none
     try:
         yield
     finally:
         sqlite3.connect, os.open, os.link, uuid.uuid4 = real[0], real[1], real[3], real[4]
         builtins.open = io.open = real[2]
-

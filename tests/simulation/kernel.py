@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from oxenvideo.client.client import Client
 from oxenvideo.engine import resume
 from oxenvideo.engine.engine import Engine
-from oxenvideo.errors import OxenVideoError
+from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.jobs import generation as generation_module
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Cancellation, Generation
@@ -75,7 +75,7 @@ class Kernel:
         self.connections: list[Connection] = []
         self.handles: dict[str, Generation] = {}
         self.changes: dict[str, str] = {}  # the last status that a callback was called with, by key
-        self.shown: set[str] = set()  # ids of which this kernel has read
+        self.shown: set[str] = set()  # ids that this kernel has read of in lists
         self.batches: list[Batch] = []
         self.tasks: list[asyncio.Task[Any]] = []  # what its person began, each of which must end
         self._steps = 0
@@ -88,9 +88,7 @@ class Kernel:
         self._dies_when = choices.pick("before, amid or after the write", 3)
         pauses = life.hostile("a kernel pauses", 0.1)
         self._pauses_at = int(choices.between("step at which a kernel pauses", 20, 600)) if pauses else 0
-        self.loop = KernelLoop(
-            life.timeline, origin=1000.0 * number, delay=self._delay, stepped=self._stepped
-        )
+        self.loop = KernelLoop(life.timeline, origin=1000.0 * number, delay=self._delay, stepped=self._stepped)
         self.loop.failed = self._failed  # type: ignore[method-assign]
 
     def open(self) -> None:
@@ -125,7 +123,11 @@ class Kernel:
     # What a person can do that waits for an answer
 
     async def attach(self, generation_id: str) -> Generation:
-        return self.engine.handle(await resume.attach(self.engine, self.session.target, generation_id, None))
+        attaching = resume.attach(self.engine, self.session.target, generation_id, None)
+        try:
+            return self.engine.handle(await asyncio.wait_for(attaching, 60.0))
+        except TimeoutError:
+            raise WaitTimeout("No answer within 60 s.") from None
 
     async def resume(self, everything: bool) -> resume.Resumed:
         return self.session.resume(everything=everything)
@@ -143,7 +145,7 @@ class Kernel:
         await self.engine._stop()
         self.engine.close()
         self.life.note(self, "is closed")
-        self.life.timeline.after(2 * generation_module.TICK, self._closed)
+        self.life.timeline.after(3 * generation_module.TICK, self._closed)
 
     def _closed(self) -> None:
         left = [task.get_name() for task in self.tasks if not task.done()]
@@ -173,7 +175,7 @@ class Kernel:
     def _delay(self) -> float:
         pause, self._pauses_at = (
             (self.life.choices.between("seconds of a pause", 1.0, 900.0), 0)
-            if self._pauses_at and self._steps >= self._pauses_at and not self.life.healed
+            if self._pauses_at and self._steps >= self._pauses_at and self.ready and not self.life.healed
             else (0.0, self._pauses_at)
         )
         if pause:
@@ -233,10 +235,10 @@ class Kernel:
         """Whether an answer had told the service's clock before ``when``, or no clock was ever wrong."""
         return self._first_answer < when or not self.life.clocks_differ
 
-    def seen(self, payload: Any) -> None:
-        """Ids that an answer of the service has named."""
+    def seen(self, payload: Any, *, candidates: bool) -> None:
+        """An answer has been read; its ``candidates`` are generations that a search for a lost answer can know."""
         self._first_answer = min(self._first_answer, self.life.timeline.now)
         rows = payload.get("generations") if isinstance(payload, dict) else None
         for row in rows if isinstance(rows, list) else [payload.get("generation", payload)]:
-            if isinstance(row, dict) and "generation_id" in row:
+            if candidates and isinstance(row, dict) and "generation_id" in row:
                 self.shown.add(row["generation_id"])

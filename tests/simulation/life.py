@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import tempfile
 import uuid
@@ -52,6 +53,7 @@ class Life:
         self.data_dir = directory / "data"
         self.videos = directory / "videos"
         self.disk = disk.Disk()
+        self._place = f"{directory}/"
         self.healed = False
         self.service_stepped = False
         self.clocks_differ = False
@@ -63,13 +65,19 @@ class Life:
         offset = (0.0, 7.0, -7.0, 3600.0)[choices.pick("offset of the service's clock", 4)]
         self.clocks_differ = offset != 0.0
         self.service = Service(self.timeline, choices, offset)
-        self.network = Network(self.timeline, choices, self.service, _RATES[choices.pick("rate of faults", len(_RATES))])
+        self.network = Network(
+            self.timeline, choices, self.service, _RATES[choices.pick("rate of faults", len(_RATES))]
+        )
         self.invariants = Invariants(self)
         self.service.created = self.invariants.created
         self.kernels: list[Kernel] = []
         self.people = People(self)
         self.settings = Settings(
-            base_url=BASE_URL, api_key=Secret(KEY), data_dir=self.data_dir, download_dir=self.videos, pace=Pace(poll=20.0)
+            base_url=BASE_URL,
+            api_key=Secret(KEY),
+            data_dir=self.data_dir,
+            download_dir=self.videos,
+            pace=Pace(poll=20.0),
         )
 
     # What the parts ask of it
@@ -89,19 +97,24 @@ class Life:
         return any(kernel.owner == owner and kernel.ready and not kernel.dead for kernel in self.kernels)
 
     def note(self, kernel: Kernel | None, text: str) -> None:
+        text = text.replace(self._place, "")  # a directory that no other run has
         self._history.append((self.timeline.now, kernel.number if kernel else None, text))
 
     def let_others_act(self, kernel: Kernel) -> None:
         """One kernel is about to write to the journal: the others may be faster."""
         if len(self._acting) < 2 and len(self.kernels) > 1 and self.choices.happens("others are faster", 0.2):
             self._acting.append(kernel)
-            self.timeline.run(self.timeline.now + self.choices.between("seconds by which others are faster", 0.001, 2.0))
+            self.timeline.run(
+                self.timeline.now + self.choices.between("seconds by which others are faster", 0.001, 2.0)
+            )
             self._acting.pop()
 
     def lost(self, kernel: Kernel) -> None:
         """A kernel has died: somebody may start another and resume."""
         if not self.healed and self.choices.happens("a kernel is started again", 0.8):
-            self.timeline.after(self.choices.between("seconds until it is started again", 0.5, 60.0), self._restart, kernel)
+            self.timeline.after(
+                self.choices.between("seconds until it is started again", 0.5, 60.0), self._restart, kernel
+            )
 
     # The course of a life
 
@@ -147,17 +160,18 @@ class Life:
 
     def _settle(self) -> None:
         """Until nobody waits any more, and sometimes for longer."""
-        longer = self.choices.happens("time goes on for long", 0.2)
+        longer = self.choices.happens("time goes on for long", 0.1)
         end = self.timeline.now + _SETTLE
         while self.timeline.now < end and self.invariants.failure is None:
+            self.timeline.run(self.timeline.now + 20.0)
             if not longer and all(self._is_quiet(kernel) for kernel in self.kernels):
                 break
-            self.timeline.run(self.timeline.now + 20.0)
-        self._run(5.0)
 
     def _is_quiet(self, kernel: Kernel) -> bool:
         return kernel.dead or (
-            all(task.done() for task in kernel.tasks) and all(g.state.is_settled for g in kernel.handles.values())
+            kernel.loop.idle
+            and all(task.done() for task in kernel.tasks)
+            and all(g.state.is_settled for g in kernel.handles.values())
         )
 
     def _check_waits(self) -> None:
@@ -271,9 +285,16 @@ class Life:
 
 
 def play(seed: int, suppressed: Collection[Address | str] = ()) -> Outcome:
-    """Play one life in a directory of its own, in memory where there is such a place."""
+    """Play one life in a directory of its own, in memory where there is such a place.
+
+    Garbage is collected between lives only: what a kernel still finds alive must not depend on other lives.
+    """
     memory = Path("/dev/shm")  # noqa: S108 - a directory made by mkdtemp in it
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
         life = Life(seed, Path(place), suppressed)
-        with disk.installed(life.disk, life.uuid4):
-            return life.play()
+        gc.disable()
+        try:
+            with disk.installed(life.disk, life.uuid4):
+                return life.play()
+        finally:
+            gc.enable()

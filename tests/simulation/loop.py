@@ -55,6 +55,11 @@ class KernelLoop(asyncio.AbstractEventLoop):
         self._due = False
         self._running = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for its turn."""
+        return not self._ready
+
     def time(self) -> float:
         return self._timeline.now + self._origin
 
@@ -83,9 +88,7 @@ class KernelLoop(asyncio.AbstractEventLoop):
     def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
         return asyncio.Task(coro, loop=self, **options)
 
-    def run_in_executor(
-        self, executor: object, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+    def run_in_executor(self, executor: object, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """A blocking call: takes place as a whole, a moment later, on no loop."""
         future = self.create_future()
         self._timeline.after(self._delay(), self._call_blocking, future, func, args)

@@ -53,7 +53,17 @@ READ_FAULTS = (
     "refused connection", "429", "500", "503", "504", "page200", "page502", "reset", "silence", "half", "cut", "empty",
     "late", "stale", "oversized",
 )  # fmt: skip
-STREAM_FAULTS = ("refused connection", "500", "404", "429", "silence", "drops", "goes silent", "loses events", "repeats")
+STREAM_FAULTS = (
+    "refused connection",
+    "500",
+    "404",
+    "429",
+    "silence",
+    "drops",
+    "goes silent",
+    "loses events",
+    "repeats",
+)
 FILE_FAULTS = ("refused connection", "503", "429", "expired", "page", "half", "empty", "reset")
 
 
@@ -100,9 +110,7 @@ class Network:
         body = json.loads(exchange.content)
         post = Post(exchange.kernel.number, body, self._timeline.now, synchronous)
         number = self.fault("a submit", len(POST_FAULTS))
-        name, arrives, acts, answer, after = (
-            POST_FAULTS[number - 1] if number else ("", _SOON, True, "proper", _SOON)
-        )
+        name, arrives, acts, answer, after = POST_FAULTS[number - 1] if number else ("", _SOON, True, "proper", _SOON)
         exchange.describe(f"{json.dumps(body)[:150]}" + (f" | {name}" if name else ""))
         if name != "connection refused":
             self.posts.append(post)
@@ -202,7 +210,9 @@ class Network:
                 if post is not None and exchange.waits:
                     post.told = True
                 if post is None and status == 200:
-                    exchange.kernel.seen(payload)
+                    exchange.kernel.seen(
+                        payload, candidates=exchange.kind != "history" or "media_type" in exchange.query
+                    )
         exchange.note(f"answered {status}" if kind == "proper" else f"answered {kind}")
         return exchange.settle(httpx.Response(status, headers=headers, content=body))
 
@@ -214,7 +224,9 @@ class Network:
         exchange.describe(f"| {name}" if number else "")
         if name in ("refused connection", "500", "404", "429", "silence"):
             kind = "page502" if name == "404" else name
-            self._timeline.after(self.seconds(), self._reply, exchange, kind, (404, {}) if name == "404" else None, None)
+            self._timeline.after(
+                self.seconds(), self._reply, exchange, kind, (404, {}) if name == "404" else None, None
+            )
             return
         self._timeline.after(self.seconds(), self._subscribe, exchange, name)
 

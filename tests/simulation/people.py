@@ -169,7 +169,7 @@ class People:
         self.life.note(kernel, f"a person cancels {self.life.invariants.name(generation.key)} ({generation.status})")
         answer = await kernel.cancel(generation)
         self.life.note(kernel, f"cancelling {self.life.invariants.name(generation.key)}: {answer}")
-        if answer.cancelled and generation.id is None and generation.key in invariants.asks:
+        if "before it was sent" in answer and generation.key in invariants.asks:
             invariants.asks[generation.key].withdrawn = True
 
     def _attach(self, kernel: Kernel) -> None:
@@ -197,7 +197,9 @@ class People:
         self.life.note(kernel, f"a person attaches #{job.number} ({job.whose})")
         generation = await kernel.attach(generation_id)
         kernel.hold(generation)
-        self.life.note(kernel, f"attached #{job.number} as {self.life.invariants.name(generation.key)} ({generation.status})")
+        self.life.note(
+            kernel, f"attached #{job.number} as {self.life.invariants.name(generation.key)} ({generation.status})"
+        )
 
     def _resume(self, kernel: Kernel) -> None:
         everything = self.life.choices.happens("resume everything", 0.5)

@@ -105,7 +105,9 @@ class Service:
         self.listeners: list[Callable[[dict[str, Any]], None]] = []
         self.created: Callable[[Job], None] = lambda job: None
         self._names_default = choices.happens("rows name the default namespace", 0.5)
-        self._hidden = ("model", "response_format") if choices.happens("rows do not show the format", 0.5) else ("model",)
+        self._hidden = (
+            ("model", "response_format") if choices.happens("rows do not show the format", 0.5) else ("model",)
+        )
         self.nulls = choices.happens("rows show parameters that were not sent as null", 0.3)
         self.synchronous_listed = not choices.happens("synchronous jobs are not listed", 0.5)
         self._timeline = timeline
