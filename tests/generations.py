@@ -35,10 +35,17 @@ class NoEngine:
         raise AssertionError("nothing is to be downloaded here")
 
 
+class Unwritten(Registry):
+    """A registry that writes nothing, and so needs no event loop."""
+
+    def _note(self, job: Job, state: State) -> None:
+        pass
+
+
 def generation(request: VideoRequest, state: State | None = None, **fields: Any) -> Generation:
     """A Generation in this state; ``fields`` are those of its job (name, index, key) and submission."""
     job = [fields.pop(name, None) for name in ("key", "name", "index")]
-    registry = Registry(_journal(), time.time)
+    registry = Unwritten(_journal(), time.time)
     submission = Submission(uuid.uuid4().hex, Target("https://hub.example"), request, registry, **fields)
     submission.jobs = [Job(submission, job[0] or uuid.uuid4().hex, job[1], job[2], state or State(submitted_at=100.0))]
     return Generation(submission.jobs[0], NoEngine())
@@ -50,5 +57,5 @@ def _journal() -> Journal:
 
 
 def change(made: Generation, state: State) -> None:
-    """Put another state in place; in a running event loop."""
+    """Put another state in place."""
     made._job.submission.registry.replace(made._job, state)

@@ -130,11 +130,11 @@ def test_the_key_is_in_no_text(
     generation = session.submit("a balloon")
     generation.wait(5)
     session.history()
-    (channel,) = session.engine._channels.values()
-    assert channel._client is not None
+    (endpoint,) = session.engine._services.values()
+    assert endpoint._client is not None
     things = [
-        session, session.settings, session.target, session.engine, session.journal, channel, channel._client,
-        channel._client._transport, channel._client._transport._key, generation, generation.state, generation.request,
+        session, session.settings, session.target, session.engine, session.journal, endpoint, endpoint._client,
+        endpoint._client._transport, endpoint._client._transport._key, generation, generation.state, generation.request,
         caught.value, credentials.Secret(KEY), vars(session.settings), vars(session.target),
     ]  # fmt: skip
     texts = [text for thing in things for text in (repr(thing), str(thing), f"{thing}")]

@@ -17,13 +17,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics; called by ``%load_ext oxenvideo``, any number of times."""
-    from oxenvideo.notebook.extension import load
+    from oxenvideo.notebook.magics import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Remove the magics; called by ``%unload_ext oxenvideo``."""
-    from oxenvideo.notebook.extension import unload
+    from oxenvideo.notebook.magics import unload
 
     unload(shell)

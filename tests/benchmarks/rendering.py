@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oxenvideo.server.preview import encode
-from oxenvideo.server.renderer import Job, LocalPreview
+from oxenvideo.server.preview.render import LocalPreview
+from oxenvideo.server.renderer import Job
 
 from .rows import Row, at_least, figure
 
@@ -57,7 +58,7 @@ def _frames(preview: LocalPreview, job: Job, path: Path) -> tuple[list[Frame], F
 def _bare(frames: list[Frame], fps: Fraction, path: Path) -> None:
     """PyAV and nothing else, with the coder set as the renderer sets it."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        video = container.add_stream("libx264", rate=fps, options={"preset": "veryfast", "crf": "21"})
+        video = container.add_stream("libx264", rate=fps, options=dict(encode.OPTIONS))
         video.width, video.height, video.pix_fmt = frames[0].shape[1], frames[0].shape[0] * 2 // 3, "yuv420p"
         video.thread_count = 1
         for frame in frames:

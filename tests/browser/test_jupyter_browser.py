@@ -55,7 +55,7 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     service.start(_job(service, "A red"))
     notebook.wait_for_text("Processing", within=card)
     service.finish()
-    notebook.wait_for_text("Done", within=card)
+    notebook.wait_for_text("Succeeded", within=card)
     assert notebook.plays(card.locator("video"))
     started = card.locator("video").evaluate(
         "video => { video.loop = true; window.playing = video; return video.currentTime }"
@@ -126,7 +126,7 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     again.wait_for_text("1 video of this notebook is unfinished", within=again.outputs(0))
     again.run_cell(2)
     service.finish()
-    again.wait_for_text("Done", within=again.outputs(2))
+    again.wait_for_text("Succeeded", within=again.outputs(2))
     assert again.plays(again.outputs(2).locator("video"))
     assert service.counts["POST /api/ai/queue"] == 1
     # The button of a kernel that is gone cannot come back; JupyterLab says so in one line.
@@ -147,7 +147,7 @@ def test_a_page_closed_and_reopened_while_the_kernel_lives_gets_its_card_back(
     again.run_cell(2)
     again.wait_for_text("Queued", within=again.outputs(2))
     service.finish()
-    again.wait_for_text("Done", within=again.outputs(2))
+    again.wait_for_text("Succeeded", within=again.outputs(2))
     assert again.plays(again.outputs(2).locator("video"))
     _quiet(again, lab)
 

@@ -33,7 +33,7 @@ def test_cards_live_cancel_and_end_as_a_video_in_voila(
     shown.wait_for_text("Cancelled")
     assert second.status == "cancelled"
     service.finish(clip.id)
-    shown.wait_for_text("Done")
+    shown.wait_for_text("Succeeded")
     assert shown.plays(shown.page.locator("video"))
     shown.wait_for_text("cost $0.35")
     assert shown.page.get_by_text("Cancel", exact=True).count() == 0

@@ -79,11 +79,15 @@ def test_what_the_user_attached_may_be_the_lost_one() -> None:
 def test_what_other_kernels_look_for() -> None:
     """Equal submits of other kernels are counted; one that could have made the same row without being equal is in doubt."""
     assert decide([lost()], [row(1), row(2)], elsewhere=[(sent_parameters(BODY), 1)]).adopted["a"] == (row(1),)
+    assert decide([lost()], [row(1), row(2)]).ambiguous == {"a"}
+
+
+def test_media_that_cannot_be_compared() -> None:
+    """A row that shows an address in place of the picture that was sent may be of another picture: the user decides."""
     pictured = lost(image=PICTURE)
-    shown = row(1, image="https://service.example/1.png")
-    other = sent_parameters(BODY | {"image": "data:image/png;base64,BBBB"})
-    assert decide([pictured], [shown]).adopted == {"a": (shown,)}
-    assert decide([pictured], [shown, shown], elsewhere=[(other, 1)]).ambiguous == {"a"}
+    assert decide([pictured], [row(1, image="https://service.example/1.png")]).ambiguous == {"a"}
+    assert decide([pictured], [row(1, image=PICTURE)]).adopted == {"a": (row(1, image=PICTURE),)}
+    assert decide([pictured], [row(1)]).adopted == {}
 
 
 def test_requests_that_the_rows_cannot_tell_apart() -> None:

@@ -133,7 +133,7 @@ def test_cancelling_all(tmp_path: Path) -> None:
         service.finish(first.id)
         service.wait_until(lambda: many[0].done)
         ran = book.run("%oxenvideo cancel many")
-        assert ran.text == "many: 4 of 4 running ones cancelled.\n"
+        assert ran.text == "many: 4 of 4 cancelled.\n"
         assert many.summary == "5 videos: 1 succeeded, 4 cancelled"
         assert all(many.cancel() == [] for _ in range(2))
         assert Counter(job.status for job in service.jobs.values()) == {"succeeded": 1, "cancelled": 4}

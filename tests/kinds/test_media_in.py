@@ -17,7 +17,7 @@ from PIL import Image
 from kinds import clips
 from kinds.conftest import Place
 from kinds.shapes import EDIT, IMAGE, REFERENCE, TEXT
-from oxenvideo import Generation, GenerationFailed, api, recall
+from oxenvideo import Generation, GenerationFailed, configure, recall
 from oxenvideo.server.launcher import LocalServer
 from oxenvideo.settings import Limits
 from shell import Notebook
@@ -172,9 +172,9 @@ def test_every_type_of_sound_is_heard(book: Notebook, place: Place, tmp_path: Pa
 @pytest.fixture
 def small_limit(book: Notebook) -> Iterator[None]:
     """Send little inline, as if files were large; and back."""
-    api.configure(limits=Limits(inline=100_000))
+    configure(limits=Limits(inline=100_000))
     yield
-    api.configure(limits=Limits(), media_repo=None)
+    configure(limits=Limits(), media_repo=None)
 
 
 def test_a_large_file_without_a_repository_is_refused_in_the_cell(book: Notebook) -> None:
@@ -182,7 +182,7 @@ def test_a_large_file_without_a_repository_is_refused_in_the_cell(book: Notebook
     Image.fromarray(np.zeros((2100, 2100, 3), np.uint8)).save("large.bmp")
     ran = book.run(f"%%oxenvideo no {FRAMES} --start-image large.bmp\nIt moves")
     assert type(ran.error).__name__ == "UsageError"
-    assert ran.message.startswith("data:image/bmp;base64,… (13.2 MB, large.bmp) is more than the 12 MB")
+    assert ran.message.startswith("data:image/bmp;base64,… (13.2 MB, large.bmp) is larger than the 12 MB")
     assert "media_repo" in ran.message
     assert "no" not in book.shell.user_ns
 
@@ -191,7 +191,7 @@ def test_a_repository_for_uploads_is_checked_when_it_is_set(book: Notebook, capl
     """A name that can be none is refused at once, not when the first large file comes."""
     book.run("%config OxenVideo.media_repo = 'uploads'")
     assert (
-        "media_repo 'uploads' names no repository: use namespace/name." in caplog.text
+        "media_repo 'uploads' is not a repository: use namespace/name." in caplog.text
     )  # IPython's %config logs errors
     book.run("%config OxenVideo.media_repo = None")
 
@@ -238,6 +238,6 @@ def test_an_input_that_changes_before_it_is_sent_is_not_sent(book: Notebook, tmp
     while book["late"].status != "waiting" and time.monotonic() < end:
         time.sleep(0.005)
     file.write_bytes(clips.png(OTHER))
-    with pytest.raises(GenerationFailed, match="has changed since the request was made"):
+    with pytest.raises(GenerationFailed, match="is not the file that the request was made with"):
         book["late"].wait(60)
     assert book["late"].id is None

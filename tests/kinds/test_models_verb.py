@@ -60,9 +60,9 @@ def test_a_model_shows_parameters_limits_and_price(book: Notebook) -> None:
     assert by_name["--duration"][:2] == ("a whole number, 3 to 15", "5")
     assert by_name["--aspect-ratio"][:2] == ("16:9, 9:16 or 1:1", "16:9")
     assert by_name["--generate-audio"][:2] == ("true or false", "false")
-    assert by_name["--image (input_image)"][0] == "pictures"
-    assert by_name["--start-image (start_image_url)"][0] == "a picture"
-    assert by_name["--end-image (tail_image_url)"][0] == "a picture"
+    assert by_name["--image (input_image)"][0] == "images"
+    assert by_name["--start-image (start_image_url)"][0] == "an image"
+    assert by_name["--end-image (tail_image_url)"][0] == "an image"
     assert "--element (elements)" in by_name
     assert ("rule", "", "", "tail_image_url needs start_image_url") in table.rows
 
@@ -71,12 +71,12 @@ def test_prices_by_resolution_are_all_told(book: Notebook) -> None:
     """An upscaler costs by what comes out, and needs its clip."""
     table = shown(book, UPSCALE)
     assert "1080p $0.0374/s; 2k $0.1494/s; 4k $0.1494/s" in table.title
-    assert next(r[:3] for r in table.rows if "--video" in r[0]) == ("--video (input_video)", "a clip", "required")
+    assert next(r[:3] for r in table.rows if "--video" in r[0]) == ("--video (input_video)", "a video", "required")
 
 
 def test_an_unknown_price_is_said_to_be_unknown(book: Notebook) -> None:
     """No price is better than a wrong one."""
-    assert "price not known here" in shown(book, "google-veo-3-1").title
+    assert "price not known" in shown(book, "google-veo-3-1").title
 
 
 @pytest.mark.parametrize("model", [TEXT, REFERENCE, "ltx-2-3-quality-reference-video-to-video", "flux-3-video"])

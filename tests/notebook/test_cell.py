@@ -24,8 +24,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 
 def bodies(session: Session, line: str, body: str, **names: Any) -> list[dict[str, Any]]:
-    wanted = cell.of(arguments.read(line), body, names, session, {"duration": None, "aspect_ratio": None})
-    return [request.body() for request in wanted.requests]
+    options = arguments.parse_cell(line)
+    requests, _ = cell.requests(options, body, names, session.catalog, session.settings.model, {"duration": None})
+    return [request.body() for request in requests]
 
 
 def refusal(session: Session, line: str, body: str, **names: Any) -> str:
@@ -77,7 +78,7 @@ def test_variables_fill_body_and_options(session: Session) -> None:
         ("A {missing}", "'missing'"),
         ("A {}", "name a variable"),
         ("A {0}", "name a variable"),
-        ("A {open", "cannot be filled in"),
+        ("A {open", "cannot be replaced"),
         ("A {a.nothing}", "nothing"),
     ],
 )
@@ -134,7 +135,7 @@ def test_media_may_be_paths_urls_and_variables(session: Session, tmp_path: Path)
     ("line", "said"),
     [
         ("--count 0", "below 1"),
-        ("--count two", "no whole number"),
+        ("--count two", "not a whole number"),
         ("--duration soon", "duration 'soon'"),
         ("--duration 7", "use 5 or 10"),
         ("--duraton 5", "Did you mean --duration?"),
@@ -143,6 +144,9 @@ def test_media_may_be_paths_urls_and_variables(session: Session, tmp_path: Path)
         ("--sweep seed", "KEY=V1,V2"),
         ("-p seed", "KEY=VALUE"),
         ("--image nowhere.png", "nowhere.png"),
+        ("--start-image dog", "--start-image dog: there is no variable and no file 'dog'."),
+        ("--image {dog}", "--image {dog}: there is no variable 'dog'."),
+        ("--element dog[0]", "--element dog[0]: there is no variable and no file 'dog'."),
     ],
 )
 def test_a_mistake_is_one_line(session: Session, line: str, said: str) -> None:
@@ -154,7 +158,8 @@ def test_a_mistake_is_one_line(session: Session, line: str, said: str) -> None:
 
 def test_no_prompt_is_a_mistake(session: Session) -> None:
     """An empty body is refused for a model that needs a prompt."""
-    assert "prompt" in refusal(session, "", "  \n")
+    assert refusal(session, "", "  \n") == "Write a prompt in the cell's body."
+    assert refusal(session, f"--model {REFERENCE}", "") == "Write a prompt in the cell's body."
 
 
 def test_no_check_sends_as_it_is(session: Session) -> None:

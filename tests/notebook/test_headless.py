@@ -138,8 +138,8 @@ def test_a_run_that_waits_ends_with_the_video_in_the_saved_notebook(tmp_path: Pa
     run(tmp_path / "source.ipynb", tmp_path / "result.ipynb")
     origin, wait = nbformat.read(tmp_path / "result.ipynb", as_version=4).cells[-2:]
     assert [html.count("<video") for html in _html(origin)] == [1]
-    assert _text(origin) == "clip: done (kling-video-v2-6-pro-text-to-video)"
-    assert _text(wait) == "clip: done (kling-video-v2-6-pro-text-to-video)\n"
+    assert _text(origin) == "clip: succeeded (kling-video-v2-6-pro-text-to-video)"
+    assert _text(wait) == "clip: succeeded (kling-video-v2-6-pro-text-to-video)\n"
     assert not any(WIDGET in output.get("data", {}) for output in origin.outputs)
 
 
@@ -223,7 +223,7 @@ def test_captured_output_is_one_plain_output(tmp_path: Path) -> None:
     show = "print(len(kept.outputs), kept.outputs[0].data['text/plain'], '<video' in kept.outputs[0].data['text/html'])"
     cells = ["%%capture kept\n" + CLIP.replace("clip", "clip --wait"), "import time; time.sleep(1.2)", show]
     *_, shown = _execute(tmp_path, *cells)
-    assert _text(shown) == "1 clip: done (kling-video-v2-6-pro-text-to-video) True\n"
+    assert _text(shown) == "1 clip: succeeded (kling-video-v2-6-pro-text-to-video) True\n"
 
 
 def test_without_ipywidgets_there_is_html_and_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

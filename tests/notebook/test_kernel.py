@@ -273,4 +273,4 @@ def test_the_notebooks_own_tasks_run_during_a_wait_only_with_nested_loops(
     assert "Still running after 1 s" in said
     assert (int(said.rpartition("beats: ")[2]) > 5) == nested
     service.finish()
-    assert "clip: done" in kernel.run("%oxenvideo wait clip")
+    assert "clip: succeeded" in kernel.run("%oxenvideo wait clip")

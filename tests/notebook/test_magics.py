@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -74,8 +75,10 @@ def test_a_failure_is_the_services_own_message(notebook: Notebook) -> None:
     ("cell", "said"),
     [
         ("%%oxenvideo --duraton 5\nA", "Did you mean --duration?"),
-        ("%%oxenvideo 1st\nA", "no name for a variable"),
-        ("%%oxenvideo\n \n", "prompt"),
+        ("%%oxenvideo 1st\nA", "not a name for a variable"),
+        ("%%oxenvideo\n \n", "Write a prompt in the cell's body."),
+        ("%%oxenvideo clip --duration 5", "Write a prompt in the cell's body."),
+        ("%%oxenvideo --start-image dog\nA", "there is no variable and no file 'dog'"),
         ("%%oxenvideo\nA {nobody}", "'nobody'"),
         ("%%oxenvideo --embed somehow\nA", "--embed 'somehow'"),
         ("%%oxenvideo --save ../{x}\nA", "no field {x}"),
@@ -134,6 +137,46 @@ def test_cancel_says_what_became_of_it(notebook: Notebook) -> None:
     assert notebook["clip"].status == "cancelled"
 
 
+def test_cancelling_a_batch_is_one_sentence(notebook: Notebook) -> None:
+    """The answer for a batch counts its videos, by its name and with --all."""
+    notebook.run("%%oxenvideo long -n 6 --duration 10 -p width=1920\nA red balloon")
+    assert re.fullmatch(r"long: [456] of [456] cancelled\.\n", notebook.run("%oxenvideo cancel long").text)
+    assert notebook.run("%oxenvideo cancel long").text == "long: all 6 had already ended.\n"
+    notebook.run("%%oxenvideo again -n 6 --duration 10 -p width=1920\nA red balloon")
+    assert re.fullmatch(r"again: [456] of [456] cancelled\.\n", notebook.run("%oxenvideo cancel --all").text)
+    assert notebook.run("%oxenvideo cancel --all").text == "Nothing is running.\n"
+
+
+def test_resume_keeps_variables_that_hold_something_else(notebook: Notebook) -> None:
+    """A resumed video does not take the place of what a variable holds; it gets a free name, and a line says so."""
+    notebook.run("%%oxenvideo clip --duration 10 -p width=1920\nA red balloon")
+    clip = notebook["clip"]
+    assert "kept" not in notebook.run("%oxenvideo resume").text
+    assert notebook["clip"] is clip
+    notebook.run("clip, clip_2 = 'my own', None")
+    said = "The variable clip holds something else and is kept; the resumed video is clip_3.\n"
+    assert said in notebook.run("%oxenvideo resume --all").text
+    assert (notebook["clip"], notebook["clip_2"]) == ("my own", None)
+    assert notebook["clip_3"] is clip
+    assert said in notebook.run("%oxenvideo resume --all").text, "it keeps the name that it was given"
+    assert "clip_4" not in notebook.shell.user_ns
+
+
+def test_the_embedded_server_charges_nothing(notebook: Notebook) -> None:
+    """Its history shows no prices."""
+    notebook.run("%%oxenvideo clip --wait\nA red balloon")
+    notebook.run("table = get_ipython().run_line_magic('oxenvideo', 'history')")
+    (row,) = notebook["table"].rows
+    assert row[4] == "free preview"
+    assert "$" not in repr(notebook["table"])
+
+
+def test_a_cell_without_body_is_not_complete_in_a_terminal(notebook: Notebook) -> None:
+    """The prompt can still be typed after the line of options, and other cells are left alone."""
+    assert notebook.shell.check_complete("%%oxenvideo clip\n")[0] == "incomplete"
+    assert "cell body is empty" in notebook.run("%%time").text + str(notebook.run("%%capture").error)
+
+
 def test_an_order_without_prompt_fits_on_a_line(notebook: Notebook) -> None:
     """An upscaler takes no prompt, and IPython no empty cell: the line magic takes the order."""
     notebook.run("%%oxenvideo clip --wait\nA red balloon")
@@ -167,10 +210,12 @@ def test_loading_twice_and_unloading_leaves_nothing(notebook: Notebook) -> None:
     """%load_ext may be repeated; %unload_ext takes back magics, completion and formatters."""
     shell = notebook.shell
     matchers = len(shell.Completer.custom_matchers)
+    transformers = len(shell.input_transformers_cleanup)
     notebook.run("%reload_ext oxenvideo")
     assert len(shell.Completer.custom_matchers) == matchers
     notebook.run("%unload_ext oxenvideo")
     assert len(shell.Completer.custom_matchers) == matchers - 1
+    assert len(shell.input_transformers_cleanup) == transformers - 1
     assert shell.find_cell_magic("oxenvideo") is None
     assert shell.find_line_magic("oxenvideo") is None
     assert not [c for c in shell.configurables if type(c).__name__ == "OxenVideo"]
@@ -186,6 +231,9 @@ def test_loading_twice_and_unloading_leaves_nothing(notebook: Notebook) -> None:
         ("%%oxenvideo --duration ", "10"),
         ("%%oxenvideo --aspect-ratio 9", "9:16"),
         ("%oxenvideo his", "history"),
+        ("%oxenvideo models --inp", "--input"),
+        ("%oxenvideo models --input vi", "video"),
+        ("%%oxenvideo --embed i", "inline"),
     ],
 )
 def test_completion(notebook: Notebook, text: str, offered: str) -> None:
@@ -230,9 +278,13 @@ def test_a_default_can_be_restored(notebook: Notebook) -> None:
 
 def test_the_help_is_had_on_a_line(notebook: Notebook) -> None:
     """IPython refuses a cell without a body, so the line magic tells verbs and options."""
-    text = notebook.run("%oxenvideo --help").text
-    assert "--aspect-ratio" in text
-    assert "history" in text
+    for cell in ("%oxenvideo --help", "%%oxenvideo --help"):
+        text = notebook.run(cell).text
+        assert "--aspect-ratio" in text
+        assert "history" in text
+    text = notebook.run("%oxenvideo wait --help").text
+    assert "--timeout SECONDS" in text
+    assert "--aspect-ratio" not in text
 
 
 def test_a_column_that_is_not_used_is_told(notebook: Notebook) -> None:

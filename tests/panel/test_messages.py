@@ -38,7 +38,7 @@ def test_a_panel_out_of_sight_is_silent_and_catches_up(panel: Panel, session: Se
 
 def test_a_page_opened_later_reads_all_rows(panel: Panel, done: Any) -> None:
     """The state that is handed out is the present one, though only changes are sent."""
-    assert panel.board.get_state("jobs")["jobs"][done.key]["word"] == "Done"
+    assert panel.board.get_state("jobs")["jobs"][done.key]["word"] == "Succeeded"
 
 
 def test_the_courier_keeps_its_pace_and_ends() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from oxenvideo.catalog.catalog import bundled
 from oxenvideo.media.media import Media
 from oxenvideo.notebook import arguments
-from oxenvideo.notebook import cell as order
+from oxenvideo.notebook import cell as cells
 from oxenvideo.request.build import build
 from oxenvideo.request.request import VideoRequest
 
@@ -42,14 +42,8 @@ def run(cell: str) -> VideoRequest:
     """The request that the magic makes of a cell, unchecked."""
     first, _, body = cell.partition("\n")
     assert first.startswith("%%oxenvideo ")
-    line = arguments.read(first.removeprefix("%%oxenvideo "))
-    line.flags.add("no-check")
-    session: Any = SimpleNamespace(
-        catalog=bundled(),
-        settings=SimpleNamespace(model=TEXT),
-        request=lambda prompt=None, **wishes: build(prompt, catalog=bundled(), **wishes),
-    )
-    (request,) = order.of(line, body, {"clip": CLIP}, session, {}).requests
+    options = arguments.parse_cell(first.removeprefix("%%oxenvideo ") + " --no-check")
+    (request,), _ = cells.requests(options, body, {"clip": CLIP}, bundled(), TEXT, {})
     return request
 
 

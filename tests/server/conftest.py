@@ -1,4 +1,4 @@
-"""Servers for the tests: one for all that do not mind, and a way to start more."""
+"""Servers for the tests: a shared one, and a function that starts more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Launch]:
-    """Return a function that starts a server of one's own with these options, in the same directory each time."""
+    """Return a function that starts a server with these options, in the same directory each time."""
     started = []
 
     def start(*options: str, api_key: str | None = None, data_dir: Path | None = None) -> Api:

@@ -1,4 +1,4 @@
-"""What the tests of the embedded server speak to it with: plain HTTP, no part of the package."""
+"""Plain HTTP and helpers for the tests of the embedded server."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ OMNI = "kling-video-o3-pro-reference-to-video"
 
 
 class Api:
-    """A running server and a key to it."""
+    """A running server and its key."""
 
-    def __init__(self, server: LocalServer, key: str | None = None) -> None:
+    def __init__(self, server: LocalServer) -> None:
         self.server = server
         self.url = server.base_url
-        self.key = key or server.api_key
+        self.key = server.api_key
         self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
 
     def enqueue(self, **body: Any) -> list[str]:
-        """Enqueue a tiny video with these changes; return the ids."""
+        """Enqueue a tiny video with these parameters changed; return the ids."""
         answer = self.http.post("/api/ai/queue", json=TINY | body)
         assert answer.status_code == 200, answer.text
         return [row["generation_id"] for row in answer.json()["generations"]]
@@ -47,7 +47,7 @@ class Api:
         return row
 
     def wait(self, id_: str, *, until: tuple[str, ...] = ("succeeded", "failed", "cancelled")) -> dict[str, Any]:
-        """Poll until the generation is as asked."""
+        """Poll until the generation has one of these statuses."""
         return until_true(lambda: (row := self.get(id_))["status"] in until and row)
 
     def make(self, **body: Any) -> dict[str, Any]:
@@ -56,14 +56,14 @@ class Api:
         return self.wait(id_)
 
     def video(self, **body: Any) -> bytes:
-        """Make one and download it."""
+        """Render a video and download it."""
         row = self.make(**body)
         assert row["status"] == "succeeded", row["error_message"]
         return httpx.get(row["result_url"]).content
 
 
 def until_true(look: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Look until there is something to see; return it."""
+    """Call until the result is true; return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if seen := look():
@@ -91,7 +91,7 @@ def pixels(frame: VideoFrame) -> np.ndarray[Any, Any]:
 
 
 def drawing(seed: int, size: tuple[int, int] = (320, 180)) -> Image.Image:
-    """Draw an image that is like no other: a gradient of its own colours with blocks in it."""
+    """Draw an image that differs for each seed: a gradient with blocks in it."""
     chance = np.random.default_rng(seed)
     one, other = chance.integers(20, 235, (2, 3))
     down = np.linspace(0, 1, size[1])[:, None, None]
@@ -117,6 +117,6 @@ def data_uri(content: bytes, mime: str = "image/png") -> str:
 
 
 def likeness(frame: VideoFrame, image: Image.Image) -> float:
-    """Return how far a frame is from an image on average, 0 to 255."""
+    """Return the mean difference between a frame and an image, 0 to 255."""
     wanted = np.asarray(image.convert("RGB").resize((frame.width, frame.height), Image.Resampling.LANCZOS), np.int16)
     return float(np.abs(pixels(frame) - wanted).mean())

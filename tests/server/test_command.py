@@ -1,4 +1,4 @@
-"""The `oxenvideo serve` command as a person runs it."""
+"""The `oxenvideo serve` command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def _serving(*arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command until it has printed its usage; yield it and what it printed."""
+    """Run the command until it has printed its usage; yield the process and the text."""
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", "0", *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -53,7 +53,7 @@ def _exports(text: str) -> dict[str, str]:
 
 
 def test_it_prints_how_it_is_used(tmp_path: Path) -> None:
-    """The two printed lines are all one needs to speak to the server."""
+    """The two printed variables are all that is needed to use the server."""
     with _serving("--data-dir", str(tmp_path)) as (_, text):
         exports = _exports(text)
         headers = {"Authorization": f"Bearer {exports['OXEN_API_KEY']}"}
@@ -63,7 +63,7 @@ def test_it_prints_how_it_is_used(tmp_path: Path) -> None:
 
 
 def test_the_key_of_the_environment(tmp_path: Path) -> None:
-    """Without --api-key the key of the environment is taken."""
+    """Without --api-key the key comes from the environment."""
     with _serving("--data-dir", str(tmp_path), env={"OXEN_API_KEY": "from-the-environment"}) as (_, text):
         assert _exports(text)["OXEN_API_KEY"] == "from-the-environment"
 
@@ -71,7 +71,7 @@ def test_the_key_of_the_environment(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 def test_signals_stop_it(tmp_path: Path, sign: signal.Signals) -> None:
-    """Ctrl+C and SIGTERM end it soon, quietly and well, with an open stream too."""
+    """Ctrl+C and SIGTERM end it within seconds, without output and with status 0, even with an open stream."""
     with _serving("--data-dir", str(tmp_path), "--api-key", "k") as (process, text):
         url = _exports(text)["OXEN_BASE_URL"]
         with httpx.stream("GET", f"{url}/api/events", headers={"Authorization": "Bearer k"}) as stream:
@@ -85,7 +85,7 @@ def test_signals_stop_it(tmp_path: Path, sign: signal.Signals) -> None:
 
 
 def test_other_addresses_are_warned_of(tmp_path: Path) -> None:
-    """Listening for other machines takes the explicit option and says what it means; their names are still checked."""
+    """Listening for other machines prints a warning, and Host names are still checked."""
     with _serving("--data-dir", str(tmp_path), "--api-key", "k", "--host", "0.0.0.0") as (_, text):
         port = _exports(text)["OXEN_BASE_URL"].rpartition(":")[2]
         headers = {"Authorization": "Bearer k"}
@@ -96,7 +96,7 @@ def test_other_addresses_are_warned_of(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
-    """Where the port is taken the command says so in one line."""
+    """A port that is in use is reported in one line."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -110,8 +110,6 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--workers", "0"], "--workers 0"),
-        (["--api-key", "a=same", "--api-key", "b=same"], "a key of their own"),
-        (["--api-key", "a=x", "--api-key", "a=y"], "a key of their own"),
         (["--models", "/no/such/file"], "/no/such/file"),
         (["--models", __file__], "test_command.py is not JSON"),
         (["--renderer", "nothing"], "--renderer nothing"),
@@ -120,7 +118,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
-    """A value that cannot be is told in one line, before anything is served."""
+    """An impossible value is reported in one line before anything is served."""
     run = _run("serve", "--port", "0", "--data-dir", str(tmp_path), *arguments)
     assert run.returncode == 2
     assert words in run.stderr
@@ -128,7 +126,7 @@ def test_wrong_options_are_one_line(tmp_path: Path, arguments: list[str], words:
 
 
 def test_help_and_version() -> None:
-    """The command explains itself."""
+    """The command has help texts and a version."""
     assert "serve" in _run("--help").stdout
     assert "--data-dir" in _run("serve", "--help").stdout
     assert _run("--version").stdout.startswith("oxenvideo 0.")
@@ -136,12 +134,7 @@ def test_help_and_version() -> None:
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the packages of the extra the command names what to install."""
-    monkeypatch.setitem(sys.modules, "oxenvideo.server.serve", None)
+    """Without the packages of the extra the command says what to install."""
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "oxenvideo.server.serve")
-    import oxenvideo.server
-
-    monkeypatch.delattr(oxenvideo.server, "serve", raising=False)
     assert cli.main(["serve", "--port", "0"]) == 2
     assert "pip install 'oxenvideo[local]'" in capsys.readouterr().err

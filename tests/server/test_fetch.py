@@ -1,4 +1,4 @@
-"""Inputs: what is fetched, from where it is refused, and how much of it is taken."""
+"""Inputs: what is fetched, what is refused, and limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ I2V = "bytedance-seedance-2-0-fast-image-to-video"
 
 
 class Origin(ThreadingHTTPServer):
-    """A web server whose answers are set by path; it remembers what it was asked."""
+    """A web server with an answer for each path that records its requests."""
 
     daemon_threads = True
 
@@ -35,7 +35,7 @@ class Origin(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
-        """Return the address of a path."""
+        """Return the URL of a path."""
         return f"http://{host}:{self.server_address[1]}{path}"
 
 
@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def test_data_uris(uri: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("uri", ["data:image/png;base64", "data:image/png;base64,!!!", "data:image/png;base64,YWJ"])
 def test_broken_data_uris(uri: str) -> None:
-    """A data URI that cannot be decoded is refused in words."""
+    """A data URI that cannot be decoded is refused with a message."""
     with pytest.raises(RenderError, match="data URI"):
         fetch.fetch(uri, CLOSED)
 
 
 def test_image_data_uris_are_bounded() -> None:
-    """12 MB of image work, a byte more does not; other media are bounded by the request only."""
+    """Images may have 12 MB. Other media are limited by the request only."""
     limit = fetch.MAX_IMAGE_DATA_URI
     assert len(fetch.fetch(data_uri(b"x" * limit), CLOSED)) == limit
     with pytest.raises(RenderError, match="12 MB"):
@@ -97,7 +97,7 @@ def test_image_data_uris_are_bounded() -> None:
 
 
 def test_files_only_where_allowed(tmp_path: Path) -> None:
-    """A file of this machine is read only by a server that was told so."""
+    """A file of this machine is read only if the option allows it."""
     (tmp_path / "a b.txt").write_bytes(b"secret")
     uri = (tmp_path / "a b.txt").as_uri()
     with pytest.raises(RenderError, match="local file"):
@@ -111,7 +111,7 @@ def test_files_only_where_allowed(tmp_path: Path) -> None:
     "uri", ["ftp://example.com/a", "gopher://x", "cat.png", "", "//x/y", "javascript:1", "FILE:///etc/passwd"]
 )
 def test_other_schemes_are_refused(uri: str) -> None:
-    """Only http, https and data are inputs."""
+    """Only http, https and data URIs are accepted."""
     with pytest.raises(RenderError):
         fetch.fetch(uri, CLOSED)
 
@@ -121,7 +121,7 @@ def test_other_schemes_are_refused(uri: str) -> None:
     ["127.0.0.1", "localhost", "0.0.0.0", "127.1", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "[::]"],
 )
 def test_private_addresses_are_refused(origin: Origin, host: str) -> None:
-    """However this machine is spelled, it is not connected to."""
+    """No spelling of a loopback address is connected to."""
     origin.pages["/"] = (200, {}, b"secret")
     with pytest.raises(RenderError, match=r"private|not known|could not be fetched"):
         fetch.fetch(origin.url(host=host), CLOSED)
@@ -139,18 +139,18 @@ def test_private_addresses_are_refused(origin: Origin, host: str) -> None:
     ],
 )  # fmt: skip
 def test_public_addresses(address: str, public: bool) -> None:
-    """Only addresses of the open internet are public, also inside IPv6."""
+    """Only global addresses are public, also when embedded in IPv6."""
     assert fetch.is_public(address) is public
 
 
 def test_private_addresses_where_allowed(origin: Origin) -> None:
-    """A server that was told so fetches from its own network."""
+    """Private addresses are fetched if the option allows it."""
     origin.pages["/"] = (200, {}, b"content")
     assert fetch.fetch(origin.url(), OPEN) == b"content"
 
 
 def test_redirects_are_checked_again(origin: Origin) -> None:
-    """A redirect may not lead from an allowed address to a refused one, nor to another scheme."""
+    """A redirect to a refused address or another scheme is refused."""
     other = Origin()
     other.pages["/"] = (200, {}, b"secret")
     own = InputRules(own=(origin.url("").removeprefix("http://"),), address=("127.0.0.1", origin.server_address[1]))
@@ -168,7 +168,7 @@ def test_redirects_are_checked_again(origin: Origin) -> None:
 
 
 def test_redirects_are_bounded(origin: Origin) -> None:
-    """A circle of redirects ends with words."""
+    """A loop of redirects ends with a message."""
     origin.pages["/"] = (302, {"Location": "/"}, b"")
     with pytest.raises(RenderError, match="5 times"):
         fetch.fetch(origin.url(), OPEN)
@@ -176,7 +176,7 @@ def test_redirects_are_bounded(origin: Origin) -> None:
 
 
 def test_the_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that changes its address after the check is still connected to at the one that was checked."""
+    """A name that changes its address after the check is connected to at the checked address."""
     answers = iter(["8.8.8.8", "127.0.0.1"])
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [(2, 1, 6, "", (next(answers), 80))])
     connected = []
@@ -194,7 +194,7 @@ def test_the_address_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_key_goes_to_the_own_origin_only(origin: Origin) -> None:
-    """The user's key is sent to this very server, and not along a redirect to another."""
+    """The key is sent to this server only, and not after a redirect to another."""
     other = Origin()
     other.pages["/"] = (200, {}, b"x")
     origin.pages["/"] = (302, {"Location": other.url()}, b"")
@@ -210,7 +210,7 @@ def test_the_key_goes_to_the_own_origin_only(origin: Origin) -> None:
 
 
 def test_errors_and_sizes(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that is no 200, is too large, or breaks off is told in words."""
+    """An answer that is not 200, too large, or incomplete gives a message."""
     with pytest.raises(RenderError, match="answered 404"):
         fetch.fetch(origin.url("/none"), OPEN)
     monkeypatch.setattr(fetch, "MAX_BYTES", 1000)
@@ -224,7 +224,7 @@ def test_errors_and_sizes(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_messages_do_not_tell_signatures(origin: Origin) -> None:
-    """A refused address is shown without its query."""
+    """A refused URL is shown without its query."""
     with pytest.raises(RenderError) as error:
         fetch.fetch(origin.url("/a.png?signature=abc"), OPEN)
     assert "signature" not in str(error.value)
@@ -232,7 +232,7 @@ def test_messages_do_not_tell_signatures(origin: Origin) -> None:
 
 
 def test_the_servers_own_files_are_inputs(api: Api) -> None:
-    """An image of a repository and the result of another generation work, though the server is a private address."""
+    """Files of a repository and results are accepted, although the server has a private address."""
     picture = drawing(1)
     api.http.post("/api/repos", json={"namespace": "local", "name": "inputs"})
     path = "/api/repos/local/inputs/file/main/start.png"
@@ -244,19 +244,8 @@ def test_the_servers_own_files_are_inputs(api: Api) -> None:
     assert edited["status"] == "succeeded", edited["error_message"]
 
 
-def test_anothers_files_are_no_inputs(start: Launch) -> None:
-    """A job does not read another user's repository."""
-    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
-    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
-    ann.http.post("/api/repos", json={"namespace": "studio", "name": "r"})
-    path = "/api/repos/studio/r/file/main/x.png"
-    ann.http.put(path, files={"file": png(drawing(1))}, data={"message": "m"})
-    row = bob.make(model=I2V, input_image=bob.url + path, duration=4)
-    assert (row["status"], row["error_message"].endswith("it answered 404.")) == ("failed", True)
-
-
 def test_refusals_end_the_job(api: Api, origin: Origin) -> None:
-    """A job whose input is refused fails with the reason, and nothing was asked of the private server."""
+    """A job whose input is refused fails with the reason, and nothing is requested."""
     row = api.make(model=I2V, input_image=origin.url("/a.png"), duration=4)
     assert row["status"] == "failed"
     assert "private address 127.0.0.1" in row["error_message"]
@@ -264,7 +253,7 @@ def test_refusals_end_the_job(api: Api, origin: Origin) -> None:
 
 
 def test_allowed_private_inputs(start: Launch, origin: Origin) -> None:
-    """A server started with --allow-private-inputs takes the image."""
+    """With --allow-private-inputs the image is used."""
     picture = drawing(2, (640, 360))
     origin.pages["/a.png"] = (200, {}, png(picture))
     content = start("--allow-private-inputs").video(
@@ -276,7 +265,7 @@ def test_allowed_private_inputs(start: Launch, origin: Origin) -> None:
 
 @pytest.mark.parametrize("content", [b"no image", b"", b"\x89PNG\r\n\x1a\n", base64.b64decode("R0lGODlhAQABAAAAACw=")])
 def test_what_is_no_image_fails_in_words(api: Api, content: bytes) -> None:
-    """Bytes that are no image end the job with a line that says so."""
+    """Bytes that are not an image fail the job with a message."""
     row = api.make(model=I2V, input_image=data_uri(content), duration=4)
     assert row["status"] == "failed"
     assert "is not an image that can be read" in row["error_message"]
@@ -289,7 +278,7 @@ PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#
     "content", [b"no video", PLAYLIST, b"ffconcat version 1.0\nfile /etc/passwd\n", b"\0\0\0\x20ftypisom" + b"\0" * 50]
 )
 def test_what_is_no_video_fails_in_words(api: Api, content: bytes) -> None:
-    """Lists of other files are not followed; what is no video ends the job with a line that says so."""
+    """Playlists are not followed, and bytes that are not a video fail the job with a message."""
     row = api.make(model="kling-video-o3-pro-video-to-video-edit", input_video=data_uri(content, "video/mp4"))
     assert row["status"] == "failed"
     assert "Input " in row["error_message"]

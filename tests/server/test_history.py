@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from oxenvideo.server import pricing
+from oxenvideo.server import models
 from oxenvideo.server.launcher import launch
 from server.conftest import Launch
 from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, frames
@@ -17,7 +17,7 @@ from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, frames
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """Return a server with a history: five free videos, a priced one, a failed one and one that still waits."""
+    """Return a server with a history: five free videos, one with a price, and a failed one."""
     server = launch(tmp_path_factory.mktemp("history"), options=("--workers", "2"))
     api = Api(server)
     ids = api.enqueue(num_generations=4) + api.enqueue(target_repo="films", target_directory="day")
@@ -30,7 +30,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def test_generate_answers_a_link(api: Api) -> None:
-    """The synchronous endpoint answers when the video is there, with a link to it."""
+    """The synchronous endpoint answers with a URL when the video is ready."""
     before = int(time.time())
     answer = api.http.post("/api/ai/videos/generate", json=TINY)
     assert answer.status_code == 200
@@ -44,7 +44,7 @@ def test_generate_answers_a_link(api: Api) -> None:
 
 
 def test_generate_answers_the_file_itself(api: Api) -> None:
-    """Asked for b64_json, the answer holds the video."""
+    """With b64_json the answer contains the video."""
     body = api.http.post("/api/ai/videos/generate", json=TINY | {"response_format": "b64_json"}).json()
     (video,) = body["videos"]
     assert video.keys() == {"b64_json"}
@@ -64,20 +64,20 @@ def test_generate_answers_the_file_itself(api: Api) -> None:
     ],
 )  # fmt: skip
 def test_generate_fails_at_once(api: Api, body: dict[str, object], message: str) -> None:
-    """What the queue would fail later, the synchronous endpoint answers as an error."""
+    """The synchronous endpoint answers with an error where the queue fails the generation."""
     answer = api.http.post("/api/ai/videos/generate", json=body)
     assert answer.status_code == 400
     assert answer.json() == {"error": {"message": message}}
 
 
 def test_generate_refuses_an_unknown_format(api: Api) -> None:
-    """A response format that does not exist is refused before anything is made."""
+    """An unknown response format is refused."""
     answer = api.http.post("/api/ai/videos/generate", json=TINY | {"response_format": "gif"})
     assert answer.status_code == 400
 
 
 def test_a_generation_cancelled_under_the_synchronous_call(start: Launch) -> None:
-    """The call ends with an error when its generation is cancelled from elsewhere."""
+    """The call ends with an error when its generation is cancelled."""
     from concurrent.futures import ThreadPoolExecutor
 
     api = start("--delay", "60")
@@ -93,7 +93,7 @@ def test_a_generation_cancelled_under_the_synchronous_call(start: Launch) -> Non
 
 
 def test_history_pages(full: Api) -> None:
-    """Pages hold what they should, newest first, and add up."""
+    """Pages have the right rows, newest first, and the right totals."""
     pages = [full.http.get("/api/ai/generations", params={"page": n, "page_size": 3}).json() for n in (1, 2, 3, 4)]
     assert [page["count"] for page in pages] == [3, 3, 1, 0]
     for number, page in enumerate(pages, 1):
@@ -105,7 +105,7 @@ def test_history_pages(full: Api) -> None:
 
 
 def test_history_defaults(full: Api) -> None:
-    """Without a page the first 50 are shown; more than 1000 are never shown at once."""
+    """The default is the first 50 rows, and the maximum is 1000."""
     body = full.http.get("/api/ai/generations").json()
     assert (body["page_number"], body["page_size"], body["total_pages"], body["count"]) == (1, 50, 1, 7)
     assert full.http.get("/api/ai/generations?page_size=5000").json()["page_size"] == 1000
@@ -113,14 +113,14 @@ def test_history_defaults(full: Api) -> None:
 
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=0", "page_size=-1", "page=1e3", "status=odd"])
 def test_history_refuses_odd_pages(full: Api, query: str) -> None:
-    """A page that is no number from 1 on is refused."""
+    """A page or size that is not a positive integer is refused."""
     answer = full.http.get(f"/api/ai/generations?{query}")
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_params"
 
 
 def test_history_costs(full: Api) -> None:
-    """A row's cost is decimal text, null where nothing was charged, and the total adds them up."""
+    """A cost is decimal text, or null if nothing was charged, and the total is their sum."""
     body = full.http.get("/api/ai/generations").json()
     costs = {(row["model_name"], row["status"]): row["cost"] for row in body["generations"]}
     assert costs == {(TINY_MODEL, "failed"): None, (TINY_MODEL, "succeeded"): "0.00", (KLING, "succeeded"): "0.35"}
@@ -128,8 +128,8 @@ def test_history_costs(full: Api) -> None:
     assert full.http.get("/api/ai/generations", params={"model": TINY_MODEL}).json()["total_cost"] == "0.00"
 
 
-def test_history_filters_and_users(full: Api) -> None:
-    """Rows say whose they are; filters narrow the list."""
+def test_history_filters(full: Api) -> None:
+    """Rows name the user, and filters apply."""
     body = full.http.get("/api/ai/generations", params={"repo": "films", "folder": "day"}).json()
     (row,) = body["generations"]
     assert (row["username"], row["target_repo"], row["target_directory"]) == ("local", "films", "day")
@@ -139,7 +139,7 @@ def test_history_filters_and_users(full: Api) -> None:
 
 
 def test_one_generation_in_full(full: Api) -> None:
-    """One generation of the history comes in the success envelope."""
+    """One generation of the history is in the success envelope."""
     (row,) = full.http.get("/api/ai/generations", params={"model": KLING}).json()["generations"]
     body = full.http.get(f"/api/ai/generations/{row['generation_id']}").json()
     assert (body["status"], body["status_message"]) == ("success", "resource_found")
@@ -162,6 +162,6 @@ def test_one_generation_in_full(full: Api) -> None:
 def test_prices(
     price: dict[str, object] | None, seconds: float, audio: bool, resolution: str | None, cost: str
 ) -> None:
-    """The price a second that fits best is taken; text is to the cent, or as exact as it must be."""
-    assert float(pricing.cost(price, seconds=seconds, audio=audio, resolution=resolution)) == float(cost)
-    assert pricing.total(["0.35", None, "0.1870"]) == "0.5370"
+    """The most specific price per second is used."""
+    assert float(models.cost(price, seconds=seconds, audio=audio, resolution=resolution)) == float(cost)
+    assert models.total(["0.35", None, "0.1870"]) == "0.5370"

@@ -1,4 +1,4 @@
-"""The server started on demand: how fast, what it needs, and that it never outlives its parent."""
+"""The server started by another process: how fast, what it needs, and that it ends with its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="signals and process group
 
 
 def test_it_is_ready_soon(tmp_path: Path) -> None:
-    """A server answers within a second of being asked for (a generous bound for a busy machine: three)."""
+    """A server answers soon after it was started; the limit leaves room for a busy machine."""
     times = []
     for n in range(2):
         begun = time.monotonic()
@@ -36,7 +36,7 @@ def test_it_is_ready_soon(tmp_path: Path) -> None:
 
 
 def test_the_key_is_not_an_argument(start: Launch) -> None:
-    """The key is in no argument, repr or log: arguments are there for every user to see."""
+    """The key is in no argument and no repr, because every user of the machine can see arguments."""
     api = start(api_key="a-very-secret-key")
     assert "a-very-secret-key" not in repr(api.server)
     assert "a-very-secret-key" not in " ".join(map(str, api.server.process.args))
@@ -44,7 +44,7 @@ def test_the_key_is_not_an_argument(start: Launch) -> None:
 
 
 def test_keys_are_drawn(tmp_path: Path) -> None:
-    """Without a key of one's own each server draws one."""
+    """Without a given key each server makes one."""
     one, other = launch(tmp_path), launch(tmp_path)
     one.stop()
     other.stop()
@@ -53,7 +53,7 @@ def test_keys_are_drawn(tmp_path: Path) -> None:
 
 
 def test_videos_stay(start: Launch, tmp_path: Path) -> None:
-    """A finished video is a file in the data directory and stays there when the server is gone."""
+    """A finished video is a file in the data directory and remains when the server has ended."""
     api = start(data_dir=tmp_path / "kept")
     id_ = api.make()["generation_id"]
     api.server.stop()
@@ -62,7 +62,7 @@ def test_videos_stay(start: Launch, tmp_path: Path) -> None:
 
 
 def test_stop_may_be_called_again(start: Launch) -> None:
-    """Stopping twice is stopping once."""
+    """Stopping a second time does nothing."""
     api = start()
     api.server.stop()
     api.server.stop()
@@ -70,7 +70,7 @@ def test_stop_may_be_called_again(start: Launch) -> None:
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the packages of the extra the error says what to install, and nothing is started."""
+    """Without the packages of the extra an error says what to install, and nothing is started."""
     monkeypatch.setattr(launcher, "find_spec", lambda name: None if name == "starlette" else object())
     with pytest.raises(LocalExtraMissingError, match=r"pip install 'oxenvideo\[local\]'"):
         launch(tmp_path / "data")
@@ -78,7 +78,7 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_launch_needs_no_server_package() -> None:
-    """Importing the launcher and the command loads nothing of the extra."""
+    """Importing the launcher and the command imports no package of the extra."""
     code = """
         import sys
         import oxenvideo.cli, oxenvideo.server.launcher
@@ -89,7 +89,7 @@ def test_launch_needs_no_server_package() -> None:
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    """Where the start fails the error ends with the server's own last line."""
+    """If the start fails the error ends with the last line of the server's log."""
     with pytest.raises(LocalServerError, match="--workers 0 is not possible"):
         launch(tmp_path, options=("--workers", "0"))
 
@@ -106,7 +106,7 @@ PARENT = """
 
 @posix
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:
-    """Killed with SIGKILL in the middle of a render, the parent takes the server and its workers with it."""
+    """When the parent is killed with SIGKILL during a render, the server and its workers end too."""
     command = [sys.executable, "-c", textwrap.dedent(PARENT), str(tmp_path)]
     parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -125,7 +125,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
 
 @posix
 def test_workers_die_with_their_server(start: Launch) -> None:
-    """A server killed with SIGKILL leaves no worker behind, even one that renders."""
+    """When a server is killed with SIGKILL, its workers end, even one that renders."""
     api = start("--workers", "1")
     (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
     api.wait(id_, until=("processing",))
@@ -138,21 +138,37 @@ def test_workers_die_with_their_server(start: Launch) -> None:
 
 @posix
 def test_an_interrupt_of_the_parents_group_does_not_reach_it(start: Launch) -> None:
-    """The stop button of a notebook interrupts a whole process group; the server is in another."""
+    """The stop button of a notebook interrupts a process group. The server is in another one."""
     api = start()
     assert os.getpgid(api.server.process.pid) != os.getpgid(0)
 
 
 def _is_alive(pid: int) -> bool:
-    """Say whether a process runs; one that only waits to be collected does not."""
+    """Return whether a process runs. A zombie does not."""
     run = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(run.stdout.strip()) and not run.stdout.strip().startswith("Z")
 
 
 @posix
 def test_rendering_is_niced(start: Launch) -> None:
-    """Workers step back for everything else on the machine."""
+    """Workers have a low priority."""
     api = start("--workers", "1")
     api.make()
     (worker,) = children(api.server.process.pid)
     assert os.getpriority(os.PRIO_PROCESS, worker) >= 10
+
+
+@posix
+def test_files_are_for_the_user_alone(start: Launch, tmp_path: Path) -> None:
+    """With the usual umask of 022, other users can read nothing that the server writes."""
+    before = os.umask(0o022)
+    try:
+        api = start(data_dir=tmp_path / "new" / "data")
+    finally:
+        os.umask(before)
+    api.http.post("/api/repos", json={"name": "r"})
+    api.http.put("/api/repos/local/r/file/main/a/b.txt", files={"file": b"x" * 3_000_000}).raise_for_status()
+    api.make(target_repo="films", target_directory="day")
+    written = [tmp_path / "new" / "data", *(tmp_path / "new" / "data").rglob("*")]
+    assert {path.name for path in written} >= {"server.log", "queue.sqlite3", "signing.key", "videos", "b.txt", "day"}
+    assert [str(path) for path in written if path.stat().st_mode & 0o077] == []

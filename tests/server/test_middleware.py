@@ -1,4 +1,4 @@
-"""What every request passes first: key, Host header, size of the body."""
+"""The checks that every request passes first: key, Host header, size of the body."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATHS = [
 @pytest.mark.parametrize(("method", "path"), PATHS)
 @pytest.mark.parametrize("header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic {key}", "{key}", "Bearer {key}x"])
 def test_every_route_asks_for_the_key(api: Api, method: str, path: str, header: str | None) -> None:
-    """Without a good bearer key nothing under /api answers anything but 401."""
+    """Without a valid bearer key every path under /api answers 401."""
     headers = {} if header is None else {"Authorization": header.format(key=api.key).rstrip()}
     answer = httpx.request(method, api.url + path, headers=headers)
     assert answer.status_code == 401
@@ -47,7 +47,7 @@ def test_every_route_asks_for_the_key(api: Api, method: str, path: str, header: 
 
 
 def test_authorize_names_the_user(api: Api) -> None:
-    """A good key is told whose it is."""
+    """The answer names the user of the key."""
     user = api.http.get("/api/authorize").json()["user"]
     assert user["name"] == "local"
     assert "@" in user["email"]
@@ -59,7 +59,7 @@ def test_authorize_names_the_user(api: Api) -> None:
 )
 @pytest.mark.parametrize("path", ["/api/authorize", "/results/x.mp4", "/"])
 def test_foreign_host_names_are_refused(api: Api, host: str, path: str) -> None:
-    """A request under a name that is not this server's is refused, key or not: a page elsewhere may have sent it."""
+    """A request with a foreign Host name is refused, with or without a key: another site's page may have sent it."""
     port = urlsplit(api.url).port
     answer = _raw(api, f"GET {path} HTTP/1.1\r\nHost: {host.format(port=port)}\r\n")
     assert answer.startswith(("HTTP/1.1 403 ", "HTTP/1.1 400 "))
@@ -69,13 +69,13 @@ def test_foreign_host_names_are_refused(api: Api, host: str, path: str) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "LOCALHOST", "[::1]:{port}"])
 def test_loopback_names_are_served(api: Api, host: str) -> None:
-    """The names of this machine are its own."""
+    """All loopback names are served."""
     answer = api.http.get("/api/authorize", headers={"Host": host.format(port=urlsplit(api.url).port)})
     assert answer.status_code == 200
 
 
 def test_more_names_can_be_allowed(start: Launch) -> None:
-    """A name given at the start is served, and result addresses carry it."""
+    """A name given on the command line is served, and result URLs contain it."""
     api = start("--allow-host", "Ox.Test")
     answer = api.http.get("/api/authorize", headers={"Host": "ox.test"})
     assert answer.status_code == 200
@@ -85,7 +85,7 @@ def test_more_names_can_be_allowed(start: Launch) -> None:
 
 
 def test_bodies_are_bounded(start: Launch) -> None:
-    """A body above the limit is a 413 in the envelope, whether it says its length or not; one below passes."""
+    """A body above the limit is a 413 in the envelope, with or without Content-Length. One below it passes."""
     api = start("--max-body-mb", "1")
     body = b'{"model": "' + b"x" * 2_000_000 + b'"}'
 
@@ -103,7 +103,7 @@ def test_bodies_are_bounded(start: Launch) -> None:
 
 
 def test_unknown_routes_and_methods_answer_in_the_envelope(api: Api) -> None:
-    """What does not exist is a 404 or 405 in the envelope."""
+    """Unknown paths and methods are a 404 or 405 in the envelope."""
     assert api.http.get("/api/other").json()["status_message"] == "resource_not_found"
     answer = api.http.put("/api/ai/queue", json=TINY)
     assert (answer.status_code, answer.json()["status_message"]) == (405, "method_not_allowed")

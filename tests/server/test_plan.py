@@ -1,4 +1,4 @@
-"""What a request is taken to ask for: media by their part, length, size, rate."""
+"""How parameters are interpreted: roles of media, length, size, rate."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def media(model: str, **parameters: Any) -> Media:
     ],
 )
 def test_sizes(model: str, parameters: dict[str, Any], size: tuple[int, int]) -> None:
-    """The frame is as asked, else as the model's schema says, else 720p and 16:9."""
+    """The size comes from the parameters, else the schema, else it is 720p and 16:9."""
     made = plan(model, **parameters)
     assert (made.width, made.height) == size
 
@@ -78,7 +78,7 @@ def test_sizes(model: str, parameters: dict[str, Any], size: tuple[int, int]) ->
 def test_sizes_that_follow_the_input(
     model: str, facts: Facts, parameters: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    """Where a model does not ask for a shape it is the input's; an edited clip keeps its size unless told otherwise."""
+    """Without a shape in the parameters or schema the input decides, and an edited clip keeps its size."""
     made = plan(model, facts, **parameters)
     assert (made.width, made.height) == size
 
@@ -112,38 +112,39 @@ def test_sizes_that_follow_the_input(
     ],
 )
 def test_lengths_and_rates(model: str, facts: Facts, parameters: dict[str, Any], seconds: float, fps: int) -> None:
-    """The length and rate are as asked, else the model's, else the input's own."""
+    """Length and rate come from the parameters, else the model, else the input."""
     made = plan(model, facts, **parameters)
     assert made.seconds == pytest.approx(seconds)
     assert made.fps == fps
 
 
 def test_television_rates() -> None:
-    """23.976 and its kin are the exact fractions they stand for."""
+    """23.976 and similar rates are exact fractions."""
     assert plan("topazlabs-rhea-video", CLIP, target_fps=23.976).fps == Fraction(24000, 1001)
     assert plan("topazlabs-rhea-video", CLIP, target_fps=59.94).fps == Fraction(60000, 1001)
     assert plan("topazlabs-rhea-video", CLIP, target_fps=25).fps == 25
 
 
 def test_shots() -> None:
-    """Each shot has its own frames; one without a length lasts 5 s."""
+    """Each shot has its own frames. The default is 5 s."""
     made = plan(OMNI, prompt=None, multi_prompt=[{"prompt": "a", "duration": 2}, {"prompt": "b"}])
     assert [(shot.prompt, shot.frames) for shot in made.shots] == [("a", 48), ("b", 120)]
+    assert len(plan(STARLIGHT, CLIP, prompt=None, multi_prompt=5.5).shots) == 1
 
 
 @pytest.mark.parametrize(
     "parameters",
     [{"width": 10**9}, {"height": "tall"}, {"duration": 10**6}, {"duration": "soon"}, {"fps": 0}, {"fps": 10**6},
-     {"aspect_ratio": "0:1"}, {"aspect_ratio": "9999:1"}, {"num_frames": 10**9}, {"width": float("inf")}],
+     {"fps": "nan"}, {"aspect_ratio": "0:1"}, {"aspect_ratio": "9999:1"}, {"num_frames": 10**9}, {"width": float("inf")}],
 )  # fmt: skip
 def test_what_cannot_be_made(parameters: dict[str, Any]) -> None:
-    """Sizes and lengths beyond reason are refused before anything is drawn."""
+    """Impossible sizes and lengths are refused before anything is drawn."""
     with pytest.raises(RenderError):
         plan(KLING, **parameters)
 
 
 def test_seeds() -> None:
-    """Prompt, seed and place in the request change what is drawn; the way inputs are addressed does not."""
+    """Prompt, seed and variation change the seed of the video. The URLs of inputs do not."""
     seeds = [
         plan(KLING).seed, plan(KLING, prompt="b").seed, plan(KLING, seed=1).seed, plan(KLING, variation=1).seed,
         plan("google-veo-3").seed,
@@ -186,7 +187,7 @@ def test_seeds() -> None:
     ],
 )  # fmt: skip
 def test_media_by_part(model: str, parameters: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Every slot of every model is taken for the part it plays."""
+    """Every media parameter gets its role."""
     nothing = {"first": None, "last": None, "between": (), "references": (), "video": None, "sound": None}
     assert media(model, **parameters) == Media(**(nothing | expected))
 
@@ -201,5 +202,5 @@ def test_media_by_part(model: str, parameters: dict[str, Any], expected: dict[st
     ],
 )  # fmt: skip
 def test_whether_a_clip_keeps_its_sound(model: str, parameters: dict[str, Any], kept: bool) -> None:
-    """A clip's sound stays where it is asked for, and where the model changes the picture only."""
+    """The sound of a clip is kept if it was requested, or if the model changes only the picture."""
     assert plan(model, CLIP, **parameters).keep_audio is kept

@@ -1,4 +1,4 @@
-"""The preview, rendered for real and decoded again."""
+"""Previews, rendered and decoded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import av
 import numpy as np
 import pytest
 
-from oxenvideo.server.preview import encode
-from oxenvideo.server.preview import render as film
+from oxenvideo.server.preview import encode, overlay
+from oxenvideo.server.preview import render as rendering
 from oxenvideo.server.preview.plan import Request
-from oxenvideo.server.renderer import Job, LocalPreview, RenderError
+from oxenvideo.server.preview.render import LocalPreview
+from oxenvideo.server.renderer import Job, RenderError
 from server.support import data_uri, drawing, frames, likeness, pixels, png
 
 MODELS = {
@@ -36,7 +37,7 @@ SMALL = {"width": 320, "height": 180}
 
 @pytest.fixture
 def render(tmp_path: Path) -> Any:
-    """Return a function that renders a request and gives the file."""
+    """Return a function that renders a request and returns the file."""
     made = 0
 
     def render(model: str, *, variation: int = 0, **parameters: Any) -> Path:
@@ -77,7 +78,7 @@ def _loudness(path: Path) -> float:
 
 
 def test_the_file_is_what_players_want(render: Any) -> None:
-    """H.264 in yuv420p at 24 frames a second, the index in front, no sound, and it says what it is."""
+    """H.264 in yuv420p at 24 frames a second, the index at the start, no sound, and a comment."""
     path = render(KLING, duration=5)
     with av.open(str(path)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
@@ -92,7 +93,7 @@ def test_the_file_is_what_players_want(render: Any) -> None:
 
 
 def test_the_same_request_gives_the_same_file(render: Any) -> None:
-    """Prompt, seed and parameters decide every byte; another of them gives other pictures."""
+    """Prompt, seed and variation decide every byte, and other values give other pictures."""
     one = render(KLING, duration=1, seed=3, generate_audio=True, **SMALL).read_bytes()
     assert render(KLING, duration=1, seed=3, generate_audio=True, **SMALL).read_bytes() == one
     others = [
@@ -106,42 +107,59 @@ def test_the_same_request_gives_the_same_file(render: Any) -> None:
 
 
 def test_it_moves(render: Any) -> None:
-    """No two neighbouring frames are alike, and much has changed by the end."""
+    """All neighbouring frames differ, and the last frame differs much from the first."""
     decoded = [pixels(frame) for frame in frames(render(KLING, duration=2, **SMALL))]
     changes = [np.abs(a - b).max() for a, b in itertools.pairwise(decoded)]
     assert min(changes) > 10
     assert np.abs(decoded[0] - decoded[-1]).mean() > 3
 
 
-def test_the_prompt_colours_the_picture(render: Any) -> None:
-    """A red balloon is red and a green one green."""
-    for colour, channel in (("red", 0), ("green", 1)):
-        shown = pixels(frames(render(KLING, prompt=f"A {colour} balloon", duration=1, **SMALL))[12])
-        others = np.delete(shown, channel, axis=2).max(axis=2)
-        assert ((shown[..., channel] - others) > 60).sum() > 300
+@pytest.mark.parametrize("seed", range(12))
+def test_text_is_legible(render: Any, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the seed, the text has a contrast of at least 4.5 to 1 with every part of the background near it."""
+    marked = pixels(frames(render(KLING, duration=1, seed=seed))[0])[450:620, 40:700]
+    monkeypatch.setattr(overlay.Overlay, "draw", lambda self, picture, number: None)
+    bare = _luminance(pixels(frames(render(KLING, duration=1, seed=seed))[0])[450:620, 40:700])
+    text = _luminance(marked)[np.abs(_luminance(marked) - bare) > 0.3]
+    assert text.size > 1000
+    assert max(text.max() / bare.max(), bare.min() / text.min()) > 4.5
+
+
+def _luminance(picture: Any) -> Any:
+    """Return the relative luminance as WCAG defines it, with its offset of 0.05."""
+    share = picture / 255
+    linear = np.where(share <= 0.04, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722] + 0.05
+
+
+def test_the_words_of_a_prompt_draw_nothing(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the overlay every prompt gives a smooth colour field."""
+    monkeypatch.setattr(overlay.Overlay, "draw", lambda self, picture, number: None)
+    for prompt in ("A fox in snow", "A city at night", ""):
+        picture = pixels(frames(render(KLING, prompt=prompt, duration=1, **SMALL))[12])
+        assert np.abs(np.diff(picture, axis=0)).max() < 12
+        assert np.abs(np.diff(picture, axis=1)).max() < 12
 
 
 def test_it_is_marked_as_a_preview(render: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The badge and the prompt stand on the picture from the first frame on; another prompt changes the words."""
-    from oxenvideo.server.preview import caption
-
+    """The mark and the prompt are on the picture from the first frame on."""
     marked = pixels(frames(render(KLING, duration=1))[0])
-    monkeypatch.setattr(caption.Captions, "draw", lambda self, picture: None)
+    monkeypatch.setattr(overlay.Overlay, "draw", lambda self, picture, number: None)
     bare = pixels(frames(render(KLING, duration=1))[0])
     changed = np.abs(marked - bare).max(axis=2) > 60
-    assert changed[20:75, 20:260].sum() > 1000
-    assert changed[620:700, 30:700].sum() > 1000
-    assert changed[150:560].sum() == 0
+    assert changed[40:90, 40:240].sum() > 1000
+    assert changed[450:640, 40:700].sum() > 1000
+    assert changed[100:440].sum() == 0
 
 
 @pytest.mark.parametrize("duration", [5, 10])
 def test_durations(render: Any, duration: int) -> None:
-    """The length is the one that was asked for."""
+    """The length is as requested."""
     assert len(frames(render(KLING, duration=duration, width=64, height=64))) == duration * 24
 
 
 def test_rate_and_frame_count(render: Any) -> None:
-    """Frames, rate and size are as asked, also where the size is odd."""
+    """Frames, rate and size are as requested, and odd sizes are rounded."""
     path = render("ltx-2-3-quality-text-to-video", num_frames=31, frames_per_second=29.97, width=101, height=75)
     decoded = frames(path)
     assert (len(decoded), decoded[0].width, decoded[0].height) == (31, 100, 76)
@@ -151,14 +169,14 @@ def test_rate_and_frame_count(render: Any) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (2048, 16), (16, 1024), (854, 480), (1080, 606)])
 def test_odd_shapes(render: Any, width: int, height: int) -> None:
-    """Every shape can be drawn, with everything laid over it."""
+    """Every shape can be rendered with text and references."""
     reference = data_uri(png(drawing(1)))
     path = render(OMNI, duration=3, num_frames=3, width=width, height=height, input_image=[reference] * 2)
     assert [(frame.width, frame.height) for frame in frames(path)] == [(width, height)] * 3
 
 
 def test_start_and_end_frames(render: Any) -> None:
-    """The first and last frames are the given images, and between them the words and the figure are there."""
+    """The first and last frames are the given images, and between them the text is shown."""
     start, end = drawing(1, (640, 360)), drawing(2, (640, 360))
     path = render(
         OMNI, start_image_url=data_uri(png(start)), tail_image_url=data_uri(png(end)), duration=3, width=640, height=360
@@ -187,7 +205,7 @@ def test_an_image_gives_the_video_its_shape(render: Any) -> None:
 
 
 def test_an_end_frame_alone(render: Any) -> None:
-    """A last frame without a first one ends a scene of its own."""
+    """A last frame without a first one comes after the background."""
     end = drawing(4, (320, 180))
     decoded = frames(render("minimax-h3", tail_image_url=data_uri(png(end)), num_frames=24, **SMALL))
     assert likeness(decoded[-1], end) < 4
@@ -195,7 +213,7 @@ def test_an_end_frame_alone(render: Any) -> None:
 
 
 def test_keyframes(render: Any) -> None:
-    """The images of a keyframe model come in their order, at equal distances."""
+    """The images of a keyframe model appear in order, at equal distances."""
     images = [drawing(n, (320, 180)) for n in range(3)]
     decoded = frames(render("flux-3-video", input_images=[data_uri(png(i)) for i in images], num_frames=49, **SMALL))
     distances = [[likeness(decoded[at], image) for image in images] for at in (0, 24, 48)]
@@ -205,7 +223,7 @@ def test_keyframes(render: Any) -> None:
 
 
 def test_references_appear(render: Any) -> None:
-    """Each reference image is seen as a print in the picture."""
+    """Each reference image is shown as a small print."""
     loud = [drawing(1).convert("RGB") for _ in range(2)]
     for image, colour in zip(loud, ((250, 0, 250), (0, 250, 0)), strict=True):
         image.paste(colour, (0, 0, *image.size))
@@ -221,7 +239,7 @@ def test_references_appear(render: Any) -> None:
 
 
 def test_shots_follow_each_other(render: Any) -> None:
-    """Each shot has its length and a scene of its own."""
+    """Each shot has its own length and background."""
     shots = [{"prompt": "A ship at sea", "duration": 1}, {"prompt": "A city at night", "duration": 2},
              {"prompt": "A rocket in space", "duration": 1}]  # fmt: skip
     decoded = [pixels(frame) for frame in frames(render(OMNI, prompt=None, multi_prompt=shots, **SMALL))]
@@ -233,7 +251,7 @@ def test_shots_follow_each_other(render: Any) -> None:
 
 
 def test_sound_when_asked(render: Any) -> None:
-    """A sound track is there when it was asked for, as long as the picture and not silent."""
+    """generate_audio gives a sound track of the length of the video that is not silent."""
     path = render(KLING, duration=2, generate_audio=True, **SMALL)
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
@@ -245,7 +263,7 @@ def test_sound_when_asked(render: Any) -> None:
 
 
 def test_an_edited_clip_is_the_picture(render: Any, tmp_path: Path) -> None:
-    """The given clip is seen in the edit, frame by frame, with its length, size and rate."""
+    """The frames of the clip are shown with its length, size and rate."""
     clip = _clip(tmp_path / "clip.mp4", seconds=1.5)
     path = render(EDIT, prompt="Make it purple", input_video=clip)
     decoded = [pixels(frame) for frame in frames(path)]
@@ -255,13 +273,10 @@ def test_an_edited_clip_is_the_picture(render: Any, tmp_path: Path) -> None:
         dark, bright = middle[:, :100].mean(), middle[:, 220:].mean()
         assert bright - dark > 100
     assert decoded[44][60:120, :100].mean() > decoded[0][60:120, :100].mean() + 20
-    purple = decoded[20][60:120, 220:].mean(axis=(0, 1))
-    assert purple[1] < purple[0]
-    assert purple[1] < purple[2]
 
 
 def test_a_clip_keeps_its_sound_when_asked(render: Any, tmp_path: Path) -> None:
-    """keep_audio decides whether the clip's own sound is in the edit."""
+    """keep_audio decides whether the sound of the clip is kept."""
     clip = _clip(tmp_path / "clip.mp4", sound=True)
     kept = render(EDIT, input_video=clip, keep_audio=True)
     assert _loudness(kept) > 0.1
@@ -272,7 +287,7 @@ def test_a_clip_keeps_its_sound_when_asked(render: Any, tmp_path: Path) -> None:
 
 
 def test_an_upscaled_clip(render: Any, tmp_path: Path) -> None:
-    """An upscaler enlarges the clip to the tier, at the asked rate, in its own colours and with its sound."""
+    """An upscaler enlarges the clip to the resolution at the requested rate, with its colours and sound."""
     clip = _clip(tmp_path / "clip.mp4", seconds=0.5, sound=True)
     path = render(STARLIGHT, prompt=None, input_video=clip, resolution="1080p", target_fps=60)
     decoded = frames(path)
@@ -306,7 +321,7 @@ def test_a_given_sound_is_the_sound_track(render: Any, tmp_path: Path) -> None:
 
 
 def test_any_model_renders(render: Any, tmp_path: Path) -> None:
-    """Every bundled model makes a video of what it requires."""
+    """Every bundled model renders its required parameters."""
     example = {"image": data_uri(png(drawing(1))), "video": _clip(tmp_path / "clip.mp4", seconds=0.2, size=(64, 64)),
                "audio": _clip(tmp_path / "sound.mp4", seconds=0.2, size=(64, 64), sound=True)}  # fmt: skip
     for model in MODELS.values():
@@ -320,13 +335,13 @@ def test_any_model_renders(render: Any, tmp_path: Path) -> None:
 
 
 def test_a_prompt_of_anything(render: Any) -> None:
-    """Long, odd and empty words are drawn or left out, and never break the picture."""
+    """Long, unusual and empty prompts can be rendered."""
     for prompt in ("", "x" * 5000, "日本の桜 🌸", "a\nb\tc\0d", "%s {x} <b>", "word " * 300):
         assert len(frames(render("no-such-model", prompt=prompt, num_frames=2, **SMALL))) == 2
 
 
 def test_a_clip_without_frames_is_refused(render: Any, tmp_path: Path) -> None:
-    """A video file with no picture in it is refused in words."""
+    """A file without video is refused with a message."""
     import io
     import wave
 
@@ -339,7 +354,7 @@ def test_a_clip_without_frames_is_refused(render: Any, tmp_path: Path) -> None:
 
 
 def test_a_damaged_clip_shows_what_is_whole(render: Any, tmp_path: Path) -> None:
-    """A clip that breaks off in the middle is shown as far as it goes."""
+    """A truncated clip is shown as far as it can be decoded."""
     content = render(KLING, duration=5, **SMALL).read_bytes()
     cut = data_uri(content[: len(content) * 2 // 3], "video/mp4")
     decoded = frames(render(EDIT, prompt=None, input_video=cut))
@@ -348,13 +363,13 @@ def test_a_damaged_clip_shows_what_is_whole(render: Any, tmp_path: Path) -> None
 
 
 def test_speed_on_one_core(one_core: None, tmp_path: Path) -> None:
-    """720p is drawn and coded at least twice as fast as it plays, on one processor."""
+    """On one processor 720p is rendered at least at twice the playing speed."""
     job = Job("id", MODELS[KLING], {"prompt": BALLOON, "duration": 5})
     LocalPreview()
     speeds = []
     for _ in range(2):
         begun = time.process_time()
-        film.render(job, tmp_path / "speed.mp4")
+        LocalPreview().render(job, tmp_path / "speed.mp4")
         speeds.append(5 / (time.process_time() - begun))
     print(f"rendering 1280x720 on one core: {max(speeds):.1f} times real time")
     assert max(speeds) >= 2
@@ -364,9 +379,9 @@ def test_drawing_costs_little_beside_encoding(one_core: None, tmp_path: Path) ->
     """Rendering reaches at least 0.7 of the speed of encoding the same frames."""
     job = Job("id", MODELS[KLING], {"prompt": BALLOON, "duration": 3})
     request = Request(job)
-    given = film.Inputs.read(request.media(), job.inputs)
+    given = rendering.Inputs.read(request.media(), job.inputs)
     plan = request.plan(given.facts)
-    kept = [picture.buffer.copy() for picture in film.pictures(plan, given)]
+    kept = [picture.buffer.copy() for picture in rendering.pictures(plan, given)]
     ratios = []
     for _ in range(3):
         begun = time.process_time()
@@ -374,7 +389,7 @@ def test_drawing_costs_little_beside_encoding(one_core: None, tmp_path: Path) ->
             tmp_path / "raw.mp4", kept, width=plan.width, height=plan.height, fps=plan.fps, sound=None, comment=""
         )
         between = time.process_time()
-        film.render(job, tmp_path / "full.mp4")
+        LocalPreview().render(job, tmp_path / "full.mp4")
         ratios.append((between - begun) / (time.process_time() - between))
     print(f"rendering reaches {max(ratios):.2f} of the speed of raw encoding")
     # The aim is 0.7; a shared machine is allowed some noise below it.

@@ -1,4 +1,4 @@
-"""The four samples of the API's quick start, with the host replaced and a shorter sleep, and nothing else changed."""
+"""The samples of the API's quick start, unchanged except for the host, the key and a shorter sleep."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _downloaded(url: object, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("sample", [SYNCHRONOUS_PYTHON, QUEUE_PYTHON], ids=["synchronous", "queue"])
 def test_python_samples(api: Api, sample: str, tmp_path: Path) -> None:
-    """Both Python samples print the address of a 5 s video."""
+    """Both Python samples print the URL of a 5 s video."""
     printed = _python(api, sample)
     assert printed.startswith("Video URL: http")
     assert _is_five_seconds(_downloaded(printed.removeprefix("Video URL: "), tmp_path))
@@ -139,7 +139,7 @@ def test_python_samples(api: Api, sample: str, tmp_path: Path) -> None:
 
 @needs_curl
 def test_synchronous_curl(api: Api, tmp_path: Path) -> None:
-    """The synchronous cURL sample prints the answer with the address."""
+    """The synchronous cURL sample prints the answer with the URL."""
     answer = _curl(api, SYNCHRONOUS_CURL)
     (video,) = answer["videos"]  # type: ignore[misc]
     assert _is_five_seconds(_downloaded(video["url"], tmp_path))
@@ -147,7 +147,7 @@ def test_synchronous_curl(api: Api, tmp_path: Path) -> None:
 
 @needs_curl
 def test_queue_curl(api: Api, tmp_path: Path) -> None:
-    """The cURL samples of the queue enqueue, list and poll to the end."""
+    """The cURL samples of the queue enqueue, list and poll."""
     (row,) = _curl(api, QUEUE_CURL)["generations"]  # type: ignore[misc]
     listed = _curl(api, LIST_CURL)
     assert listed["count"] == 1

@@ -1,4 +1,4 @@
-"""Repositories: made, written, read, and no way out of them."""
+"""Repositories: create, write and read, and no path out of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from oxenvideo.server.launcher import launch
-from server.conftest import Launch
 from server.support import Api, frames
 
 FORM = {"message": "Add it", "name": "Ann", "email": "ann@example.com"}
@@ -18,7 +17,7 @@ FORM = {"message": "Add it", "name": "Ann", "email": "ann@example.com"}
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Path]]:
-    """Return a server with the repository `r`, and the directory that holds its data directory."""
+    """Return a server with the repository `r`, and the parent of its data directory."""
     directory = tmp_path_factory.mktemp("kept")
     server = launch(directory / "data")
     api = Api(server)
@@ -37,7 +36,7 @@ def repo(api: Api) -> str:
 
 
 def test_a_file_goes_in_and_comes_out(api: Api, repo: str) -> None:
-    """What was put can be read again, replaced, and in part."""
+    """A file can be read, replaced, and read in part."""
     for content in (b"first", b"second" * 100_000):
         answer = api.http.put(f"{repo}/in/a%20b.png", files={"file": content}, data=FORM)
         assert answer.status_code == 200
@@ -48,13 +47,13 @@ def test_a_file_goes_in_and_comes_out(api: Api, repo: str) -> None:
 
 
 def test_a_repository_is_made_once(api: Api, repo: str) -> None:
-    """Making it again is a 409."""
+    """Creating it again is a 409."""
     answer = api.http.post("/api/repos", json={"namespace": "local", "name": repo.split("/")[4]})
     assert (answer.status_code, answer.json()["status"]) == (409, "error")
 
 
 def test_a_file_needs_a_repository(api: Api) -> None:
-    """Neither put nor get works where there is no repository."""
+    """PUT and GET are a 404 if there is no repository."""
     path = f"/api/repos/local/{uuid.uuid4().hex}/file/main/x.txt"
     assert api.http.put(path, files={"file": b"x"}, data=FORM).status_code == 404
     assert api.http.get(path).status_code == 404
@@ -62,7 +61,7 @@ def test_a_file_needs_a_repository(api: Api) -> None:
 
 @pytest.mark.parametrize("content", [{"content": b"raw"}, {"data": {"file": "text"}}, {"files": {"other": b"x"}}])
 def test_a_put_needs_the_part_file(api: Api, repo: str, content: dict[str, object]) -> None:
-    """A put without the multipart file is refused with the reason."""
+    """A PUT without the multipart file is refused with the reason."""
     answer = api.http.put(f"{repo}/x.txt", **content)
     assert answer.status_code == 400
     assert "'file'" in answer.json()["error"]["detail"]
@@ -74,11 +73,11 @@ def test_a_put_needs_the_part_file(api: Api, repo: str, content: dict[str, objec
      "C:%5cx", "/etc/passwd", "%2fetc%2fpasswd", "x" * 300, "x/" * 400 + "y"],
 )  # fmt: skip
 def test_no_path_leaves_the_repository(kept: tuple[Api, Path], path: str) -> None:
-    """Whatever a path says, nothing outside the repository is written or read."""
+    """No path writes or reads anything outside the repository."""
     api, directory = kept
 
     def outside() -> set[Path]:
-        inside = directory / "data" / "repos" / "local" / "local" / "r" / "main"
+        inside = directory / "data" / "repos" / "local" / "r" / "main"
         files = {file for file in directory.rglob("*") if file.is_file() and inside not in file.parents}
         return {file for file in files if not file.name.startswith("queue.sqlite3")}
 
@@ -94,14 +93,14 @@ def test_no_path_leaves_the_repository(kept: tuple[Api, Path], path: str) -> Non
 
 @pytest.mark.parametrize("name", ["..", ".", "", "a/b", "a\\b", ".hidden", "x" * 200, 5, None, "ü"])
 def test_names_are_names(api: Api, name: object) -> None:
-    """A repository's name is a name and no path."""
+    """Names of repositories and namespaces cannot be paths."""
     assert api.http.post("/api/repos", json={"namespace": "local", "name": name}).status_code == 400
     if name:
         assert api.http.post("/api/repos", json={"namespace": name, "name": "ok"}).status_code == 400
 
 
 def test_results_are_stored_where_they_were_wanted(api: Api) -> None:
-    """A result goes to the repository and directory that the request named, and can be read there."""
+    """A result is stored in the repository and directory of the request."""
     target = {"target_namespace": "studio", "target_repo": f"films-{uuid.uuid4()}", "target_directory": "day/1"}
     row = api.make(**target)
     path = f"/api/repos/studio/{target['target_repo']}/file/main/day/1/{row['generation_id']}.mp4"
@@ -115,18 +114,21 @@ def test_results_are_stored_where_they_were_wanted(api: Api) -> None:
     "target", [{"target_repo": ".."}, {"target_namespace": "../x"}, {"target_repo": "r", "target_directory": "../x"}]
 )
 def test_results_stay_in_their_repository(api: Api, target: dict[str, str]) -> None:
-    """A target that is no name or leads out is refused when it is enqueued."""
+    """A target that is not a valid name or path is refused at enqueue."""
     answer = api.http.post("/api/ai/queue", json={"model": "wan-ai-wan2-1-t2v-1-3b-diffusers", "prompt": "x"} | target)
     assert answer.status_code == 400
 
 
-def test_files_are_the_users_own(start: Launch) -> None:
-    """Another user's repository of the same name is another one."""
-    ann = start("--api-key", "ann=a-key", "--api-key", "bob=b-key")
-    ann, bob = Api(ann.server, "a-key"), Api(ann.server, "b-key")
-    ann.http.post("/api/repos", json={"namespace": "studio", "name": "r"})
-    path = "/api/repos/studio/r/file/main/x.txt"
-    assert ann.http.put(path, files={"file": b"hers"}, data=FORM).status_code == 200
-    assert bob.http.get(path).status_code == 404
-    assert bob.http.put(path, files={"file": b"his"}, data=FORM).status_code == 404
-    assert ann.http.get(path).content == b"hers"
+def test_a_path_is_a_file_or_a_directory(api: Api, repo: str) -> None:
+    """A file cannot be put below a file, nor in place of a directory."""
+    assert api.http.put(f"{repo}/a/b", files={"file": b"x"}).status_code == 200
+    for path in ("a", "a/b/c"):
+        answer = api.http.put(f"{repo}/{path}", files={"file": b"x"})
+        assert (answer.status_code, answer.json()["status_message"]) == (400, "invalid_params")
+    assert api.http.get(f"{repo}/a/b").content == b"x"
+
+
+def test_the_texts_of_a_put_may_be_files(api: Api, repo: str) -> None:
+    """A message that was sent as a file part is ignored."""
+    answer = api.http.put(f"{repo}/x.txt", files={"file": ("x", b"x"), "message": ("m", b"text")})
+    assert answer.status_code == 200

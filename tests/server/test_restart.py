@@ -1,9 +1,10 @@
-"""Jobs outlive servers: stopped, killed, or with a worker that dies."""
+"""Jobs survive the end of a server or of a worker."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_jobs_survive_a_restart(start: Launch, how: str) -> None:
-    """What was running and what was waiting when the server ended is made by the next one, under another key."""
+    """Running and queued jobs are rendered by the next server, which may have another key."""
     first = start("--workers", "1", "--min-seconds", "60")
     ids = first.enqueue(num_generations=3)
     first.wait(ids[0], until=("processing",))
@@ -34,7 +35,7 @@ def test_jobs_survive_a_restart(start: Launch, how: str) -> None:
 
 
 def test_what_ended_stays_ended(start: Launch) -> None:
-    """Finished, failed and cancelled rows are the same after a restart, and the video can still be had."""
+    """Finished, failed and cancelled rows are the same after a restart, and the video is available."""
     first = start()
     (cancelled,) = first.enqueue(model="google-veo-3-1", num_frames=None)
     first.http.delete(f"/api/ai/queue/{cancelled}")
@@ -51,7 +52,7 @@ def test_what_ended_stays_ended(start: Launch) -> None:
 
 
 def test_two_servers_share_a_directory(start: Launch, tmp_path: Path) -> None:
-    """A second server leaves the first one's jobs to it, shows them to the user, and can cancel them."""
+    """A second server does not take the jobs of the first one, shows them, and can cancel them."""
     first = start("--workers", "1", "--min-seconds", "60")
     running, queued = first.enqueue(num_generations=2)
     first.wait(running, until=("processing",))
@@ -64,8 +65,31 @@ def test_two_servers_share_a_directory(start: Launch, tmp_path: Path) -> None:
     assert first.get(running)["status"] == "cancelled"
 
 
+def test_a_running_server_takes_over_from_a_dead_one(start: Launch) -> None:
+    """The jobs of a server that was killed are rendered by another one that was already running."""
+    first, second = start("--workers", "1", "--min-seconds", "60"), start("--workers", "1")
+    ids = first.enqueue(num_generations=2)
+    first.wait(ids[0], until=("processing",))
+    os.kill(first.server.process.pid, signal.SIGKILL)
+    first.server.process.wait()
+    assert [second.wait(id_)["status"] for id_ in ids] == ["succeeded"] * 2
+
+
+def test_workers_survive_errors_of_the_database(start: Launch, tmp_path: Path) -> None:
+    """After an error of the database when a job is taken from the queue, the job is rendered later."""
+    api = start("--workers", "1", data_dir=tmp_path)
+    database = sqlite3.connect(tmp_path / "queue.sqlite3", isolation_level=None)
+    refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    database.execute(refuse)
+    (id_,) = api.enqueue()
+    until_true(lambda: "disk I/O error" in (tmp_path / "server.log").read_text())
+    database.execute("DROP TRIGGER refuse")
+    assert api.wait(id_)["status"] == "succeeded"
+    database.close()
+
+
 def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:
-    """A job whose worker dies is rendered again; one that kills every worker fails and says so."""
+    """A job whose worker dies is rendered again. After a second death it fails with the reason."""
     api = start("--workers", "1", data_dir=tmp_path)
     (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
     for _ in range(2):

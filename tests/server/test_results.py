@@ -15,13 +15,13 @@ from server.support import Api, frames
 
 @pytest.fixture(scope="module")
 def result(api: Api) -> Iterator[tuple[str, bytes]]:
-    """Return the address of a finished video, and the video."""
+    """Return the URL of a finished video, and the video."""
     url = api.make()["result_url"]
     return url, httpx.get(url).content
 
 
 def test_the_address_needs_no_key(result: tuple[str, bytes]) -> None:
-    """The address alone brings the whole video, with its type, length and tag."""
+    """The URL alone returns the whole video with its type, length and entity tag."""
     url, content = result
     answer = httpx.get(url)
     assert answer.status_code == 200
@@ -33,7 +33,7 @@ def test_the_address_needs_no_key(result: tuple[str, bytes]) -> None:
 
 
 def test_head(result: tuple[str, bytes]) -> None:
-    """HEAD tells the length and sends nothing."""
+    """HEAD returns the length and no content."""
     url, content = result
     answer = httpx.head(url)
     assert (answer.status_code, answer.content) == (200, b"")
@@ -42,7 +42,7 @@ def test_head(result: tuple[str, bytes]) -> None:
 
 @pytest.mark.parametrize("asked", ["bytes=0-99", "bytes=100-", "bytes=-50", "bytes=7-7"])
 def test_ranges(result: tuple[str, bytes], asked: str) -> None:
-    """A range brings that part and says which it is."""
+    """A range request returns that part and Content-Range."""
     url, content = result
     first, last = asked.removeprefix("bytes=").split("-")
     start = int(first) if first else len(content) - int(last)
@@ -54,7 +54,7 @@ def test_ranges(result: tuple[str, bytes], asked: str) -> None:
 
 
 def test_a_range_beyond_the_end(result: tuple[str, bytes]) -> None:
-    """A range that is not there is a 416 with the true length."""
+    """A range beyond the end is a 416 with the length."""
     url, content = result
     answer = httpx.get(url, headers={"Range": f"bytes={len(content)}-"})
     assert answer.status_code == 416
@@ -62,7 +62,7 @@ def test_a_range_beyond_the_end(result: tuple[str, bytes]) -> None:
 
 
 def test_a_range_of_another_version(result: tuple[str, bytes]) -> None:
-    """A range of what has another tag is answered with the whole."""
+    """A range request with another entity tag returns the whole file."""
     url, content = result
     answer = httpx.get(url, headers={"Range": "bytes=5-", "If-Range": '"other"'})
     assert (answer.status_code, answer.content) == (200, content)
@@ -72,7 +72,7 @@ def test_a_range_of_another_version(result: tuple[str, bytes]) -> None:
     "change", [{"signature": "0" * 64}, {"expires": "99999999999"}, {"signature": ""}, {"expires": ""}]
 )
 def test_a_changed_address_is_refused(result: tuple[str, bytes], change: dict[str, str]) -> None:
-    """Neither the signature nor the expiry can be made up."""
+    """A changed signature or expiry is refused."""
     parts = urlsplit(result[0])
     query = dict(parse_qsl(parts.query)) | change
     answer = httpx.get(parts._replace(query=urlencode(query)).geturl())
@@ -80,14 +80,14 @@ def test_a_changed_address_is_refused(result: tuple[str, bytes], change: dict[st
 
 
 def test_an_address_is_for_one_video(api: Api, result: tuple[str, bytes]) -> None:
-    """The signature of one video opens no other."""
+    """The signature of one video is not valid for another."""
     other = api.make()["generation_id"]
     parts = urlsplit(result[0])
     assert httpx.get(parts._replace(path=f"/results/{other}.mp4").geturl()).status_code == 403
 
 
 def test_an_address_expires_and_is_renewed(start: Launch) -> None:
-    """After its time an address is a 403 that says so; reading the generation gives a new one."""
+    """An expired URL is a 403 that says so. Reading the generation again gives a new one."""
     api = start("--url-ttl", "1")
     row = api.make()
     assert httpx.get(row["result_url"]).status_code == 200

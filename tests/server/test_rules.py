@@ -1,4 +1,4 @@
-"""What ends a generation when it runs, in the service's own words."""
+"""What fails a generation when it runs, in the words of the service."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ TRY_5 = "is invalid. Try using duration='5' instead, as duration support may var
     ],
 )  # fmt: skip
 def test_run_problems(model: str, parameters: dict[str, object], problem: str | None) -> None:
-    """Each rule that is broken ends the generation in the documented words; what is right passes."""
+    """Each broken rule fails the generation in the documented words. Valid parameters pass."""
     assert run_problem(MODELS[model], parameters) == problem
 
 
 def test_a_model_without_schema_takes_anything() -> None:
-    """Where the service gives no schema nothing but the prompts is checked."""
+    """Without a schema only the prompts are checked."""
     model = {"id": "new", "request_schema": None}
     assert run_problem(model, {"prompt": "a", "duration": "long"}) is None
     assert run_problem(model, {}) == VALUE_ERROR + "Either 'prompt' or 'multi_prompt' must be provided."
@@ -78,7 +78,7 @@ def test_a_model_without_schema_takes_anything() -> None:
 
 @pytest.mark.parametrize("id_", MODELS)
 def test_every_model_can_be_asked(id_: str) -> None:
-    """With what its schema requires, and its defaults, every bundled model passes."""
+    """Every bundled model accepts its required parameters and its defaults."""
     schema = MODELS[id_]["request_schema"]
     defaults = {name: p["default"] for name, p in schema["properties"].items() if "default" in p}
     example: dict[str, object] = {"string": "https://example.com/x", "number": 1, "array": ["https://example.com/x"]}

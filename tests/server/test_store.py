@@ -1,4 +1,4 @@
-"""The queue's table: claims that never meet, order, recovery."""
+"""The table of the queue: claims, order, recovery."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from oxenvideo.server.lock import Presence
-from oxenvideo.server.queue import Filter, Queue
+from oxenvideo.server.queue import Queue
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ _together: Any = None
 
 
 def _meet_at(barrier: Any) -> None:
-    global _together  # the way to hand a barrier to the processes of a pool
+    global _together  # a barrier can be passed to a pool's processes only like this
     _together = barrier
 
 
@@ -38,8 +38,8 @@ def _claim_all(path: Path) -> list[str]:
 
 
 def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
-    """Four processes that claim at once take every generation, and none of them twice."""
-    wanted = [g.id for _ in range(100) for g in queue.enqueue("ann", "m", {}, count=4, namespace="ann")]
+    """Four processes that claim at the same time take every generation exactly once."""
+    wanted = [g.id for _ in range(100) for g in queue.enqueue("m", {}, count=4, namespace="ann")]
     context = multiprocessing.get_context("spawn")
     with context.Pool(4, _meet_at, (context.Barrier(4),)) as pool:
         shares = pool.map(_claim_all, [tmp_path / "queue.sqlite3"] * 4, chunksize=1)
@@ -50,15 +50,15 @@ def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) ->
 
 
 def test_claims_are_first_in_first_out(queue: Queue) -> None:
-    """What came first runs first."""
-    ids = [queue.enqueue("ann", "m", {"n": n}, namespace="ann")[0].id for n in range(5)]
+    """The oldest generation is claimed first."""
+    ids = [queue.enqueue("m", {"n": n}, namespace="ann")[0].id for n in range(5)]
     assert [generation.id for _ in ids if (generation := queue.claim())] == ids
     assert queue.claim() is None
 
 
 def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
-    """A delay holds a generation back, and the queue says until when."""
-    queue.enqueue("ann", "m", {}, namespace="ann", delay=60)
+    """A delayed generation is not claimed, and the queue says when it is due."""
+    queue.enqueue("m", {}, namespace="ann", delay=60)
     assert queue.claim() is None
     due = queue.next_due()
     assert due is not None
@@ -66,11 +66,10 @@ def test_a_delayed_generation_is_not_claimed_early(queue: Queue) -> None:
 
 
 def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
-    """What was cancelled while it ran stays cancelled, whatever its worker says afterwards."""
-    (row,) = queue.enqueue("ann", "m", {}, namespace="ann")
+    """A generation that was cancelled while it ran stays cancelled."""
+    (row,) = queue.enqueue("m", {}, namespace="ann")
     queue.claim()
-    assert queue.cancel(row.id, "bob") is None
-    cancelled = queue.cancel(row.id, "ann")
+    cancelled = queue.cancel(row.id)
     assert cancelled is not None
     assert queue.succeed(row.id, "0.10") is None
     assert queue.fail(row.id, "late") is None
@@ -80,7 +79,7 @@ def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
 
 
 def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
-    """Where the disk refuses in the middle of a request, none of its generations is there."""
+    """If an insertion fails in the middle of a request, none of its generations is stored."""
     other = sqlite3.connect(tmp_path / "queue.sqlite3")
     other.execute(
         "CREATE TRIGGER full BEFORE INSERT ON generations WHEN NEW.variation = 2"
@@ -88,28 +87,28 @@ def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:
     )
     other.commit()
     with pytest.raises(sqlite3.IntegrityError, match="disk full"):
-        queue.enqueue("ann", "m", {}, count=4, namespace="ann")
-    assert queue.select("ann", Filter()) == []
+        queue.enqueue("m", {}, count=4, namespace="ann")
+    assert queue.select() == []
     other.execute("DROP TRIGGER full")
     other.commit()
-    assert len(queue.enqueue("ann", "m", {}, count=4, namespace="ann")) == 4
+    assert len(queue.enqueue("m", {}, count=4, namespace="ann")) == 4
 
 
 def test_take_over_leaves_the_living_alone(queue: Queue, tmp_path: Path) -> None:
-    """Only what a dead server left comes back to the queue; ended rows stay as they are."""
+    """Only unfinished generations of dead servers come back into the queue."""
     living, dead = Presence(tmp_path), Presence(tmp_path)
     of_living, of_dead = (Queue(tmp_path / "queue.sqlite3", presence.id) for presence in (living, dead))
-    (kept,) = of_living.enqueue("ann", "m", {}, namespace="ann")
+    (kept,) = of_living.enqueue("m", {}, namespace="ann")
     of_living.claim()
-    (ended,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    (ended,) = of_dead.enqueue("m", {}, namespace="ann")
     of_dead.claim()
     of_dead.succeed(ended.id, "0.00")
-    (lost,) = of_dead.enqueue("ann", "m", {}, namespace="ann")
+    (lost,) = of_dead.enqueue("m", {}, namespace="ann")
     of_dead.claim()
     me = Presence(tmp_path)
-    dead._file.close()  # as the system does for a process that ended
-    assert queue.take_over({owner for owner in queue.owners() if not me.is_alive(owner)}) == 1
-    assert [(row.id, row.status) for row in queue.select("ann", Filter())] == [
+    dead._file.close()  # as the system does when a process ends
+    assert queue.take_over(me.is_alive) == 1
+    assert [(row.id, row.status) for row in queue.select()] == [
         (kept.id, "processing"),
         (ended.id, "succeeded"),
         (lost.id, "queued"),

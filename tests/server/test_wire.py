@@ -1,4 +1,4 @@
-"""The server against the recorded exchanges, which are written from the documentation alone."""
+"""The server compared with the recorded exchanges, which are written from the documentation."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from oxenvideo.server.launcher import launch
 from server.support import TINY, Api, data_uri, until_true
 from wire import Exchange
 
-# What the service answers when it is in trouble, and what an older version of it answered, is not this server's to say.
+# Answers of the service when it is overloaded or fails, and of an older version. This server does not give them.
 NOT_SERVED = {
     "generate_older_shape",
     "models_get_older_name",
     "queue_enqueue_rate_limited",
     "queue_enqueue_unknown_error",
 }
-# Parameters of the recorded requests stand in their rows; other rows have other parameters.
+# Rows contain the parameters of the recorded requests; other rows have other parameters.
 PARAMETERS = {"duration", "aspect_ratio", "seed", "negative_prompt"}
 SHARED_ID = "7f4d9c1e-5b6a-4b0e-9a3c-2f1d8e6b7a90"
 
 
 @pytest.fixture(scope="module")
 def ox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """Return a server whose user has the name that the recordings use."""
+    """Return a server that also has a model that makes text."""
     more = tmp_path_factory.mktemp("models") / "more.json"
     more.write_text('[{"id": "gpt-5", "capabilities": {"input": ["text"], "output": ["text"]}}]')
-    options = ("--api-key", "ox=key-of-ox", "--models", str(more), "--workers", "2")
+    options = ("--models", str(more), "--workers", "2")
     server = launch(tmp_path_factory.mktemp("wire"), options=options)
-    yield Api(server, "key-of-ox")
+    yield Api(server)
     server.stop()
 
 
 @pytest.mark.parametrize("name", [name for name in wire.names() if name not in NOT_SERVED])
 def test_recorded_exchange(ox: Api, name: str) -> None:
-    """The recorded request gets the recorded status, and every recorded field with its type."""
+    """The recorded request gets the recorded status and all recorded fields with their types."""
     exchange = wire.load(name)
     path = _prepared(ox, exchange)
     answer = _sent(ox, exchange, path)
@@ -52,7 +52,7 @@ def test_recorded_exchange(ox: Api, name: str) -> None:
 
 
 def _prepared(ox: Api, exchange: Exchange) -> str:
-    """Bring about what the recording takes for granted; return the path, with an id that exists."""
+    """Create what the recording assumes; return the path with an existing id."""
     name = exchange.name
     if name in ("file_upload", "repository_exists"):
         ox.http.post("/api/repos", json={"namespace": "ox", "name": "inputs"})
@@ -98,7 +98,7 @@ def _without_parameters(body: Any) -> Any:
 
 
 def _without_words(body: dict[str, Any]) -> dict[str, Any]:
-    """Leave out the parts of an error that are prose and not documented word by word."""
+    """Leave out the texts of an error that are not documented word for word."""
     error = {name: value for name, value in body["error"].items() if name not in ("title", "detail")}
     if "type" in error:
         error.pop("message", None)
@@ -107,7 +107,7 @@ def _without_words(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["events_succeeded", "events_failed"])
 def test_recorded_events(ox: Api, name: str) -> None:
-    """An event on the stream has the recorded name, and data of the recorded shape."""
+    """An event on the stream has the recorded name and fields."""
     recorded = _events(wire.stream(name).decode())[0]
     with httpx.stream("GET", f"{ox.url}/api/events", headers=ox.http.headers, timeout=20) as stream:
         (id_,) = ox.enqueue(**({"num_frames": 500} if name == "events_failed" else {}))

@@ -1,7 +1,7 @@
-"""Exchanges on the wire as the documentation gives them: what client and server are both held against.
+"""Exchanges on the wire as the documentation gives them. Client and server are both compared with them.
 
-Each `*.json` file is one request and its answer, each `*.txt` file a piece of the event stream. Where the documentation
-leaves something open, `about` says so.
+Each `*.json` file is one request and its answer, each `*.txt` file a part of the event stream. `about` says what the
+documentation leaves open.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Exchange:
 
 
 def load(name: str) -> Exchange:
-    """The exchange of this name, as in `load("queue_enqueue")`; FileNotFoundError where there is none."""
+    """Return the exchange of this name, as in `load("queue_enqueue")`; raise FileNotFoundError if there is none."""
     read = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     request, response = read["request"], read["response"]
     return Exchange(
@@ -55,25 +55,25 @@ def load(name: str) -> Exchange:
 
 
 def names(prefix: str = "") -> list[str]:
-    """The names of all exchanges that begin so."""
+    """Return the names of all exchanges with this prefix."""
     return sorted(path.stem for path in HERE.glob(f"{prefix}*.json"))
 
 
 def exchanges(prefix: str = "") -> list[Exchange]:
-    """All exchanges whose names begin so."""
+    """Return all exchanges whose names have this prefix."""
     return [load(name) for name in names(prefix)]
 
 
 def stream(name: str) -> bytes:
-    """A recorded piece of the event stream, as in `stream("events_mixed")`."""
+    """Return a recorded part of the event stream, as in `stream("events_mixed")`."""
     return (HERE / f"{name}.txt").read_bytes()
 
 
 def differences(recorded: Any, actual: Any, at: str = "") -> list[str]:
-    """Where `actual` lacks what is recorded or has it of another type; values may differ, null goes with anything.
+    """Return the fields that `actual` lacks or has with another type. Values may differ, and null matches any type.
 
-    Each item of a list is held against the first recorded one. Fields beyond the recorded ones are no difference,
-    and what stands within a model's schema, price and capabilities is the model's own affair.
+    Each item of a list is compared with the first recorded one. Additional fields are no difference, and the contents
+    of a model's schema, price and capabilities are not compared.
     """
     if recorded is None or actual is None:
         return []

@@ -39,7 +39,7 @@ class Canceller:
             task.cancel()
 
     async def _cancel(self, job: Job) -> Cancellation:
-        if job.state.generation_id is None and (answer := await self._without_id(job)) is not None:
+        if job.state.remote is None and (answer := await self._without_id(job)) is not None:
             return answer
         if job.state.is_over_at_service:
             return _outcome(job.state.remote or "")

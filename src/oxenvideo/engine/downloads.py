@@ -65,18 +65,25 @@ class Downloads:
 
         Returns the URL of the file in the data directory; None where that cannot be written and the video is in memory.
         """
-        content = base64.b64decode(encoded)
+        self._in_memory[job.key] = base64.b64decode(encoded)
+        return self.keep_again(job)
+
+    def keep_again(self, job: Job) -> str | None:
+        """Try again to write a video that is only in memory; returns its URL, or None where it still is in memory."""
+        content = self._in_memory.get(job.key)
+        if content is None:
+            return job.state.result_url
         try:
             make_private_directory(self._kept_results)
             self._kept(job).write_bytes(content)
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._kept(job).unlink(missing_ok=True)
-            self._in_memory[job.key] = content
             log.warning(
                 "%s cannot be written (%s): a video is only in memory until it is saved.", self._kept(job), error
             )
             return None
+        del self._in_memory[job.key]
         return self._kept(job).as_uri()
 
     def _kept(self, job: Job) -> Path:
@@ -108,7 +115,11 @@ class Downloads:
             content = self._in_memory.get(job.key) or self._kept(job).read_bytes()
         except OSError as error:
             raise DownloadFailed(f"The video that was kept in {self._kept(job)} cannot be read: {error}.") from None
-        saved = transfer.store(content, destination, finish=lambda whole: file_names.stamp(whole, job))
+        try:
+            saved = transfer.store(content, destination, finish=lambda whole: file_names.stamp(whole, job))
+        except DownloadFailed as error:
+            kept = f"in {self._kept(job)}" if self._kept(job).exists() else "in memory, until this kernel ends"
+            raise DownloadFailed(f"{error} The only copy of the video is {kept}; .download() saves it.") from None
         self._in_memory.pop(job.key, None)
         self._kept(job).unlink(missing_ok=True)
         return saved

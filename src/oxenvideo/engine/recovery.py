@@ -53,7 +53,8 @@ UNREADABLE = (
 _NOT_PARAMETERS = frozenset(
     {
         *("generation_id", "status", "model_name", "media_type", "result_url", "error_message"),
-        *("enqueued_at", "started_at", "completed_at", "cost", "user_id", "username", "num_generations"),
+        *("enqueued_at", "started_at", "completed_at", "cost", "user_id", "username"),
+        *("num_generations", "response_format"),
     }
 )
 _TARGETS = ("target_namespace", "target_repo", "target_directory")
@@ -87,12 +88,12 @@ def _hashed(value: Any) -> Any:
     return value
 
 
-def could_be(sent: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def could_be(sent: Mapping[str, Any], other: Mapping[str, Any], *, certainly: bool = False) -> bool:
     """Whether ``other``, a row's parameters or those of another request, can be what was sent.
 
     Every parameter must be there with the same value, and no other may be. Only embedded media can look different, as the
-    service may replace a data URI by an address of its own. A row shows a prompt beside the shots (``multi_prompt``) from
-    which it was made, and the repository in which a result goes by default.
+    service may replace a data URI by an address of its own; with ``certainly`` they must be the same too. A row shows a
+    prompt beside the shots (``multi_prompt``) from which it was made, and the repository in which a result goes by default.
     """
     other = {name: _hashed(value) for name, value in other.items()}
     ignored = {name for name in _TARGETS if name not in sent} | ({"prompt"} if "multi_prompt" in sent else set())
@@ -101,23 +102,23 @@ def could_be(sent: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     if not mine.get("prompt") and not theirs.get("prompt"):
         mine.pop("prompt", None)
         theirs.pop("prompt", None)
-    return _agree(mine, theirs)
+    return _agree(mine, theirs, certainly)
 
 
-def _agree(one: Any, other: Any) -> bool:
+def _agree(one: Any, other: Any, certainly: bool) -> bool:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_agree(value, other[name]) for name, value in one.items())
+        return one.keys() == other.keys() and all(_agree(value, other[name], certainly) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_agree, one, other))
+        return len(one) == len(other) and all(_agree(*both, certainly) for both in zip(one, other, strict=True))
     if one is None:  # embedded media in a journal of the first version
-        return isinstance(other, str)
+        return isinstance(other, str) and not certainly
     if isinstance(one, Mapping | list) or isinstance(other, Mapping | list):
         return False
     embedded = [isinstance(value, str) and value.startswith(_MEDIA) for value in (one, other)]
     if all(embedded):
         return bool(one == other)
     if any(embedded):
-        return isinstance(one, str) and isinstance(other, str)
+        return isinstance(one, str) and isinstance(other, str) and not certainly
     return _plain(one) == _plain(other)
 
 
@@ -148,6 +149,10 @@ class Lost:
             return False
         return could_be(self.sent, row_parameters(seen.fields))
 
+    def is_certainly(self, seen: Observation) -> bool:
+        """Whether a generation that fits has the very media that were sent."""
+        return could_be(self.sent, row_parameters(seen.fields), certainly=True)
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -168,7 +173,7 @@ def decide(
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
     submission too. ``elsewhere`` is what other kernels look for: what was sent, and how many videos were asked for.
     Submissions that sent the same are interchangeable. More candidates than they asked for can mean a stranger's; a
-    candidate that other submissions could have made as well can mean theirs.
+    candidate that other submissions could have made as well can mean theirs, and so can one whose media cannot be compared.
     """
     free, attached = list(free), list(attached)
     adopted: dict[str, tuple[Observation, ...]] = {}
@@ -186,7 +191,8 @@ def decide(
         theirs |= bool(found) and any(sent != same[0].sent and could_be(sent, same[0].sent) for sent, _ in elsewhere)
         decided = bool(found) and any(one.fits(seen) for seen in attached for one in same)
         asked = sum(one.count for one in same) + sum(count for sent, count in elsewhere if sent == same[0].sent)
-        if theirs or decided or len(found) > asked:
+        doubtful = not all(same[0].is_certainly(seen) for seen in found)
+        if theirs or decided or doubtful or len(found) > asked:
             ambiguous.update(one.key for one in same)
             continue
         for one in sorted(same, key=lambda item: item.since):

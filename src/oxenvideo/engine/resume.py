@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from oxenvideo import credentials
 from oxenvideo.client.responses import Observation
@@ -46,7 +47,7 @@ def resume(engine: Engine, settings: Settings, notebook: str | None) -> Resumed:
         by_submission.setdefault(entry.submission, []).append(entry)
     for entries in by_submission.values():
         try:
-            resumed.extend(_take_up(engine, settings, entries))
+            resumed.extend(_take_up(engine, settings, entries, resumed.notes))
         except OxenVideoError as error:
             resumed.notes.append(str(error))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -75,7 +76,7 @@ def _tried_again(engine: Engine) -> list[Generation]:
     return again
 
 
-def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry]) -> list[Generation]:
+def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry], notes: list[str]) -> list[Generation]:
     first = entries[0]
     submission = _submission_of(engine, first, _target_of(first, settings))
     kept = [(entry, _state_of(engine, entry)) for entry in entries if not _stands_for_nothing(entry)]
@@ -84,6 +85,8 @@ def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry]) -> li
     for entry in entries:
         if _stands_for_nothing(entry):
             engine.journal.forget(entry.key)
+            if entry.synchronous and entry.step is Step.ACCEPTED:
+                notes.append(f"A video of {entry.model} was only in the memory of a kernel that has ended; it is lost.")
     submission.jobs = [Job(submission, entry.key, entry.name, entry.place, state) for entry, state in kept]
     if submission.jobs:
         engine.start(submission)
@@ -235,16 +238,16 @@ def _attached(engine: Engine, target: Target, seen: Observation, name: str | Non
         submitted_at=seen.enqueued_at,
         fetching=engine.settings.download,
     )
-    job = Job(submission, uuid.uuid4().hex, name, None, state)
-    submission.jobs = [job]
+    key = uuid.uuid4().hex
     if entry is None:
         try:
-            engine.journal.attach(plan_of(submission), seen.generation_id)
+            engine.journal.attach(replace(plan_of(submission), jobs=[(key, name, None)]), seen.generation_id)
         except sqlite3.IntegrityError:
             pass  # another kernel has just taken it into the journal
         except (sqlite3.Error, OSError) as error:
             raise OxenVideoError(f"Not attached: the journal cannot be written ({error}).") from None
-    return job
+    submission.jobs = [Job(submission, key, name, None, state)]
+    return submission.jobs[0]
 
 
 def request_of(seen: Observation) -> VideoRequest:

@@ -121,12 +121,20 @@ class Service:
         """Take the answer of the synchronous endpoint, which names no id."""
         (job,) = submission.jobs
         url = answer.urls[0] if answer.urls else self._downloads.keep(job, answer.b64_json[0])
-        if url is not None:
+        if url is None:
+            submission.advance(Step.ACCEPTED)
+            self._spawn(self._keep(job))
+        else:
             self._registry.write(lambda: self._registry.journal.answered(submission.key, job.key, url))
             submission.step = Step.ACCEPTED
-        else:
-            submission.advance(Step.ACCEPTED)
         job.update(remote="succeeded", result_url=url, notice=None)
+
+    async def _keep(self, job: Job) -> None:
+        """Write a video that is only in memory as soon as there is room for it."""
+        while job.state.path is None and job.state.result_url is None:
+            await asyncio.sleep(self._pace.backoff.most)
+            if (url := self._downloads.keep_again(job)) is not None:
+                job.update(result_url=url)
 
     # What users ask for meanwhile
 

@@ -111,8 +111,9 @@ class Generation:
 
     @property
     def result_url(self) -> str | None:
-        """The service's presigned URL, which expires."""
-        return self._job.state.result_url
+        """The service's presigned URL, which expires; None for a video that came in the body of an answer."""
+        url = self._job.state.result_url
+        return None if url is not None and url.startswith("file:") else url
 
     @property
     def error_message(self) -> str | None:

@@ -1,32 +1,29 @@
-"""The card: a generation as HTML and as one line of text. Pure: the same view gives the same card."""
+"""The card of one generation, as HTML and as one line of text. The same arguments give the same card."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Sequence
 from decimal import Decimal
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
+from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.jobs.status import Status
+from oxenvideo.jobs.status import State, Status
 from oxenvideo.notebook.embed import Embedded
 
-WORDS = {
-    Status.WAITING: "Waiting",
-    Status.SUBMITTING: "Submitting",
-    Status.UNCONFIRMED: "Not confirmed",
-    Status.QUEUED: "Queued",
-    Status.PROCESSING: "Processing",
-    Status.UNKNOWN: "Under way",
-    Status.DOWNLOADING: "Downloading",
-    Status.SUCCEEDED: "Done",
-    Status.FAILED: "Failed",
-    Status.CANCELLED: "Cancelled",
-}
-# Mid-tones that stand out by 3 to 1 on a light and on a dark page. No colour is legible as small text on both, so words
-# take the page's own.
+Item = Generation | Batch
+"""What a cell submits."""
+
+WORDS = {status: status.capitalize() for status in Status}
+"""The word for each status wherever a person reads it."""
+# Mid-tones with a contrast of 3 to 1 on light and dark pages. No colour is legible as small text on both, so text keeps
+# the page's own colour.
 _COLOURS = {
     Status.SUCCEEDED: "#1f9d55",
     Status.FAILED: "#e0483e",
@@ -34,10 +31,11 @@ _COLOURS = {
     Status.CANCELLED: "#8a8f98",
 }
 _RUNNING = "#3f83f8"
-_PROMPT_SHOWN = 400  # characters
-_WIDTH, _HEIGHT = 692, 480  # pixels that a video takes at most
+_MAX_PROMPT = 400  # characters
+_MAX_WIDTH, _MAX_HEIGHT = 692, 480  # pixels of a video
+FAINT = "opacity:.65;font-size:12px"
 
-# What inline styles cannot say. A front end that strips <style> shows the same card, standing still.
+# Inline styles cannot animate. A front end that removes <style> shows the same card without the pulse.
 _STYLE = (
     "<style>@keyframes oxenvideo-pulse{50%{opacity:.35}}"
     ".oxenvideo-running{animation:oxenvideo-pulse 1.6s ease-in-out infinite}"
@@ -45,31 +43,44 @@ _STYLE = (
 )
 
 
-@dataclass(frozen=True)
-class View:
-    """What a card shows. ``elapsed`` and ``expected`` are seconds, ``estimate`` and ``cost`` US dollars."""
-
-    status: Status
-    model: str
-    prompt: str
-    name: str | None = None
-    elapsed: float | None = None
-    expected: float | None = None
-    estimate: Decimal | None = None
-    cost: Decimal | None = None
-    free: bool = False
-    notice: str | None = None
-    error: str | None = None
-    received: int = 0
-    size: int | None = None
-    path: str | None = None
-    embedded: Embedded | None = None
-    details: str = ""
-    seconds: float | None = None
-    remarks: tuple[str, ...] = ()
+def one_line(item: Item) -> str:
+    """The state of an item for a terminal, with its file or the time that it has taken so far."""
+    if isinstance(item, Batch):
+        return f"{item.name}: {item.summary}" if item.name else item.summary
+    state = item.state
+    status, settled = state.status, state.is_settled
+    words = _words(item, state, status)
+    if state.path is not None:
+        return f"{words} → {os.path.relpath(state.path)}"
+    since = None if settled else state.submitted_at
+    return words if since is None else f"{words} {duration_text(time.time() - since)}"
 
 
-def view_of(
+def wait_command(item: Item) -> str:
+    """The line that waits for an item."""
+    return f"%oxenvideo wait {item.name}" if item.name else "%oxenvideo wait"
+
+
+def text(generation: Generation) -> str:
+    """One line without ids and times, so that the outputs of two runs of a notebook compare equal."""
+    state = generation.state
+    return _words(generation, state, state.status)
+
+
+def _words(generation: Generation, state: State, status: Status) -> str:
+    name = label(generation)
+    words = f"{name}: {status}" if name else str(status)
+    error = _error(state, status)
+    return f"{words}: {error}" if error else f"{words} ({generation.request.model})"
+
+
+def label(generation: Generation) -> str:
+    """The name of a generation, with its number in the batch; empty if it has none."""
+    name = generation.name or ""
+    return name if generation.index is None else f"{name}[{generation.index}]"
+
+
+def html(
     generation: Generation,
     now: float,
     *,
@@ -78,73 +89,60 @@ def view_of(
     free: bool = False,
     embedded: Embedded | None = None,
     path: str | None = None,
-    remarks: tuple[str, ...] = (),
-) -> View:
-    """The view of a generation at ``now`` (unix seconds)."""
-    state = generation.state
+    remarks: Sequence[str] = (),
+) -> str:
+    """The card at ``now`` (unix seconds).
+
+    ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
+    that it costs nothing; ``path`` is the file as the card shows it.
+    """
+    state, request = generation.state, generation.request
     status = state.status
-    running = not state.is_settled
-    since = state.submitted_at
-    elapsed = (now - since if since is not None else None) if running else state.elapsed
-    return View(
-        status=status,
-        model=generation.request.model,
-        prompt=generation.request.prompt,
-        name=generation.name if generation.index is None else f"{generation.name or ''}[{generation.index}]",
-        elapsed=elapsed,
-        expected=expected if running else None,
-        estimate=estimate,
-        cost=state.cost,
-        free=free,
-        notice=state.notice,
-        error=generation.error_message if status in (Status.FAILED, Status.UNCONFIRMED) or state.error else None,
-        received=state.received,
-        size=state.expected,
-        path=path,
-        embedded=embedded,
-        details=_details(generation),
-        remarks=remarks,
+    name = label(generation)
+    parts = [_head(name, state, _times(state, now, expected), _price(state, estimate, free))]
+    if embedded is not None:
+        fitted = ""
+        if embedded.size is not None:
+            # Without a width in pixels the player has its poster's size until it plays, and then changes it.
+            width, height = embedded.size
+            fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
+        style = f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
+        parts.append(embedded.player(f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}", style))
+    if request.prompt:
+        prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
+        parts.append(f'<div style="margin-top:4px">{prompt}</div>')
+    if error := _error(state, status):
+        parts.append(_line(error, _COLOURS.get(status, _COLOURS[Status.UNCONFIRMED])))
+    if status is Status.UNKNOWN:
+        parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
+    parts += [_line(words) for words in (state.notice, *remarks) if words]
+    shown = [escape(request.model), escape(_details(generation)), f"<code>{escape(path)}</code>" if path else ""]
+    parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
+    if not state.is_settled:
+        parts.append(running_hint("the video"))
+    framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
+    return framed if state.is_settled else _STYLE + framed
+
+
+def frame(name: str, inner: str, style: str = "") -> str:
+    """The border around a card or a grid; ``name`` is its accessible name."""
+    return (
+        f'<div role="group" aria-label="{escape(name, quote=True)}" style="{style}padding:10px 14px;margin:4px 0;'
+        'border:1px solid rgba(127,127,127,.28);border-radius:10px;font-size:13px;line-height:1.5;text-align:left">'
+        f"{inner}</div>"
     )
 
 
-def _details(generation: Generation) -> str:
-    """The parameters besides model and prompt, short."""
-    shown = generation.request.preview(count=1)
-    rest = {k: v for k, v in shown.items() if k not in ("model", "prompt", "multi_prompt")}
-    return " · ".join(f"{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in rest.items())
-
-
-def text(view: View) -> str:
-    """One line, without ids and times, so that two runs of a notebook compare equal."""
-    label = f"{view.name}: " if view.name else ""
-    words = f"{label}{WORDS[view.status].lower()}"
-    if view.error:
-        return f"{words}: {view.error}"
-    return f"{words} ({view.model})"
-
-
-def html(view: View) -> str:
-    """The whole card."""
-    parts = [_head(view)]
-    if view.embedded is not None:
-        parts.append(_video(view))
-    parts.append(_prompt(view))
-    parts += [_line(view.error, _COLOURS.get(view.status, _COLOURS[Status.UNCONFIRMED]))] if view.error else []
-    parts += [_line(said) for said in (view.notice, *view.remarks) if said]
-    parts.append(_foot(view))
-    label = escape(f"Video {view.name or ''}: {WORDS[view.status]}", quote=True)
-    running = not view.status.is_terminal
+def running_hint(what: str) -> str:
+    """How to get the videos back if the output is never updated again."""
     return (
-        (_STYLE if running else "")
-        + f'<div role="group" aria-label="{label}" style="max-width:720px;padding:10px 14px;margin:4px 0;'
-        'border:1px solid rgba(127,127,127,.28);border-radius:10px;font-size:13px;line-height:1.5;text-align:left">'
-        + "".join(parts)
-        + "</div>"
+        f'<div style="margin-top:2px;{FAINT}">Runs in the background. If this output no longer changes, the kernel has '
+        f"ended: <code>%oxenvideo resume</code> brings {what} back.</div>"
     )
 
 
 def dot(status: Status) -> str:
-    """The status as a point of colour; it pulses while things move. Never alone: the word stands beside it."""
+    """The status as a coloured dot that pulses while the video is made. Always shown beside the word."""
     moving = not status.is_terminal and status is not Status.UNCONFIRMED
     return (
         f'<span aria-hidden="true" class="{"oxenvideo-running" if moving else ""}" style="display:inline-block;width:9px;'
@@ -152,90 +150,32 @@ def dot(status: Status) -> str:
     )
 
 
-def _head(view: View) -> str:
-    name = f'<span style="font-weight:600">{escape(view.name)}</span> ' if view.name else ""
-    return (
-        f'<div style="display:flex;align-items:center;flex-wrap:wrap;column-gap:10px"><span>{dot(view.status)}{name}'
-        f"<span>{WORDS[view.status]}</span></span>"
-        f'<span style="opacity:.75">{escape(_times(view))}</span>'
-        f'<span style="opacity:.75;margin-left:auto">{escape(_money(view))}</span></div>'
-    )
-
-
-def _times(view: View) -> str:
-    if view.elapsed is None:
-        return ""
-    spent = duration_text(view.elapsed)
-    if view.status.is_terminal:
-        return f"in {spent}" if view.status is Status.SUCCEEDED else f"after {spent}"
-    if view.status is Status.DOWNLOADING and view.size:
-        return f"{spent} · {view.received / 1e6:.1f} of {view.size / 1e6:.1f} MB"
-    return f"{spent} · usually about {duration_text(view.expected)}" if view.expected else spent
+def cut(text: str, limit: int) -> str:
+    """Text of at most ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds for people."""
+    """Seconds as people write them."""
     whole = max(0, round(seconds))
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
 
 
-def _money(view: View) -> str:
-    if view.free:
-        return "free preview"
-    if view.cost is not None:
-        return f"cost {dollars(view.cost)}"
-    if view.estimate is not None and view.status not in (Status.FAILED, Status.CANCELLED):
-        return f"about {dollars(view.estimate)}"
-    return ""
-
-
-def _video(view: View) -> str:
-    assert view.embedded is not None  # noqa: S101 - narrows the type
-    fitted = ""
-    if view.embedded.size is not None:
-        # Said in pixels: else the player has its poster's size until it plays, and jumps.
-        width, height = view.embedded.size
-        fitted = f"width:{round(width * min(1.0, _WIDTH / width, _HEIGHT / height))}px;"
-    style = f"display:block;{fitted}max-width:100%;max-height:{_HEIGHT}px;margin:8px 0;border-radius:6px"
-    return view.embedded.player(f"Video: {_cut(view.prompt) or view.model}", style)
-
-
-def _prompt(view: View) -> str:
-    shown = escape(_cut(view.prompt)).replace("\n", "<br>")
-    return f'<div style="margin-top:4px">{shown}</div>' if shown else ""
-
-
-def _cut(prompt: str) -> str:
-    return prompt if len(prompt) <= _PROMPT_SHOWN else prompt[: _PROMPT_SHOWN - 1] + "…"
-
-
-def _line(words: str, bar: str | None = None) -> str:
-    beside = f";border-left:3px solid {bar};padding-left:9px" if bar else ""
-    return f'<div style="margin-top:6px{beside}">{escape(words)}</div>'
-
-
-def _foot(view: View) -> str:
-    said = [escape(view.model)]
-    if view.details:
-        said.append(escape(view.details))
-    if view.path:
-        said.append(f"<code>{escape(view.path)}</code>")
-    foot = f'<div style="margin-top:4px;opacity:.65;font-size:12px">{" · ".join(said)}</div>'
-    if not view.status.is_terminal:
-        foot += (
-            '<div style="margin-top:2px;opacity:.65;font-size:12px">Runs in the background. If this stands still, the kernel '
-            "is gone: <code>%oxenvideo resume</code> brings the video back.</div>"
-        )
-    return foot
+def shown_path(path: Path | None, base: Path) -> str | None:
+    """A path as people want to read it: relative if it is below ``base``."""
+    if path is None:
+        return None
+    shown = os.path.relpath(path, base)
+    return str(path) if shown.startswith("..") else shown
 
 
 def cost_html(cost: Decimal) -> str:
-    """The line below a card whose cost became known after its video was shown."""
-    return f'<div style="opacity:.7;font-size:12px;padding:0 14px">cost {escape(dollars(cost))}</div>'
+    """The line below a card whose cost (US dollars) became known after its video was shown."""
+    return f'<div style="{FAINT};padding:0 14px">cost {escape(dollars(cost))}</div>'
 
 
 def metadata(generation: Generation, *, sha256: str | None, free: bool = False) -> dict[str, Any]:
-    """What the output's metadata holds: enough to see how the video was made, and to make it again. US dollars as text."""
+    """What the output's metadata holds to make the video again. ``cost`` is US dollars as text."""
     cost = Decimal(0) if free else generation.cost
     return {
         "generation_id": generation.id,
@@ -244,3 +184,60 @@ def metadata(generation: Generation, *, sha256: str | None, free: bool = False) 
         "cost": str(cost) if cost is not None else None,
         "sha256": sha256,
     }
+
+
+def elapsed(state: State, now: float) -> float | None:
+    """Seconds from submission until now, or until the end."""
+    if state.is_settled:
+        return state.elapsed
+    return None if state.submitted_at is None else now - state.submitted_at
+
+
+def _error(state: State, status: Status) -> str | None:
+    if state.error is None and status not in (Status.FAILED, Status.UNCONFIRMED):
+        return None
+    return state.error_message or (str(state.error) if state.error else None)
+
+
+def _head(name: str, state: State, times: str, price: str) -> str:
+    bold = f'<span style="font-weight:600">{escape(name)}</span> ' if name else ""
+    return (
+        f'<div style="display:flex;align-items:center;flex-wrap:wrap;column-gap:10px"><span>{dot(state.status)}{bold}'
+        f"<span>{WORDS[state.status]}</span></span>"
+        f'<span style="opacity:.75">{escape(times)}</span>'
+        f'<span style="opacity:.75;margin-left:auto">{escape(price)}</span></div>'
+    )
+
+
+def _times(state: State, now: float, expected: float | None) -> str:
+    seconds = elapsed(state, now)
+    if seconds is None:
+        return ""
+    taken = duration_text(seconds)
+    if state.status.is_terminal:
+        return f"in {taken}" if state.status is Status.SUCCEEDED else f"after {taken}"
+    if state.status is Status.DOWNLOADING and state.expected:
+        return f"{taken} · {state.received / 1e6:.1f} of {state.expected / 1e6:.1f} MB"
+    return f"{taken} · usually about {duration_text(expected)}" if expected and not state.is_settled else taken
+
+
+def _price(state: State, estimate: Decimal | None, free: bool) -> str:
+    if free:
+        return "free preview"
+    if state.cost is not None:
+        return f"cost {dollars(state.cost)}"
+    if estimate is not None and state.status not in (Status.FAILED, Status.CANCELLED):
+        return f"about {dollars(estimate)}"
+    return ""
+
+
+def _details(generation: Generation) -> str:
+    """The parameters besides model and prompt."""
+    shown = generation.request.preview(count=1)
+    rest = {k: v for k, v in shown.items() if k not in ("model", "prompt", "multi_prompt")}
+    return " · ".join(f"{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in rest.items())
+
+
+def _line(words: str, bar: str | None = None) -> str:
+    beside = f";border-left:3px solid {bar};padding-left:9px" if bar else ""
+    return f'<div style="margin-top:6px{beside}">{escape(words)}</div>'

@@ -2,189 +2,183 @@
 
 from __future__ import annotations
 
-import difflib
-import shlex
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.notebook import card
-from oxenvideo.notebook import model_tables as tables_of_models
-from oxenvideo.notebook.arguments import help_text, is_name
-from oxenvideo.notebook.display import shown_path
-from oxenvideo.notebook.runner import Page
-from oxenvideo.notebook.table import Table
-from oxenvideo.notebook.waiting import Item
-
-_USAGE = "%oxenvideo list | wait [NAME|ID ...] [--timeout SECONDS] | cancel NAME|ID|--all | attach ID [NAME] | resume [--all]"
-_USAGE += " | history [--page N] | models [WORDS|ID] [--input KIND] [--refresh] | panel"
+from oxenvideo.notebook import arguments, card
+from oxenvideo.notebook.card import Item, shown_path
+from oxenvideo.notebook.runner import Runner, raise_failure
+from oxenvideo.notebook.tables import Table, model_table, models_table
+from oxenvideo.session import current_session
 
 
-def is_order(line: str) -> bool:
-    """Whether a line is no verb but an order for a video, such as an upscale, which needs no prompt."""
-    first = line.split(maxsplit=1)[0] if line.strip() else ""
-    return first not in _VERBS and first not in _HELP and "--" in line
-
-
-def run(page: Page, line: str) -> Any:
-    """Do what the line says. Raises InvalidRequest for a verb or argument that does not exist."""
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise InvalidRequest(f"The line cannot be read: {str(error).lower()}.") from None
-    if not words or words[0] in _HELP:
-        print(f"{_USAGE}\n\n{help_text()}")
+def run(runner: Runner, line: str) -> Any:
+    """Do what the line says. Raises InvalidRequest for a verb, option or name that does not exist."""
+    if arguments.is_cell(line):
+        return runner.run_cell(line, "")
+    words = arguments.split(line)
+    if not words or words[0] in ("help", "--help", "-h"):
+        print(arguments.help_text())
         return None
-    verb = _VERBS.get(words[0])
-    if verb is None:
-        close = difflib.get_close_matches(words[0], _VERBS, n=1)
-        hint = f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(_VERBS)}."
-        raise InvalidRequest(f"There is no verb {words[0]!r}. {hint} A prompt goes into a cell: %%oxenvideo")
-    return verb(page, words[1:])
+    options = arguments.parse_verb(line)
+    if options.help:
+        print(arguments.help_text(options.verb))
+        return None
+    return _VERBS[options.verb](runner, options)
 
 
-def _list(page: Page, words: Sequence[str]) -> Any:
-    _options(words, {})
-    generations = page.session.generations
-    names = _names(page)
-    table = Table(["name", "status", "model", "prompt", "time", "id"], whole=("status", "model", "time"), small=("id",))
+def _list(runner: Runner, options: Namespace) -> Any:
+    generations = current_session().generations
+    if not generations:
+        print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
+        return None
+    variables = {id(v): k for k, v in runner.shell.user_ns.items() if isinstance(v, Generation) and k[0] != "_"}
+    now = time.time()
+    heads = ["name", "status", "model", "prompt", "time", "id"]
+    table = Table(heads, unbroken=("status", "model", "time"), small=("id",))
     for g in generations:
-        view = card.view_of(g, time.time())
-        spent = card.duration_text(view.elapsed) if view.elapsed is not None else ""
-        table.add(
-            names.get(id(g)) or view.name or "", str(g.status), g.request.model, g.request.prompt, spent, g.id or ""
-        )
-    return table if generations else print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
+        seconds = card.elapsed(g.state, now)
+        taken = card.duration_text(seconds) if seconds is not None else ""
+        name = variables.get(id(g)) or card.label(g)
+        table.add(name, str(g.status), g.request.model, g.request.prompt, taken, g.id or "")
+    return table
 
 
-def _wait(page: Page, words: Sequence[str]) -> None:
-    rest, found = _options(words, {"--timeout": True})
-    timeout = _number(found.get("--timeout"), "--timeout")
-    items: list[Item] = [_item(page, word) for word in rest]
-    items = (
-        items or [g for g in page.session.generations if not g.state.is_settled] or list(page.session.generations[-1:])
-    )
+def _wait(runner: Runner, options: Namespace) -> None:
+    generations = current_session().generations
+    items = [_item(runner, word) for word in options.operands]
+    items = items or [g for g in generations if not g.state.is_settled] or list(generations[-1:])
     if not items:
         print("There is nothing to wait for.")
         return
-    if not page.wait(items, timeout):
-        print(f"Still running after {timeout:g} s; the videos go on.")
+    if not runner.wait(items, options.timeout):
+        print(f"Still running after {options.timeout:g} s; the videos go on.")
         return
-    if not page.in_terminal:
+    if not runner.in_terminal:
         for item in items:
-            print(card.text(card.view_of(item, time.time())) if isinstance(item, Generation) else item.summary)
+            print(card.text(item) if isinstance(item, Generation) else item.summary)
     for item in items:
-        page.raise_failure(item)
+        raise_failure(item)
 
 
-def _cancel(page: Page, words: Sequence[str]) -> None:
-    rest, found = _options(words, {"--all": False})
-    if "--all" in found:
-        items: list[Item] = [g for g in page.session.generations if not g.done]
-    elif rest:
-        items = [_item(page, word) for word in rest]
+def _cancel(runner: Runner, options: Namespace) -> None:
+    if options.all:
+        running = sorted((g for g in current_session().generations if not g.done), key=lambda g: g.name or "")
+        items: list[Item] = []
+        for name, group in itertools.groupby(running, key=lambda g: g.name):
+            generations = list(group)
+            items += generations if name is None or len(generations) == 1 else [Batch(generations, name=name)]
+        if not items:
+            print("Nothing is running.")
+    elif options.operands:
+        items = [_item(runner, word) for word in options.operands]
     else:
-        raise InvalidRequest("Cancel which one? %oxenvideo cancel NAME, an id, or --all.")
+        raise InvalidRequest("Name what to cancel: %oxenvideo cancel NAME, an id, or --all.")
     for item in items:
-        label = item.name or "the video"
-        if isinstance(item, Batch):
-            answers = item.cancel()
-            print(f"{label}: {sum(a.cancelled for a in answers)} of {len(answers)} running ones cancelled.")
+        name = item.name or "The video"
+        if isinstance(item, Generation):
+            print(f"{name}: {item.cancel()}")
+        elif answers := item.cancel():
+            print(f"{name}: {sum(a.cancelled for a in answers)} of {len(answers)} cancelled.")
         else:
-            print(f"{label}: {item.cancel()}")
-    if not items:
-        print("Nothing is running.")
+            print(f"{name}: all {len(item)} had already ended.")
 
 
-def _attach(page: Page, words: Sequence[str]) -> None:
-    rest, _ = _options(words, {})
-    if not 1 <= len(rest) <= 2:
-        raise InvalidRequest("%oxenvideo attach ID [NAME]")
-    name = rest[1] if len(rest) == 2 else None
-    if name is not None and not is_name(name):
-        raise InvalidRequest(f"{name!r} is no name for a variable: use letters, digits and _.")
-    generation = page.session.attach(rest[0], name=name)
+def _attach(runner: Runner, options: Namespace) -> None:
+    if not 1 <= len(options.operands) <= 2:
+        raise InvalidRequest("Give an id, and the name of a variable if you like: %oxenvideo attach ID [NAME]")
+    generation_id, name = (*options.operands, None)[:2]
     if name is not None:
-        page.push(name, generation)
-    page.show(generation)
+        arguments.check_name(name)
+    generation = current_session().attach(generation_id, name=name)
+    if name is not None:
+        runner.shell.user_ns[name] = generation
+    runner.show(generation)
 
 
-def _resume(page: Page, words: Sequence[str]) -> None:
-    _, found = _options(words, {"--all": False})
-    # What runs in this very kernel is shown again too: a page that was closed meanwhile no longer gets its updates.
-    here = [g for g in page.session.generations if not g.done]
-    resumed = page.session.resume(everything="--all" in found)
-    generations = list({id(g): g for g in [*here, *resumed]}.values())
+def _resume(runner: Runner, options: Namespace) -> None:
+    session = current_session()
+    # Running videos of this kernel are shown again as well: a page that was closed no longer receives their updates.
+    running = [g for g in session.generations if not g.done]
+    resumed = session.resume(everything=options.all)
+    generations = list({g.key: g for g in [*running, *resumed]}.values())
     for note in resumed.notes:
-        print(f"Not brought back: {note}")
+        print(f"Not resumed: {note}")
     for generation in generations:
         if generation.name is not None and generation.index is None:
-            page.push(generation.name, generation)
-        page.show(generation)
-    if not generations and not resumed.notes:
-        print(
-            "Nothing is unfinished."
-            if "--all" in found
-            else "Nothing of this notebook is unfinished (--all for others)."
-        )
-        for line in _finished_lately(page):
-            print(line)
+            _store(runner.shell.user_ns, generation.name, generation)
+        runner.show(generation)
+    if generations or resumed.notes:
+        return
+    print("Nothing is unfinished." if options.all else "Nothing of this notebook is unfinished (--all for others).")
+    # What ended while no page was open has nothing left to resume, but the notebook still shows it as running.
+    journal = session.journal
+    ended = (e for e in journal.entries(limit=50) if e.notebook == journal.notebook and e.path is not None)
+    for e in itertools.islice(ended, 3):
+        name, file = e.name or "a video", shown_path(e.path, Path.cwd())
+        print(f"Finished: {name} in {file}; %oxenvideo attach {e.generation_id} shows it.")
 
 
-def _finished_lately(page: Page) -> list[str]:
-    """How to see what ended while no page was open: nothing is left to resume then, and the notebook shows it running."""
-    journal = page.session.journal
-    lately = [e for e in journal.entries(limit=50) if e.notebook == journal.notebook and e.path is not None][:3]
-    return [
-        f"Finished: {e.name or 'a video'} in {shown_path(e.path, page.directory)}; %oxenvideo attach {e.generation_id} shows it."
-        for e in lately
-    ]
+def _store(variables: dict[str, Any], name: str, generation: Generation) -> None:
+    """Set a variable, or one of a similar name if this one holds something else."""
+
+    def is_free(name: str) -> bool:
+        held = variables.get(name)
+        return name not in variables or (isinstance(held, Generation) and held.key == generation.key)
+
+    free = name if is_free(name) else next(n for i in itertools.count(2) if is_free(n := f"{name}_{i}"))
+    variables[free] = generation
+    if free != name:
+        print(f"The variable {name} holds something else and is kept; the resumed video is {free}.")
 
 
-def _history(page: Page, words: Sequence[str]) -> Any:
-    rest, found = _options(words, {"--page": True, "--size": True})
-    number = int(_number(found.get("--page") or (rest[0] if rest else None), "--page") or 1)
-    rows = page.session.history(page=max(1, number), page_size=int(_number(found.get("--size"), "--size") or 20))
+def _history(runner: Runner, options: Namespace) -> Any:
+    session = current_session()
+    rows = session.history(page=options.page or 1, page_size=options.size or 20)
+    if not rows:
+        print("This page of the history is empty.")
+        return None
     heads = ["when", "status", "model", "prompt", "cost", "file", "id"]
-    table = Table(heads, whole=("when", "status", "model", "cost"), small=("id",))
+    table = Table(heads, unbroken=("when", "status", "model", "cost"), small=("id",))
+    is_local = session.target.is_local
     for row in rows:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
-        cost = "free" if page.session.target.is_local else dollars(row.cost) if row.cost is not None else ""
-        file = shown_path(row.path, page.directory) or ""
+        cost = "free preview" if is_local else dollars(row.cost) if row.cost is not None else ""
+        file = shown_path(row.path, Path.cwd()) or ""
         table.add(when, str(row.status), row.model, row.prompt, cost, file, row.id or "")
-    return table if rows else print("There is nothing on this page of the history.")
+    return table
 
 
-def _models(page: Page, words: Sequence[str]) -> Any:
-    rest, found = _options(words, {"--input": True, "--refresh": False})
-    kind = found.get("--input")
-    if kind is not None and kind not in ("text", "image", "video", "audio"):
-        raise InvalidRequest(f"--input {kind!r} is not known: use text, image, video or audio.")
-    models = page.session.models("" if len(rest) == 1 else " ".join(rest), input=kind, refresh="--refresh" in found)
-    if len(rest) == 1:
-        exact = page.session.catalog.get(rest[0], None)
-        if exact is not None:
-            return tables_of_models.of_one(exact)
-        models = page.session.models(rest[0], input=kind)
-    if not models:
-        near = page.session.catalog.nearest(" ".join(rest)) if rest else []
-        print(f"No model has all of these words.{f' Near: {chr(44).join(near)}' if near else ''}")
-        return None
-    return tables_of_models.of_many(models)
+def _models(runner: Runner, options: Namespace) -> Any:
+    session = current_session()
+    words = " ".join(options.operands)
+    models = session.models(words, input=options.input, refresh=options.refresh)
+    catalog = session.catalog
+    exact = catalog.get(words, None)
+    if exact is not None:
+        return model_table(exact)
+    if models:
+        return models_table(models)
+    near = catalog.nearest(words) if words else []
+    print("No model has all of these words." + (f" Near: {', '.join(near)}" if near else ""))
+    return None
 
 
-def _panel(page: Page, words: Sequence[str]) -> Any:
-    _options(words, {})
-    from oxenvideo.notebook.panel.panel import panel
+def _panel(runner: Runner, options: Namespace) -> Any:
+    from oxenvideo.notebook.panel import Panel
 
-    return panel()
+    return Panel(current_session())
 
 
-_VERBS: Mapping[str, Callable[[Page, Sequence[str]], Any]] = {
+_VERBS: Mapping[str, Callable[[Runner, Namespace], Any]] = {
     "list": _list,
     "wait": _wait,
     "cancel": _cancel,
@@ -194,54 +188,14 @@ _VERBS: Mapping[str, Callable[[Page, Sequence[str]], Any]] = {
     "models": _models,
     "panel": _panel,
 }
-VERBS = tuple(_VERBS)
-_HELP = ("--help", "-h", "help")
 
 
-def _options(words: Sequence[str], known: Mapping[str, bool]) -> tuple[list[str], dict[str, str]]:
-    """Plain words, and the options among them; ``known`` says which take a value."""
-    rest: list[str] = []
-    found: dict[str, str] = {}
-    queue = list(words)
-    while queue:
-        word = queue.pop(0)
-        if not word.startswith("--"):
-            rest.append(word)
-            continue
-        head, equals, value = word.partition("=")
-        if head not in known:
-            offered = f" Use {', '.join(known)}." if known else ""
-            raise InvalidRequest(f"There is no option {head} here.{offered}")
-        if known[head] and not equals:
-            if not queue:
-                raise InvalidRequest(f"{head} needs a value.")
-            value = queue.pop(0)
-        found[head] = value
-    return rest, found
-
-
-def _number(text: str | None, what: str) -> float | None:
-    if text is None:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidRequest(f"{what} {text!r} is no number.") from None
-
-
-def _item(page: Page, word: str) -> Item:
-    """A Generation or Batch by the name of its variable, by its own name, or by its id."""
-    value = page.variables.get(word)
+def _item(runner: Runner, word: str) -> Item:
+    """A Generation or Batch by its variable, or a Generation by its own name or id."""
+    value = runner.shell.user_ns.get(word)
     if isinstance(value, Generation | Batch):
         return value
-    for generation in page.session.generations:
+    for generation in current_session().generations:
         if word in (generation.id, generation.key) or (generation.name == word and generation.index is None):
             return generation
     raise InvalidRequest(f"There is no video {word!r} in this kernel. See %oxenvideo list, or %oxenvideo attach ID.")
-
-
-def _names(page: Page) -> dict[int, str]:
-    return {id(v): k for k, v in page.variables.items() if isinstance(v, Generation) and not k.startswith("_")}
-
-
-__all__ = ["VERBS", "run"]

@@ -1,4 +1,4 @@
-"""How a video is kept in a notebook: inside it, or linked beside it, with a small poster either way."""
+"""A video file in a notebook: stored inside or linked, with a small poster."""
 
 from __future__ import annotations
 
@@ -10,103 +10,81 @@ import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.frames import frame_at
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-How = Literal["auto", "inline", "file", "url"]
-HOWS: tuple[str, ...] = get_args(How)
-
-#: Bytes up to which ``auto`` puts the video into the notebook. Inside, a file takes 4/3 of its size.
 INLINE_LIMIT = 8 * 1024 * 1024
+"""Bytes up to which ``auto`` stores a video inside the notebook, where it takes 4/3 of its size."""
 _POSTER = 24 * 1024  # bytes of a poster
 _MARKUP = 2048  # bytes of the card around video and poster
 
 
-def check(how: str) -> How:
-    """The way of embedding that a text names; InvalidRequest for another."""
-    match how:
-        case "auto" | "inline" | "file" | "url":
-            return how
-    raise InvalidRequest(f"--embed {how!r} is not allowed: use {', '.join(HOWS)}.")
-
-
 @dataclass(frozen=True)
 class Embedded:
-    """What a card needs to show a file: the address for ``src``, a poster as a data URI, the file's SHA-256.
+    """A video as a card shows it: the address for ``src``, a poster as a data URI, the file's SHA-256.
 
-    ``size`` is the picture's width and height in pixels, where it could be read.
+    ``inline`` means that ``src`` holds the file. ``size`` is width and height in pixels, None if unknown.
     """
 
     src: str
-    poster: str | None
-    sha256: str
-    inline: bool
-    kind: str
+    poster: str | None = None
+    sha256: str = ""
+    inline: bool = False
     size: tuple[int, int] | None = None
 
     def player(self, label: str, style: str) -> str:
-        """The element that shows it: ``label`` is its accessible name, ``style`` its inline style."""
-        # Megabytes of base64 hold nothing to escape, and escaping them would hold up the kernel.
+        """The ``<video>`` element: ``label`` is its accessible name, ``style`` its inline style."""
+        # Base64 has nothing to escape, and escaping megabytes of it would block the kernel.
         src = self.src if self.inline else escape(self.src, quote=True)
-        name = escape(label, quote=True)
-        if self.kind.startswith("image/"):
-            return f'<img src="{src}" alt="{name}" style="{style}">'
         poster = f' poster="{escape(self.poster, quote=True)}"' if self.poster else ""
         return (
-            f'<video src="{src}" controls loop preload="metadata" playsinline{poster} aria-label="{name}" '
-            f'style="{style}"></video>'
+            f'<video src="{src}" controls loop preload="metadata" playsinline{poster} '
+            f'aria-label="{escape(label, quote=True)}" style="{style}"></video>'
         )
 
 
 def embed(
     path: Path,
-    how: How,
+    how: str,
     *,
     url: str | None = None,
     base: Path | None = None,
     limit: int = INLINE_LIMIT,
     widest: int = 640,
 ) -> Embedded:
-    """Embed a video file; ``base`` is the directory of the notebook, ``url`` where the service keeps the file,
-    ``limit`` the bytes up to which ``auto`` puts it inside, ``widest`` the pixels of a poster.
+    """Embed a file ``inline``, as a linked ``file``, by the service's ``url``, or ``auto``: inline up to ``limit`` bytes.
 
-    Raises OSError if the file is gone.
+    ``base`` is the notebook's directory, ``widest`` the width of the poster in pixels. Raises OSError if the file
+    cannot be read.
     """
-    inside = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
+    inline = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
-    first = _first_picture(path)
-    size = first.size if first is not None else None
-    poster = _poster(first, _room(path) if inside else _POSTER, widest) if first is not None else None
-    if how == "url" and url is not None:
-        return Embedded(url, poster, sha256, False, kind, size)
-    if inside:
-        src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-        return Embedded(src, poster, sha256, True, kind, size)
-    return Embedded(relative_link(path, base or Path.cwd()), poster, sha256, False, kind, size)
-
-
-def _first_picture(path: Path) -> Image | None:
+    poster, size = None, None
     try:
-        return frame_at(path, 0.0)
-    except Exception:  # a poster is an ornament: without PyAV, or for an odd file, there is none
-        return None
+        picture = frame_at(path, 0.0)
+        size = picture.size
+        # Inside the notebook, video and poster together stay below 1.4 times the file.
+        room = min(_POSTER, int(path.stat().st_size * 0.0495) - _MARKUP) if inline else _POSTER
+        poster = _poster(picture, room, widest)
+    except Exception:  # noqa: S110 - a poster is optional: there is none without PyAV, or for a file it cannot read
+        pass
+    if how == "url" and url is not None:
+        return Embedded(url, poster, sha256, size=size)
+    if not inline:
+        return Embedded(relative_link(path, base or Path.cwd()), poster, sha256, size=size)
+    kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
+    src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return Embedded(src, poster, sha256, inline=True, size=size)
 
 
-def _room(path: Path) -> int:
-    """Bytes for a poster beside a video that is inside: all together stay below 1.4 times the file."""
-    return min(_POSTER, int(path.stat().st_size * 0.0495) - _MARKUP)
-
-
-def _poster(picture: Image, most: int, widest: int) -> str | None:
-    """The picture as a data URI of at most ``most`` bytes before its encoding; None where that is too little."""
+def _poster(picture: Image, limit: int, widest: int) -> str | None:
+    """The picture as a data URI of at most ``limit`` bytes before its encoding; None if that is too little."""
     for width, quality in ((640, 75), (480, 75), (480, 55), (320, 60), (320, 35), (200, 30)):
         if width > widest:
             continue
@@ -114,13 +92,13 @@ def _poster(picture: Image, most: int, widest: int) -> str | None:
         small.thumbnail((width, width))
         out = io.BytesIO()
         small.save(out, "WEBP", quality=quality)
-        if out.tell() <= most:
+        if out.tell() <= limit:
             return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
     return None
 
 
 def relative_link(path: Path, base: Path) -> str:
-    """The file's address as seen from the notebook, quoted for HTML and URLs."""
+    """The file's address relative to the notebook, quoted for HTML and URLs."""
     try:
         return quote(os.path.relpath(path, base).replace(os.sep, "/"))
     except ValueError:  # another drive

@@ -1,121 +1,189 @@
-"""``%%oxenvideo`` and ``%oxenvideo``: a translator from what is written in a cell to the session, and to cards."""
+"""``%%oxenvideo`` and ``%oxenvideo``: the class that IPython calls, its configuration, loading and unloading."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, Float, Int, Unicode, observe
+from traitlets import Bool, Enum, Float, Int, Unicode
 
 from oxenvideo.errors import OxenVideoError
+from oxenvideo.settings import notebook_path
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-    from oxenvideo.notebook.runner import Page
-
-# Traits that are the session's settings, under the same name.
-_SETTINGS = ("base_url", "model", "download_dir", "max_cost", "media_repo")
+    from oxenvideo.notebook.runner import Runner
+    from oxenvideo.session import Session
 
 
 @magics_class
 class OxenVideo(Magics):
-    """Make videos from cells. Defaults are set with ``%config OxenVideo.<name> = value``."""
+    """Make videos from cells. ``%config OxenVideo.<name> = value`` sets a default; None restores the original one."""
 
-    base_url = Unicode(None, allow_none=True, help="the service; 'local' means the embedded server").tag(config=True)
-    model = Unicode(None, allow_none=True, help="the model that is used where a cell names none").tag(config=True)
-    duration = Int(None, allow_none=True, help="seconds, where a cell names none").tag(config=True)
-    aspect_ratio = Unicode(None, allow_none=True, help="such as 16:9, where a cell names none").tag(config=True)
+    base_url = Unicode(None, allow_none=True, help="the service; 'local' is the embedded server").tag(config=True)
+    model = Unicode(None, allow_none=True, help="the model of cells that name none").tag(config=True)
+    duration = Int(None, allow_none=True, help="seconds, for cells that give no duration").tag(config=True)
+    aspect_ratio = Unicode(None, allow_none=True, help="such as 16:9, for cells that give none").tag(config=True)
     embed = Enum(
         ["auto", "inline", "file", "url"],
         default_value="auto",
-        help="how videos are kept: inline in the notebook, as a linked file, by the service's URL (which expires), "
-        "or auto: inline up to 8 MB, linked above",
+        help="how videos are stored: inline in the notebook, as a linked file, by the service's url (which expires), or "
+        "auto: inline up to 8 MB, linked above",
     ).tag(config=True)
-    download_dir = Unicode(None, allow_none=True, help="where videos go; ./videos by default").tag(config=True)
+    download_dir = Unicode(None, allow_none=True, help="directory of the videos; ./videos by default").tag(config=True)
     max_cost = Float(None, allow_none=True, help="US dollars above which a cell is refused").tag(config=True)
-    media_repo = Unicode(None, allow_none=True, help="namespace/name that takes large input files").tag(config=True)
+    media_repo = Unicode(None, allow_none=True, help="namespace/name for large input files").tag(config=True)
     nested_loops = Bool(
         False,
-        help="let the notebook's own asyncio tasks go on while %oxenvideo wait waits, by nest-asyncio2 or nest-asyncio, "
-        "which patch asyncio for the whole process; `await NAME` needs no patch, and handles button clicks too",
+        help="let the notebook's own asyncio tasks run while %oxenvideo wait waits, with nest-asyncio2 or nest-asyncio, "
+        "which patch asyncio for the whole process; `await NAME` needs no patch, and also handles button clicks",
     ).tag(config=True)
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self.ipython: Any = shell  # as Magics.shell, but never None
-        self._page: Page | None = None
+        self._shell: Any = shell  # like Magics.shell, but never None
+        self._runner: Runner | None = None
 
-    @property
-    def page(self) -> Page:
-        """What is shown in this shell; loads the rest of the package when it is first needed."""
-        if self._page is None:
-            from oxenvideo.notebook.runner import Page
+        def complete(context: CompletionContext) -> SimpleMatcherResult:
+            from oxenvideo.notebook import completion
 
-            self._page = Page(self)
-            changed = {name: value for name in _SETTINGS if (value := getattr(self, name)) is not None}
-            if changed:
-                self._page.configure(changed)
-        return self._page
+            return completion.complete(context, shell, self._session)
 
-    @observe(*_SETTINGS)
-    def _configure(self, change: Any) -> None:
-        if self._page is not None:
-            try:
-                self._page.configure({change["name"]: change["new"]})
-            except OxenVideoError as error:
-                raise UsageError(str(error)) from None
+        matcher: Any = context_matcher(identifier="oxenvideo.options")
+        self._matcher = matcher(complete)
 
     @no_var_expand
     @line_cell_magic
     def oxenvideo(self, line: str, cell: str | None = None) -> Any:
-        """Make a video of the prompt in the cell, or manage videos on a line: ``%oxenvideo --help`` tells all."""
+        """Make a video of the prompt in the cell, or manage videos with a line: see ``%oxenvideo --help``."""
         try:
+            runner = self._runner or self._start()
             if cell is not None:
-                return self.page.run_cell(line, cell)
+                return runner.run_cell(line, cell)
             from oxenvideo.notebook import commands
 
-            # IPython refuses a cell without a body, and some models take no prompt: their order fits on a line.
-            if commands.is_order(line):
-                return self.page.run_cell(line, "")
-            return commands.run(self.page, line)
+            return commands.run(runner, line)
         except OxenVideoError as error:
             raise UsageError(str(error)) from None
         except KeyboardInterrupt as stopped:
             print(str(stopped) or "Stopped waiting; the videos go on. Cancel one with %oxenvideo cancel NAME.")
             return None
 
+    def _start(self) -> Runner:
+        """Load the rest of the package, which ``%load_ext`` leaves out, and pass on what is configured already."""
+        from oxenvideo.notebook.runner import Runner
+
+        self._runner = Runner(self._shell)
+        configured = {name: getattr(self, name) for name in _own_traits()}
+        self._runner.configure(**{name: value for name, value in configured.items() if value is not None})
+        return self._runner
+
+    def _session(self) -> Session:
+        from oxenvideo.session import current_session
+
+        if self._runner is None:
+            self._start()
+        return current_session()
+
+    def _pass_on(self, change: Any) -> None:
+        if self._runner is not None:
+            try:
+                self._runner.configure(**{change["name"]: change["new"]})
+            except OxenVideoError as error:
+                raise UsageError(str(error)) from None
+
     # Loading and unloading
 
-    def attach(self) -> None:
+    def load(self) -> None:
         """Register with the shell, and say in one line what earlier kernels left unfinished."""
-        from oxenvideo.notebook import completion
-
-        self.ipython.register_magics(self)
-        self._matcher = completion.matcher(self)
-        self.ipython.Completer.custom_matchers.append(self._matcher)
-        from oxenvideo.notebook.unfinished import unfinished_line
-
-        if line := unfinished_line():
+        self.observe(self._pass_on, _own_traits())
+        self._shell.register_magics(self)
+        self._shell.Completer.custom_matchers.append(self._matcher)
+        self._shell.input_transformers_cleanup.append(_add_body)
+        if line := _unfinished_line():
             print(line)
 
-    def detach(self) -> None:
-        """Take back what ``attach`` and the first use added."""
-        if self._matcher in self.ipython.Completer.custom_matchers:
-            self.ipython.Completer.custom_matchers.remove(self._matcher)
-        manager = self.ipython.magics_manager
-        manager.registry.pop(type(self).__name__, None)
+    def unload(self) -> None:
+        """Undo ``load`` and what running cells added. Videos in progress go on and can be resumed."""
+        shell = self._shell
+        shell.magics_manager.registry.pop(type(self).__name__, None)
         for kind in ("line", "cell"):
-            manager.magics[kind].pop("oxenvideo", None)
-        if self in self.ipython.configurables:
-            self.ipython.configurables.remove(self)
-        if self._page is not None:
-            self._page.close()
-            self._page = None
+            shell.magics_manager.magics[kind].pop("oxenvideo", None)
+        for place, added in (
+            (shell.Completer.custom_matchers, self._matcher),
+            (shell.input_transformers_cleanup, _add_body),
+            (shell.configurables, self),
+        ):
+            if added in place:
+                place.remove(added)
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
-    @property
-    def directory(self) -> Path:
-        """The notebook's directory, to which links are relative."""
-        return Path.cwd()
+
+def _own_traits() -> list[str]:
+    return list(OxenVideo.class_own_traits(config=True))
+
+
+def load(shell: InteractiveShell) -> None:
+    """Register the magics, completion and formatters; a second time has no effect."""
+    if _loaded(shell) is None:
+        OxenVideo(shell).load()
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Undo ``load``."""
+    if (magics := _loaded(shell)) is not None:
+        magics.unload()
+
+
+def _loaded(shell: InteractiveShell) -> OxenVideo | None:
+    magics = shell.magics_manager.registry.get(OxenVideo.__name__)
+    return magics if isinstance(magics, OxenVideo) else None
+
+
+def _add_body(lines: list[str]) -> list[str]:
+    """An input transformer. IPython refuses a cell magic without a body before the magic can say anything about it."""
+    if lines and lines[0].startswith("%%oxenvideo") and not any(line.strip() for line in lines[1:]):
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines
+
+
+_add_body.has_side_effects = True  # type: ignore[attr-defined]  # so that a terminal still waits for the body
+
+
+def _unfinished_line() -> str | None:
+    """A line about unfinished videos, or None. Reads the journal directly, since loading must stay fast."""
+    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
+        directory = Path(chosen)
+    else:
+        import platformdirs
+
+        directory = Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
+    path = directory / "journal.sqlite3"
+    if not path.exists():
+        return None
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=0.1)
+        try:
+            count = db.execute(
+                "SELECT count(*) FROM generation g JOIN submission s ON s.key = g.submission"
+                " WHERE g.delivered = 0 AND s.notebook = ?",
+                (notebook_path(),),
+            ).fetchone()[0]
+        finally:
+            db.close()
+    except sqlite3.Error:
+        return None  # only a hint: %oxenvideo resume reports what is wrong
+    if not count:
+        return None
+    videos, them = (
+        ("1 video of this notebook is", "it") if count == 1 else (f"{count} videos of this notebook are", "them")
+    )
+    return f"oxenvideo: {videos} unfinished; %oxenvideo resume brings {them} back."

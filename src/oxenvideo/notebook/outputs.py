@@ -1,103 +1,109 @@
-"""Where an item is shown: an output of plain HTML that lasts, or a widget where front ends update nothing else."""
+"""The output of an item: plain HTML, or a widget where the front end ignores display updates; with a Cancel button."""
 
 from __future__ import annotations
 
+import os
+import sys
 import uuid
-from collections.abc import Callable
-from typing import Any, Protocol
+from importlib.util import find_spec
+from typing import Any
+
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.notebook.card import Item
 
 
-class Publisher(Protocol):
-    """IPython's display publisher, as far as it is used here."""
+class Output:
+    """Plain HTML with a display id, which is saved and exported as it is.
 
-    def publish(
-        self, data: dict[str, Any], metadata: Any = None, *, transient: Any = None, update: bool = False
-    ) -> None:
-        """Send a display message."""
-
-
-class Place(Protocol):
-    """Where one item is shown."""
-
-    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Show it, or show it anew."""
-
-    def settle(self) -> None:
-        """Nothing will change any more: take away what only made sense until now."""
-
-    def tell(self, html: str, text: str, metadata: dict[str, Any]) -> None:
-        """A last line below, for what became known after the end: what is above, and may be playing, stays."""
-
-
-class OutputPlace:
-    """An output of plain HTML with a display id, which saves and exports as it is.
-
-    A second output below it holds a control, such as a Cancel button, and after the end a line or nothing at all: a
-    widget would be saved as a dead one.
+    A second output below holds the Cancel button and in the end a line or nothing: a saved widget would not work.
     """
 
-    def __init__(self, publisher: Publisher, control: Callable[[], Any] | None = None) -> None:
+    def __init__(self, publisher: Any, button: Any = None) -> None:
         self._publisher = publisher
-        self._display_id = uuid.uuid4().hex
-        self._below_id = uuid.uuid4().hex
-        self._make_control = control
-        self._control: Any = None
-        self._has_below = False
+        self._button = button
+        self._has_below = button is not None
+        self._display_id, self._below_id = uuid.uuid4().hex, uuid.uuid4().hex
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Show or update the output; the control comes below it."""
-        self._send({"text/html": html, "text/plain": text}, metadata, self._display_id, update=not first)
-        if first and self._make_control is not None:
-            self._control = self._make_control()
-            self._send({**_bundle(self._control), "text/plain": ""}, {}, self._below_id, update=False)
-            self._has_below = True
+        """Show the item, or update what is shown."""
+        self._send({"text/html": html, "text/plain": text}, self._display_id, metadata, update=not first)
+        if first and self._button is not None:
+            self._send({**_mime_bundle(self._button), "text/plain": ""}, self._below_id, {}, update=False)
 
     def settle(self) -> None:
-        """Replace the control by nothing."""
-        if self._control is not None:
-            self.tell("", "", {})
-            self._control.close()
-            self._control = None
+        """Remove the button."""
+        if self._button is not None:
+            self.add_line("", {})
+            self._button.close()
+            self._button = None
 
-    def tell(self, html: str, text: str, metadata: dict[str, Any]) -> None:
-        """Put a line into the second output, where there is one: a first display would land in another cell."""
+    def add_line(self, html: str, metadata: dict[str, Any]) -> None:
+        """Show a line below the item, whose video may be playing.
+
+        Only where the button was: a new output would appear in whichever cell ran last.
+        """
         if self._has_below:
-            self._send({"text/html": html, "text/plain": text}, metadata, self._below_id, update=True)
+            self._send({"text/html": html, "text/plain": ""}, self._below_id, metadata, update=True)
 
-    def _send(self, data: dict[str, Any], metadata: dict[str, Any], display_id: str, *, update: bool) -> None:
+    def _send(self, data: dict[str, Any], display_id: str, metadata: dict[str, Any], *, update: bool) -> None:
         self._publisher.publish(data, metadata, transient={"display_id": display_id}, update=update)
 
 
-class WidgetPlace:
-    """A widget that shows everything itself, for front ends that ignore display updates."""
+class WidgetOutput(Output):
+    """A widget that holds everything, for Voilà, which ignores display updates."""
 
-    def __init__(self, publisher: Publisher, control: Callable[[], Any] | None = None) -> None:
+    def __init__(self, publisher: Any, button: Any = None) -> None:
         import ipywidgets
 
-        self._publisher = publisher
-        self._html = ipywidgets.HTML()
-        self._below = ipywidgets.HTML()
-        self._control = control() if control is not None else None
-        self._box = ipywidgets.VBox([self._html, self._control or self._below])
+        super().__init__(publisher, button)
+        self._html, self._below = ipywidgets.HTML(), ipywidgets.HTML()
+        self._box = ipywidgets.VBox([self._html, button or self._below])
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
         """Set the widget's HTML; the first time, display it."""
         self._html.value = html
         if first:
-            self._publisher.publish({**_bundle(self._box), "text/plain": text}, metadata)
+            self._publisher.publish({**_mime_bundle(self._box), "text/plain": text}, metadata)
 
-    def settle(self) -> None:
-        """Take the control away."""
-        if self._control is not None:
-            self._box.children = (self._html, self._below)
-            self._control.close()
-            self._control = None
-
-    def tell(self, html: str, text: str, metadata: dict[str, Any]) -> None:
-        """Set the line below."""
+    def add_line(self, html: str, metadata: dict[str, Any]) -> None:
+        """Show the line in the button's place."""
         self._below.value = html
+        self._box.children = (self._html, self._below)
 
 
-def _bundle(widget: Any) -> dict[str, Any]:
+def output_for(shell: Any, item: Item) -> Output:
+    """The output for an item in this shell's front end, with a Cancel button if someone can click it."""
+    has_widgets = find_spec("ipywidgets") is not None
+    is_voila = "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
+    # A headless run (nbclient, papermill, nbconvert) would only save the button.
+    is_front_end = (
+        is_voila
+        or "JPY_SESSION_NAME" in os.environ
+        or hasattr(sys.modules.get("__main__"), "__vsc_ipynb_file__")
+        or "google.colab" in sys.modules
+    )
+    button = _cancel_button(item) if has_widgets and is_front_end and not item.done else None
+    return (WidgetOutput if is_voila and has_widgets else Output)(shell.display_pub, button)
+
+
+def _cancel_button(item: Item) -> Any:
+    import ipywidgets
+
+    button = ipywidgets.Button(
+        description="Cancel all" if isinstance(item, Batch) else "Cancel",
+        tooltip=f"Ask the service to cancel {item.name or 'this video'}",
+        layout=ipywidgets.Layout(width="auto", height="28px"),
+    )
+
+    def clicked(_: Any) -> None:
+        button.disabled = True
+        button.description = "Cancelling"
+        item.cancel(None)
+
+    button.on_click(clicked)
+    return button
+
+
+def _mime_bundle(widget: Any) -> dict[str, Any]:
     made = widget._repr_mimebundle_()
     return dict(made[0] if isinstance(made, tuple) else made)

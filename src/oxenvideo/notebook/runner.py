@@ -1,309 +1,255 @@
-"""What one shell shows: runs a cell's order, places its card, waits where that is asked for."""
+"""Runs a cell: reads it, submits its requests, shows the card, and waits if the cell says so."""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from oxenvideo.catalog import pricing
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
-from oxenvideo.jobs.generation import Generation
-from oxenvideo.notebook import arguments, cell, embed, front_end, waiting
-from oxenvideo.notebook.arguments import Line
-from oxenvideo.notebook.display import Live, Shown
-from oxenvideo.notebook.outputs import OutputPlace, Place, WidgetPlace
-from oxenvideo.notebook.waiting import Item
+from oxenvideo.jobs.generation import TICK, Generation
+from oxenvideo.notebook import arguments, cell
+from oxenvideo.notebook.card import Item, one_line, wait_command
+from oxenvideo.notebook.display import Card, LiveCards
+from oxenvideo.notebook.outputs import Output, output_for
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, configure, current_session
 
-if TYPE_CHECKING:
-    from oxenvideo.notebook.magics import OxenVideo
-
-_MOST_SHOWN = 24  # requests that a dry run prints
+_MAX_SHOWN = 24  # requests that a dry run prints
 
 
-class Page:
-    """The cards of one shell, and the way from a cell to them."""
+class Runner:
+    """Runs the cells of one shell and keeps their cards up to date."""
 
-    def __init__(self, magics: OxenVideo) -> None:
-        self._magics = magics
-        self._shell = magics.ipython
+    def __init__(self, shell: Any) -> None:
+        self.shell = shell
+        self.in_terminal = getattr(shell, "kernel", None) is None  # no front end that shows HTML
+        # What a cell uses if it gives no option: ``duration`` in seconds, ``embed`` as in ``--embed``.
+        self.defaults: dict[str, Any] = {"duration": None, "aspect_ratio": None, "embed": "auto", "nested_loops": False}
+        self._cards = LiveCards()
         self._noted = False
-        self.live = Live()
-        self._format(add=True)
-        self._shell.events.register("post_run_cell", self._after_cell)
+        # A Generation or Batch as the last expression of a cell is shown as a card.
+        for type_ in (Generation, Batch):
+            shell.display_formatter.ipython_display_formatter.for_type(type_, self.show)
+        shell.events.register("post_run_cell", self._after_cell)
 
-    @property
-    def session(self) -> Session:
-        """The session that the cells use."""
-        return current_session()
-
-    @property
-    def in_terminal(self) -> bool:
-        """Whether there is no front end that shows HTML, only a terminal."""
-        return getattr(self._shell, "kernel", None) is None
-
-    @property
-    def directory(self) -> Path:
-        """The notebook's directory."""
-        return self._magics.directory
-
-    def configure(self, settings: Mapping[str, Any]) -> None:
-        """Pass changed traits on to the session."""
-        configure(**settings)
+    def configure(self, **changes: Any) -> None:
+        """Change defaults of cells, and settings of the session. Raises ConfigurationError."""
+        self.defaults |= {name: changes.pop(name) for name in self.defaults.keys() & changes.keys()}
+        if changes:
+            configure(**changes)
 
     def close(self) -> None:
-        """Stop drawing, and take the formatter and the event back."""
-        self.live.close()
-        self._shell.events.unregister("post_run_cell", self._after_cell)
-        self._format(add=False)
+        """Stop drawing, and undo what the constructor registered."""
+        self._cards.close()
+        self.shell.events.unregister("post_run_cell", self._after_cell)
+        for type_ in (Generation, Batch):
+            self.shell.display_formatter.ipython_display_formatter.pop(type_, None)
 
-    @property
-    def variables(self) -> Mapping[str, Any]:
-        """The notebook's variables."""
-        names: Mapping[str, Any] = self._shell.user_ns
-        return names
-
-    def push(self, name: str, value: Item) -> None:
-        """Set a variable of the notebook."""
-        self._shell.push({name: value})
-
-    # Cells
-
-    def run_cell(self, text: str, body: str) -> None:
-        """Do what a cell says."""
-        line = arguments.read(text)
-        if "help" in line.flags:
+    def run_cell(self, line: str, body: str) -> None:
+        """Run a cell with these options and this body."""
+        options = arguments.parse_cell(line)
+        if options.help:
             print(arguments.help_text())
             return
-        names = self.variables
-        how = embed.check(line.values.get("embed", self._magics.embed))
-        defaults = {"duration": self._magics.duration, "aspect_ratio": self._magics.aspect_ratio}
-        session = self.session
-        wanted = cell.of(line, body, names, session, defaults)
-        save_as = line.values.get("save")
-        if save_as is not None:
-            file_names.check_pattern(save_as)
-        limit = _dollars(line.values.get("max-cost"))
-        if "dry-run" in line.flags:
-            self._dry_run(wanted, session, limit, synchronous="sync" in line.flags)
+        variables = self.shell.user_ns
+        defaults = {name: self.defaults[name] for name in ("duration", "aspect_ratio")}
+        session = current_session()
+        requests, warnings = cell.requests(options, body, variables, session.catalog, session.settings.model, defaults)
+        remarks = [f"Note: {warning}" for warning in warnings]
+        if options.dry_run:
+            self._dry_run(session, options, requests, remarks)
             return
-        remarks = [f"Note: {warning}" for warning in wanted.warnings]
-        if (earlier := self._still_running(line.name)) is not None:
-            remarks.append(f"The earlier {line.name} is still {earlier} and goes on; see %oxenvideo list.")
-        self._say_where(session)
-        item = self._submit(session, wanted.requests, line, save_as, limit)
-        if line.name is not None:
-            self.push(line.name, item)
-        waits = bool(line.flags & {"wait", "sync"})
-        if waits and _is_captured(self._shell):
-            self.wait([item])
-            self.show(item, how=how, remarks=remarks, estimate=_total(session, wanted.requests))
-        else:
-            self.show(item, how=how, remarks=remarks, estimate=_total(session, wanted.requests))
-            if waits:
-                self.wait([item])
-        if waits:
-            self.raise_failure(item)
-
-    def _submit(
-        self, session: Session, requests: Sequence[VideoRequest], line: Line, save_as: str | None, limit: Decimal | None
-    ) -> Item:
+        name, waits = options.name, options.wait or options.sync
+        earlier = variables.get(name) if name is not None else None
+        if isinstance(earlier, Generation | Batch) and not earlier.done:
+            status = earlier.status if isinstance(earlier, Generation) else "running"
+            remarks.append(f"The earlier {name} is still {status} and goes on; see %oxenvideo list.")
+        target = session.target
+        if target.note and not self._noted:
+            self._noted = True
+            print(target.note)
         batch = session.submit_batch(
-            requests, name=line.name, save_as=save_as, max_cost=limit, synchronous="sync" in line.flags
+            requests, name=name, save_as=options.save, max_cost=options.max_cost, synchronous=options.sync
         )
-        several = len(batch) > 1 or "each" in line.values or "sweep" in line.lists
-        return batch if several else batch[0]
+        item = batch if len(batch) > 1 or options.each or options.sweep else batch[0]
+        if name is not None:
+            variables[name] = item
+        if self.in_terminal:
+            self._print(item, remarks)
+        else:
+            known = [] if target.is_local else [e.total for r in requests if (e := session.estimate(r)) is not None]
+            estimate = sum(known, Decimal()) if known else None
+            if waits and self._is_captured():
+                self.wait([item])  # what captures the output gets it once, with the video
+            self.show(item, how=options.embed, remarks=remarks, estimate=estimate)
+        if waits:
+            self.wait([item])
+            raise_failure(item)
 
-    def _dry_run(self, wanted: cell.Order, session: Session, limit: Decimal | None, *, synchronous: bool) -> None:
-        path = "/api/ai/videos/generate" if synchronous else "/api/ai/queue"
+    def _dry_run(
+        self, session: Session, options: Namespace, requests: Sequence[VideoRequest], remarks: Sequence[str]
+    ) -> None:
+        if options.save is not None:
+            file_names.check_pattern(options.save)
+        path = "/api/ai/videos/generate" if options.sync else "/api/ai/queue"
         host = "" if session.target.is_local else session.target.base_url
-        parts = [part for r in wanted.requests for part in (r.split(1) if synchronous else r.split())]
-        for part in parts[:_MOST_SHOWN]:
+        parts = [part for r in requests for part in (r.split(1) if options.sync else r.split())]
+        for part in parts[:_MAX_SHOWN]:
             print(f"POST {host}{path}")
             print(json.dumps(part.preview(), indent=2, ensure_ascii=False))
-        if len(parts) > _MOST_SHOWN:
-            print(f"and {len(parts) - _MOST_SHOWN} more requests")
-        for warning in wanted.warnings:
-            print(f"Note: {warning}")
+        if len(parts) > _MAX_SHOWN:
+            print(f"and {len(parts) - _MAX_SHOWN} more requests")
+        for remark in remarks:
+            print(remark)
         try:
-            session.check(wanted.requests, limit)
+            session.check(requests, options.max_cost)
         except InvalidRequest as error:
             print(f"It would be refused: {error}")
-        print(f"{_price_of([session.estimate(request) for request in wanted.requests])} Nothing was sent.")
-
-    def _still_running(self, name: str | None) -> str | None:
-        previous = self.variables.get(name) if name is not None else None
-        if isinstance(previous, Generation) and not previous.done:
-            return str(previous.status)
-        return "running" if isinstance(previous, Batch) and not previous.done else None
-
-    def _say_where(self, session: Session) -> None:
-        if session.target.note and not self._noted:
-            self._noted = True
-            print(session.target.note)
+        print(f"{_price(session, requests)} Nothing was sent.")
 
     # Cards
 
     def show(
-        self,
-        item: Item,
-        *,
-        how: embed.How | None = None,
-        remarks: Sequence[str] = (),
-        estimate: Decimal | None = None,
+        self, item: Item, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
     ) -> None:
-        """Show an item in the present cell, and keep it up to date."""
+        """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars."""
         if self.in_terminal:
-            self._show_in_terminal(item, remarks)
+            self._print(item, remarks)
             return
-        captured = _is_captured(self._shell)
-        shown = Shown(
+        session = current_session()
+        target = session.target
+        is_captured = self._is_captured()
+        expected = None
+        if isinstance(item, Generation):
+            expected = session.journal.typical_seconds(item.request.model, target.base_url)
+        card = Card(
             item,
-            OutputPlace(self._shell.display_pub) if captured else self._place(item),
-            how or embed.check(self._magics.embed),
-            self._magics.directory,
-            expected=self._expected(item),
+            Output(self.shell.display_pub) if is_captured else output_for(self.shell, item),
+            how or self.defaults["embed"],
+            Path.cwd(),
+            expected=expected,
             estimate=estimate,
-            free=self.session.target.is_local,
+            free=target.is_local,
             remarks=tuple(remarks),
         )
-        if captured:
-            shown.draw(first=True)  # once: whoever captured it gets one output, not a hundred
+        if is_captured:
+            card.draw(first=True)  # what captures the output gets one, not a hundred
         else:
-            self.live.show(shown)
+            self._cards.show(card)
 
-    def _expected(self, item: Item) -> float | None:
-        if isinstance(item, Batch):
-            return None
-        return self.session.journal.typical_seconds(item.request.model, self.session.target.base_url)
-
-    def _place(self, item: Item) -> Place:
-        publisher = self._shell.display_pub
-        control = None if item.done else self._control(item)
-        if front_end.in_voila() and _has_widgets():
-            return WidgetPlace(publisher, control)
-        return OutputPlace(publisher, control)
-
-    def _control(self, item: Item) -> Callable[[], Any] | None:
-        if not (_has_widgets() and front_end.in_front_end()):
-            return None
-
-        def make() -> Any:
-            import ipywidgets
-
-            what = item.name or "this video"
-            several = isinstance(item, Batch)
-            button = ipywidgets.Button(
-                description="Cancel all" if several else "Cancel",
-                tooltip=f"Ask the service to cancel {what}",
-                layout=ipywidgets.Layout(width="auto", height="28px"),
-            )
-
-            def clicked(_: Any) -> None:
-                button.disabled = True
-                button.description = "Cancelling"
-                item.cancel(None)
-
-            button.on_click(clicked)
-            return button
-
-        return make
-
-    def _show_in_terminal(self, item: Item, remarks: Sequence[str]) -> None:
-        for remark in remarks:
-            print(remark)
-        print(waiting.one_line(item))
+    def _print(self, item: Item, remarks: Sequence[str]) -> None:
+        print(*remarks, one_line(item), sep="\n")
         if not item.done:
-            name = f" {item.name}" if item.name else ""
-            print(
-                f"It runs in the background: %oxenvideo wait{name} waits for it, %oxenvideo list shows how it stands."
-            )
+            print(f"It runs in the background: {wait_command(item)} waits for it, %oxenvideo list shows its status.")
+
+    def _is_captured(self) -> bool:
+        """Whether the output of the present cell is captured, as by ``%%capture``."""
+        from IPython.core.displaypub import CapturingDisplayPublisher
+
+        return isinstance(self.shell.display_pub, CapturingDisplayPublisher)
+
+    def _after_cell(self, _: Any) -> None:
+        """Draw what ended, as part of this cell: a headless run takes no message after its last cell."""
+        self._cards.flush()
 
     # Waiting
 
     def wait(self, items: Sequence[Item], timeout: float | None = None) -> bool:
-        """Wait until all have settled and are drawn; False when ``timeout`` (seconds) came first."""
-        if self._magics.nested_loops and not self.in_terminal:
-            settled = waiting.until_settled_nested(items, timeout)
-        else:
-            settled = waiting.until_settled(items, timeout, in_terminal=self.in_terminal)
-        if settled:
-            for item in items:
-                self.live.flush(item)
-                if self.in_terminal:
-                    print(waiting.one_line(item))
-        return settled
+        """Wait until all are settled and drawn; False if ``timeout`` (seconds) came first.
 
-    def raise_failure(self, item: Item) -> None:
-        """Let the cell fail where its video did, so that a headless run does not pass over it."""
-        if isinstance(item, Generation):
-            item.wait(0)
-            return
-        if item.failed:
-            first = item.failed[0]
-            raise OxenVideoError(f"{len(item.failed)} of {len(item)} videos failed; the first: {first.error_message}")
-
-    def _after_cell(self, _: Any) -> None:
-        """Show what ended meanwhile, as part of this cell: a headless run takes in no message after its last one."""
-        self.live.flush_ended()
-
-    # A Generation or Batch as the last expression of a cell is shown as a card, live as any other.
-
-    def _format(self, *, add: bool) -> None:
-        formatter = self._shell.display_formatter.ipython_display_formatter
-        for type_ in (Generation, Batch):
-            if add:
-                formatter.for_type(type_, self.show)
+        An interrupt raises KeyboardInterrupt with a message: the videos are still made.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        pause = _nested_sleep() if self.defaults["nested_loops"] and not self.in_terminal else time.sleep
+        status = _StatusLine(enabled=self.in_terminal)
+        try:
+            while running := [item for item in items if not is_settled(item)]:
+                if end is not None and time.monotonic() >= end:
+                    return False
+                generations = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
+                several = len(running) > 1
+                status.show(f"Waiting for {Batch(generations).summary}" if several else one_line(running[0]))
+                pause(TICK / 2)
+        except KeyboardInterrupt:
+            names = ", ".join(item.name or "the video" for item in items if not is_settled(item))
+            raise KeyboardInterrupt(
+                f"Stopped waiting. {names} goes on at the service; cancel with %oxenvideo cancel NAME."
+            ) from None
+        finally:
+            status.clear()
+        for item in items:
+            if self.in_terminal:
+                print(one_line(item))
             else:
-                formatter.pop(type_, None)
+                self._cards.flush(item)
+        return True
 
 
-def _total(session: Session, requests: Sequence[VideoRequest]) -> Decimal | None:
-    if session.target.is_local:
-        return None
-    known = [e.total for e in map(session.estimate, requests) if e is not None]
-    return sum(known, Decimal()) if known else None
+def is_settled(item: Item) -> bool:
+    """Whether waiting for an item has ended."""
+    return all(g.state.is_settled for g in ((item,) if isinstance(item, Generation) else item))
 
 
-def _price_of(estimates: Sequence[pricing.Estimate | None]) -> str:
+def raise_failure(item: Item) -> None:
+    """Raise an error if a video failed, so that a headless run stops there."""
+    if isinstance(item, Generation):
+        item.wait(0)
+    elif failed := item.failed:
+        raise OxenVideoError(f"{len(failed)} of {len(item)} videos failed; the first: {failed[0].error_message}")
+
+
+def _price(session: Session, requests: Sequence[VideoRequest]) -> str:
     """What is known of the price, as a sentence."""
-    known = [e for e in estimates if e is not None]
+    estimates = [session.estimate(request) for request in requests]
+    known = [estimate for estimate in estimates if estimate is not None]
     if not known:
         return "The price is not known."
     if len(estimates) == 1:
         return f"About {known[0]}."
-    total = pricing.dollars(sum((e.total for e in known), Decimal()))
-    open_ = len(estimates) - len(known)
-    noun = "request" if len(known) == 1 else "requests"
-    return f"About {total} for {len(known)} {noun}{f', and {open_} whose price is not known' if open_ else ''}."
+    total = dollars(sum((e.total for e in known), Decimal()))
+    unknown = len(estimates) - len(known)
+    more = f", and {unknown} whose price is not known" if unknown else ""
+    return f"About {total} for {len(known)} {'request' if len(known) == 1 else 'requests'}{more}."
 
 
-def _dollars(text: str | None) -> Decimal | None:
-    if text is None:
-        return None
-    try:
-        amount = Decimal(text.removeprefix("$"))
-    except ArithmeticError:
-        amount = Decimal(-1)
-    if not amount.is_finite() or amount < 0:
-        raise InvalidRequest(f"--max-cost {text!r} is no amount of US dollars.")
-    return amount
+def _nested_sleep() -> Callable[[float], None]:
+    """A sleep during which the tasks of the kernel's own event loop run.
+
+    Button clicks are still delayed with ipykernel 7.4: it handles all messages in one context, which the cell holds.
+    """
+    import_module("nest_asyncio2" if find_spec("nest_asyncio2") else "nest_asyncio").apply()
+    loop = asyncio.get_event_loop()
+    return lambda seconds: loop.run_until_complete(asyncio.sleep(seconds))
 
 
-def _is_captured(shell: Any) -> bool:
-    """Whether the present cell's outputs are kept back, as by ``%%capture``."""
-    from IPython.core.displaypub import CapturingDisplayPublisher
+class _StatusLine:
+    """One line in a terminal that overwrites itself."""
 
-    return isinstance(shell.display_pub, CapturingDisplayPublisher)
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled and sys.stdout.isatty()
+        self._shown = ""
 
+    def show(self, text: str) -> None:
+        if self._enabled and text != self._shown:
+            width = os.get_terminal_size().columns - 1
+            sys.stdout.write("\r" + text[:width].ljust(min(len(self._shown), width)))
+            sys.stdout.flush()
+            self._shown = text[:width]
 
-def _has_widgets() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("ipywidgets") is not None
+    def clear(self) -> None:
+        if self._enabled and self._shown:
+            sys.stdout.write("\r" + " " * len(self._shown) + "\r")
+            sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""The application: routes, guards and error answers around one server's state."""
+"""The ASGI application: routes, middleware and error answers, and the parts behind them."""
 
 from __future__ import annotations
 
@@ -9,58 +9,47 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from oxenvideo.server import errors, models, signed_urls
-from oxenvideo.server.context import ServerState
-from oxenvideo.server.events import EventHub
+from oxenvideo.server import errors, models
+from oxenvideo.server.context import State
+from oxenvideo.server.events import Endings
 from oxenvideo.server.lock import Presence
 from oxenvideo.server.middleware import Guard
 from oxenvideo.server.queue import Queue
 from oxenvideo.server.repos import Repos
+from oxenvideo.server.responses import Signer
 from oxenvideo.server.routes import files
-from oxenvideo.server.routes import models as routes_models
-from oxenvideo.server.routes import queue as routes_queue
+from oxenvideo.server.routes import models as model_routes
+from oxenvideo.server.routes import queue as queue_routes
 from oxenvideo.server.settings import Settings
-from oxenvideo.server.worker_pool import Pool
+from oxenvideo.server.worker_pool import Pool, Worker
 
 
-def build(settings: Settings) -> Starlette:
-    """Build the application; its parts are made when it starts and taken down when it stops."""
+def build(settings: Settings, first: Worker) -> Starlette:
+    """Build the application. Its parts are created when it starts; ``first`` is a worker that was started already."""
+    endings = Endings()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        settings.make_directories()
         presence = Presence(settings.data_dir)
         queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
-        queue.take_over({owner for owner in queue.owners() if not presence.is_alive(owner)})
-        state = ServerState(
-            settings=settings,
-            models=models.load(settings.models_file),
-            queue=queue,
-            repos=Repos(settings.repos_dir),
-            signer=signed_urls.Signer(signed_urls.load_secret(settings.data_dir), settings.url_ttl),
-            hub=hub,
-        )
-        state.pool = Pool(settings, queue, state.models, state.repos, state.finished)
-        app.state.server = state
-        state.pool.start()
+        known, repos = models.load(settings.models_file), Repos(settings.repos_dir)
+        pool = Pool(settings, queue, known, repos, endings, first)
+        signer = Signer(settings.data_dir, settings.url_ttl)
+        app.state.server = State(settings, known, queue, repos, signer, endings, pool)
+        pool.start(presence.is_alive)
         try:
             yield
         finally:
-            await state.pool.stop()
+            await pool.stop()
             queue.close()
             presence.leave()
 
-    hub = EventHub()
     app = Starlette(
-        routes=[*routes_models.ROUTES, *routes_queue.ROUTES, *files.ROUTES],
+        routes=[*model_routes.ROUTES, *queue_routes.ROUTES, *files.ROUTES],
         middleware=[Middleware(Guard, settings=settings)],
-        exception_handlers={
-            errors.ApiError: errors.answer_api_error,
-            HTTPException: errors.answer_http_exception,
-            Exception: errors.answer_crash,
-        },
+        exception_handlers=dict.fromkeys((errors.ApiError, HTTPException, Exception), errors.answer_error),
         lifespan=lifespan,
     )
-    app.router.redirect_slashes = False  # an address with a slash more is another one, and not found
-    app.state.hub = hub
+    app.router.redirect_slashes = False  # a path with an additional slash is not found
+    app.state.endings = endings
     return app

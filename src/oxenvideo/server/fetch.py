@@ -1,4 +1,4 @@
-"""Fetching what a request refers to: addresses checked where they are connected to, sizes and times bounded."""
+"""Fetching the inputs of a request, with checks of addresses and limits of size and time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -17,7 +17,7 @@ import httpcore
 from oxenvideo.server.renderer import InputRules, RenderError
 
 MAX_BYTES = 256 * 1024 * 1024
-# The largest image that is known to work as a data URI.
+# Larger images as data URIs are not known to work with the service.
 MAX_IMAGE_DATA_URI = 12 * 1024 * 1024
 MAX_REDIRECTS = 5
 MAX_SECONDS = 60.0
@@ -25,7 +25,7 @@ _CONNECT_SECONDS = 10.0
 
 
 def fetch(uri: str, rules: InputRules) -> bytes:
-    """Return the content behind an input URI; raise RenderError where it is refused or cannot be had."""
+    """Return the content at an input URI; raise RenderError if it is refused or cannot be fetched."""
     scheme = uri.partition(":")[0].lower()
     if scheme == "data":
         return _decode_data_uri(uri)
@@ -37,7 +37,7 @@ def fetch(uri: str, rules: InputRules) -> bytes:
 
 
 def shown(uri: str) -> str:
-    """Shorten a URI for a message, without its query, which may hold a signature."""
+    """Shorten a URI for a message and leave out its query, which may contain a signature."""
     if uri[:5].lower() == "data:":
         return f"{uri[:40].partition(',')[0]},…"
     head = uri.partition("?")[0]
@@ -57,7 +57,7 @@ def _decode_data_uri(uri: str) -> bytes:
     except (binascii.Error, ValueError):
         raise RenderError("An input data URI is not valid base64.") from None
     if head.lower().startswith("image/") and len(content) > MAX_IMAGE_DATA_URI:
-        raise RenderError(f"An image data URI may have 12 MB; this one has {len(content) / 2**20:.1f} MB.")
+        raise RenderError(f"An image data URI may have 12 MB, and this one has {len(content) / 2**20:.1f} MB.")
     return content
 
 
@@ -96,10 +96,11 @@ def _download(uri: str, rules: InputRules) -> bytes:
 
 def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: float) -> tuple[int, str | None, bytes]:
     headers: dict[bytes | str, bytes | str] = {"User-Agent": "oxenvideo", "Accept": "*/*"}
-    if rules.key is not None and _is_own(uri, rules):
+    parts = urlsplit(uri)
+    if rules.key is not None and parts.scheme == "http" and parts.netloc.lower() in rules.own:
         headers["Authorization"] = f"Bearer {rules.key}"
     timeout = dict.fromkeys(("connect", "read", "write", "pool"), _CONNECT_SECONDS)
-    target = urlsplit(uri)._replace(fragment="").geturl()
+    target = parts._replace(fragment="").geturl()
     with pool.stream("GET", target.encode("ascii"), headers=headers, extensions={"timeout": timeout}) as response:
         fields = {name.lower(): value for name, value in response.headers}
         if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
@@ -114,59 +115,38 @@ def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: f
         return response.status, None, bytes(content)
 
 
-def _is_own(uri: str, rules: InputRules) -> bool:
-    parts = urlsplit(uri)
-    return parts.scheme == "http" and parts.netloc.lower() in rules.own
-
-
 class GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the very address it has checked, so that no second look-up can lead elsewhere."""
+    """Connects to the address that it has checked, so that a second DNS lookup cannot lead elsewhere."""
 
     def __init__(self, rules: InputRules) -> None:
         self._rules = rules
         self._inner = httpcore.SyncBackend()
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Connect to the first address of the host that may be connected to."""
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
+        """Connect to the first address of the host that is allowed."""
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if authority.lower() in self._rules.own and self._rules.address is not None:
             own_host, own_port = self._rules.address
-            return self._inner.connect_tcp(own_host, own_port, timeout, local_address, socket_options)
+            return self._inner.connect_tcp(own_host, own_port, *args, **options)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise httpcore.ConnectError(f"{host} is not known ({error.strerror})") from None
+            raise httpcore.ConnectError(f"the host {host} is unknown ({error.strerror})") from None
         addresses = [str(entry[4][0]) for entry in found]
         allowed = [a for a in addresses if self._rules.allow_private or is_public(a)]
         if not allowed:
             raise RenderError(
-                f"Input host {host!r} is the private address {addresses[0]}, to which this server does not connect."
+                f"Input host {host!r} has the private address {addresses[0]}, and this server does not connect to those."
             )
-        return self._inner.connect_tcp(allowed[0], port, timeout, local_address, socket_options)
-
-    def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        """Refuse: no input is behind a socket of this machine."""
-        raise httpcore.ConnectError("inputs are not read from local sockets")
+        return self._inner.connect_tcp(allowed[0], port, *args, **options)
 
 
 def is_public(address: str) -> bool:
-    """Say whether an IP address is one of the open internet, also where it is wrapped in IPv6."""
+    """Return whether an IP address is public, including IPv4 addresses embedded in IPv6."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        # NAT64 (RFC 6052) carries the IPv4 address in its last four bytes.
+        # NAT64 (RFC 6052) has the IPv4 address in the last four bytes.
         if inner is None and ip in ipaddress.IPv6Network("64:ff9b::/96"):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None and not is_public(str(inner)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import uuid
 from pathlib import Path
@@ -12,29 +11,17 @@ from typing import BinaryIO
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(file: BinaryIO) -> bool:
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
+    def _lock(file: BinaryIO) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _try_lock(file: BinaryIO) -> bool:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+    def _lock(file: BinaryIO) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Presence:
-    """This server's claim to be alive, given up by the system however the process ends.
-
-    Several servers may share a data directory: each works on what it took in itself, and takes over what a dead one
-    left.
-    """
+    """A lock that shows that this server is alive. The system releases it when the process ends, however it ends."""
 
     def __init__(self, data_dir: Path) -> None:
         self.id = uuid.uuid4().hex
@@ -42,27 +29,28 @@ class Presence:
         self._dir.mkdir(parents=True, exist_ok=True)
         self._path = self._dir / f"{self.id}.lock"
         self._file = self._path.open("wb")
-        os.set_inheritable(self._file.fileno(), False)
-        if not _try_lock(self._file):
-            raise RuntimeError(f"{self._path} could not be locked.")
+        _lock(self._file)
 
     def is_alive(self, owner: str) -> bool:
-        """Say whether the server of this id still runs; the file a dead one left is removed."""
+        """Return whether the server of this id is running; remove the file of one that is not."""
         if owner == self.id:
             return True
         path = self._dir / f"{owner}.lock"
         try:
-            with path.open("r+b") as file:
-                if not _try_lock(file):
-                    return True
+            file = path.open("r+b")
         except OSError:
             return False
+        with file:
+            try:
+                _lock(file)
+            except OSError:
+                return True
         with contextlib.suppress(OSError):
             path.unlink()
         return False
 
     def leave(self) -> None:
-        """Give up the claim."""
+        """Release the lock."""
         self._file.close()
         with contextlib.suppress(OSError):
             self._path.unlink()

@@ -1,8 +1,9 @@
-"""What every request passes first: the Host header, the API key, and the bound on the body."""
+"""The checks that every request passes first: Host header, API key, size of the body."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -11,20 +12,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from oxenvideo.server.errors import ApiError
 from oxenvideo.server.settings import Settings
 
-# A refused body is read a little further, so that the refusal reaches a client that is still sending.
+# A client that is still sending does not read the answer, so some more of a refused body is read.
 _DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 
 
 class Guard:
-    """ASGI middleware. It leaves the user's name in the request's state as ``user``."""
+    """ASGI middleware that answers requests that are not allowed."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through or answer it."""
+        """Pass the request on, or answer it with an error."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -32,7 +33,7 @@ class Guard:
         try:
             self._check_host(headers)
             if scope["path"].startswith("/api/"):
-                scope.setdefault("state", {})["user"] = self._authenticate(headers)
+                self._check_key(headers)
             self._check_length(headers)
         except ApiError as error:
             await error.response()(scope, receive, send)
@@ -41,21 +42,20 @@ class Guard:
         await self._app(scope, self._bounded(receive), send)
 
     def _check_host(self, headers: Headers) -> None:
-        # A page of another site can make a browser connect here under its own name; that name then shows.
+        # A web page can make the browser connect to this server under the page's own host name (DNS rebinding).
         given = headers.get("host", "")
         try:
             name = urlsplit(f"//{given}").hostname or ""
         except ValueError:
             name = ""
         if name not in self._settings.hosts:
-            raise ApiError(403, "forbidden", f"Host {given!r} is not served here; --allow-host adds a name.")
+            raise ApiError(403, "forbidden", f"This server does not serve the host {given!r}. --allow-host adds one.")
 
-    def _authenticate(self, headers: Headers) -> str:
+    def _check_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        user = self._settings.user_of(key.strip()) if scheme.lower() == "bearer" else None
-        if user is None:
+        good = hmac.compare_digest(self._settings.api_key.encode(), key.strip().encode())
+        if scheme.lower() != "bearer" or not good:
             raise ApiError(401, "unauthenticated", "Send the header 'Authorization: Bearer <API key>'.")
-        return user
 
     def _check_length(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")

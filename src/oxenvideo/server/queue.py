@@ -1,4 +1,4 @@
-"""The queue: every generation in one SQLite table, claimed atomically, kept across restarts."""
+"""The queue: all generations in one SQLite table, which several servers on one data directory may share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ STATUSES = ("queued", "processing", "succeeded", "failed", "cancelled")
 ACTIVE = ("queued", "processing")
 MAX_ATTEMPTS = 2
 
+Filters = Mapping[str, Sequence[str]]  # columns and the values that they may have
+NO_FILTERS: Filters = {}
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS generations (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
-    user TEXT NOT NULL,
     owner TEXT NOT NULL,
     model TEXT NOT NULL,
     media_type TEXT NOT NULL,
@@ -39,17 +41,20 @@ CREATE TABLE IF NOT EXISTS generations (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS generations_active ON generations (status, owner, seq)
     WHERE status IN ('queued', 'processing');
-CREATE INDEX IF NOT EXISTS generations_of_user ON generations (user, seq);
 """
+# Earlier versions knew several users.
+_WITHOUT_USERS = "DROP INDEX IF EXISTS generations_of_user; ALTER TABLE generations DROP COLUMN user;"
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One row: what was asked, and how far it is. Times are unix seconds; ``cost`` is US dollars as decimal text."""
+    """One row: a request and its state. Times are unix seconds; ``cost`` is US dollars as decimal text.
+
+    ``owner`` is the id of the server that renders it.
+    """
 
     seq: int
     id: str
-    user: str
     owner: str
     model: str
     media_type: str
@@ -69,37 +74,12 @@ class Generation:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is still queued or being made."""
+        """Whether it is queued or being rendered."""
         return self.status in ACTIVE
 
 
-@dataclass(frozen=True)
-class Filter:
-    """What a listing asks for; None asks for nothing in particular. No status means any."""
-
-    statuses: tuple[str, ...] = STATUSES
-    namespace: str | None = None
-    model: str | None = None
-    media_type: str | None = None
-    repo: str | None = None
-    directory: str | None = None
-
-    def where(self, user: str) -> tuple[str, list[object]]:
-        """Return the SQL condition and its values."""
-        terms, values = ["user = ?"], [user]
-        if self.statuses != STATUSES:
-            terms.append(f"status IN ({', '.join('?' * len(self.statuses))})")
-            values += self.statuses
-        for column in ("namespace", "model", "media_type", "repo", "directory"):
-            value = getattr(self, column)
-            if value is not None:
-                terms.append(f"{column} = ?")
-                values.append(value)
-        return " AND ".join(terms), [*values]
-
-
 class Queue:
-    """The table, through one connection of one thread; other processes may hold theirs on the same file."""
+    """The table, over one connection that one thread uses. ``owner`` is the id of this server."""
 
     def __init__(self, path: Path, owner: str) -> None:
         self._owner = owner
@@ -108,6 +88,8 @@ class Queue:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
+        if any(column["name"] == "user" for column in self._db.execute("PRAGMA table_info(generations)")):
+            self._db.executescript(_WITHOUT_USERS)
 
     def close(self) -> None:
         """Close the connection."""
@@ -115,7 +97,6 @@ class Queue:
 
     def enqueue(
         self,
-        user: str,
         model: str,
         parameters: Mapping[str, Any],
         *,
@@ -125,20 +106,20 @@ class Queue:
         directory: str | None = None,
         delay: float = 0.0,
     ) -> list[Generation]:
-        """Add ``count`` generations of one request, all or none; they may start after ``delay`` seconds."""
+        """Add ``count`` generations of one request, all or none. They start after ``delay`` seconds at the earliest."""
         now = time.time()
         text = json.dumps(parameters)
         ids = [str(uuid.uuid4()) for _ in range(count)]
         rows = [
-            (id_, user, self._owner, model, text, variation, namespace, repo, directory, now + delay, now)
+            (id_, self._owner, model, text, variation, namespace, repo, directory, now + delay, now)
             for variation, id_ in enumerate(ids)
         ]
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.executemany(
-                "INSERT INTO generations (id, user, owner, model, media_type, status, parameters, variation,"
+                "INSERT INTO generations (id, owner, model, media_type, status, parameters, variation,"
                 " namespace, repo, directory, not_before, enqueued_at)"
-                " VALUES (?, ?, ?, ?, 'video', 'queued', ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, 'video', 'queued', ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
             self._db.execute("COMMIT")
@@ -148,57 +129,52 @@ class Queue:
         return [found for id_ in ids if (found := self.get(id_)) is not None]
 
     def claim(self) -> Generation | None:
-        """Take the oldest generation that is due, or None; no two callers ever get the same one."""
-        rows = self._db.execute(
-            "UPDATE generations SET status = 'processing', started_at = ?, attempts = attempts + 1"
-            " WHERE seq = (SELECT seq FROM generations WHERE status = 'queued' AND owner = ? AND not_before <= ?"
-            "              ORDER BY seq LIMIT 1) RETURNING *",
-            (time.time(), self._owner, time.time()),
-        ).fetchall()
-        return _generation(rows[0]) if rows else None
+        """Take the oldest generation that may start, or None. Two callers never get the same one."""
+        now = time.time()
+        return self._changed(
+            "status = 'processing', started_at = ?, attempts = attempts + 1",
+            "seq = (SELECT seq FROM generations WHERE status = 'queued' AND owner = ? AND not_before <= ?"
+            " ORDER BY seq LIMIT 1)",
+            now, self._owner, now,
+        )  # fmt: skip
 
     def next_due(self) -> float | None:
-        """Return when the next queued generation may start (unix seconds), or None."""
+        """Return when the next queued generation may start (unix seconds), or None if none is queued."""
         (due,) = self._db.execute(
             "SELECT min(not_before) FROM generations WHERE status = 'queued' AND owner = ?", (self._owner,)
         ).fetchone()
         return None if due is None else float(due)
 
     def succeed(self, id_: str, cost: str) -> Generation | None:
-        """End a running generation well; None where it was cancelled meanwhile."""
-        return self._end(id_, "status = 'succeeded', cost = ?", cost)
+        """Complete a running generation; None if it is not running any more, such as after a cancellation."""
+        return self._end(id_, "succeeded", "cost", cost)
 
     def fail(self, id_: str, message: str) -> Generation | None:
-        """End a running generation with a reason; None where it was cancelled meanwhile."""
-        return self._end(id_, "status = 'failed', error_message = ?", message)
+        """Fail a running generation; None if it is not running any more."""
+        return self._end(id_, "failed", "error_message", message)
 
     def release(self, id_: str) -> None:
-        """Put a running generation back in its place in the queue."""
-        self._db.execute(
-            "UPDATE generations SET status = 'queued', started_at = NULL WHERE id = ? AND status = 'processing'", (id_,)
-        )
+        """Put a running generation back at its place in the queue."""
+        self._changed("status = 'queued', started_at = NULL", "id = ? AND status = 'processing'", id_)
 
-    def cancel(self, id_: str, user: str) -> Generation | None:
-        """Cancel a queued or running generation, leave an ended one; None where the user has none of this id."""
-        self._db.execute(
-            "UPDATE generations SET status = 'cancelled', completed_at = ?"
-            " WHERE id = ? AND user = ? AND status IN ('queued', 'processing')",
-            (time.time(), id_, user),
+    def cancel(self, id_: str) -> Generation | None:
+        """Cancel a queued or running generation and return it. One that has ended is returned as it is."""
+        now = time.time()
+        self._changed(
+            "status = 'cancelled', completed_at = ?", "id = ? AND status IN ('queued', 'processing')", now, id_
         )
-        return self.get(id_, user)
+        return self.get(id_)
 
-    def get(self, id_: str, user: str | None = None) -> Generation | None:
-        """Return a generation, of this user where one is named."""
-        row = self._db.execute(
-            "SELECT * FROM generations WHERE id = ? AND (user = ? OR ? IS NULL)", (id_, user, user)
-        ).fetchone()
+    def get(self, id_: str) -> Generation | None:
+        """Return a generation, or None."""
+        row = self._db.execute("SELECT * FROM generations WHERE id = ?", (id_,)).fetchone()
         return None if row is None else _generation(row)
 
     def select(
-        self, user: str, wanted: Filter, *, newest_first: bool = False, limit: int = -1, offset: int = 0
+        self, filters: Filters = NO_FILTERS, *, newest_first: bool = False, limit: int = -1, offset: int = 0
     ) -> list[Generation]:
-        """List a user's generations, oldest first unless asked otherwise."""
-        where, values = wanted.where(user)
+        """List generations, oldest first by default."""
+        where, values = _condition(filters)
         order = "DESC" if newest_first else "ASC"
         rows = self._db.execute(
             f"SELECT * FROM generations WHERE {where} ORDER BY seq {order} LIMIT ? OFFSET ?",  # noqa: S608
@@ -206,34 +182,36 @@ class Queue:
         )
         return [_generation(row) for row in rows]
 
-    def costs(self, user: str, wanted: Filter) -> list[str | None]:
-        """Return the cost of every generation of a listing; its length is the listing's."""
-        where, values = wanted.where(user)
-        rows = self._db.execute(f"SELECT cost FROM generations WHERE {where}", values)  # noqa: S608
-        return [row[0] for row in rows]
+    def costs(self, filters: Filters) -> list[str | None]:
+        """Return the cost of every generation of a listing."""
+        where, values = _condition(filters)
+        return [row[0] for row in self._db.execute(f"SELECT cost FROM generations WHERE {where}", values)]  # noqa: S608
 
-    def owners(self) -> set[str]:
-        """Return the servers that have unfinished generations."""
-        rows = self._db.execute("SELECT DISTINCT owner FROM generations WHERE status IN ('queued', 'processing')")
-        return {row[0] for row in rows}
-
-    def take_over(self, dead: Iterable[str]) -> int:
-        """Bring what dead servers left unfinished back into this server's queue; return how many."""
+    def take_over(self, is_alive: Callable[[str], bool]) -> int:
+        """Put the unfinished generations of servers that are not alive into this server's queue; return how many."""
+        active = "status IN ('queued', 'processing')"
+        owners = self._db.execute(f"SELECT DISTINCT owner FROM generations WHERE {active}").fetchall()  # noqa: S608
         return sum(
             self._db.execute(
-                "UPDATE generations SET owner = ?, status = 'queued', started_at = NULL"
-                " WHERE owner = ? AND status IN ('queued', 'processing')",
+                f"UPDATE generations SET owner = ?, status = 'queued', started_at = NULL WHERE owner = ? AND {active}",  # noqa: S608
                 (self._owner, owner),
             ).rowcount
-            for owner in dead
+            for (owner,) in owners
+            if not is_alive(owner)
         )
 
-    def _end(self, id_: str, change: str, value: str) -> Generation | None:
-        rows = self._db.execute(
-            f"UPDATE generations SET {change}, completed_at = ? WHERE id = ? AND status = 'processing' RETURNING *",  # noqa: S608
-            (value, time.time(), id_),
-        ).fetchall()
+    def _end(self, id_: str, status: str, column: str, value: str) -> Generation | None:
+        change = f"status = ?, {column} = ?, completed_at = ?"
+        return self._changed(change, "id = ? AND status = 'processing'", status, value, time.time(), id_)
+
+    def _changed(self, change: str, where: str, *values: object) -> Generation | None:
+        rows = self._db.execute(f"UPDATE generations SET {change} WHERE {where} RETURNING *", values).fetchall()  # noqa: S608
         return _generation(rows[0]) if rows else None
+
+
+def _condition(filters: Filters) -> tuple[str, list[str]]:
+    terms = [f"{column} IN ({', '.join('?' * len(values))})" for column, values in filters.items()]
+    return " AND ".join(terms) or "TRUE", [value for values in filters.values() for value in values]
 
 
 def _generation(row: sqlite3.Row) -> Generation:

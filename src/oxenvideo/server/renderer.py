@@ -1,4 +1,4 @@
-"""The contract of a renderer, and the local preview behind it."""
+"""The contract between the server and a renderer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from typing import Any, Protocol
 class InputRules:
     """What a renderer may fetch for a job.
 
-    ``own`` are the authorities (`host:port`) that mean this very server, which listens at ``address`` and takes
-    ``key``.
+    ``own`` are the authorities (`host:port`) of this server, which listens at ``address`` and requires ``key``.
     """
 
     own: tuple[str, ...] = ()
@@ -27,9 +26,9 @@ class InputRules:
 
 @dataclass(frozen=True)
 class Job:
-    """One video to make: the parameters as they were sent, and the model's own description.
+    """One video to render: the parameters as they were sent, and the model as the API describes it.
 
-    ``variation`` counts the generations of one request, so that four of them are four videos.
+    ``variation`` numbers the generations of one request, so that each can look different.
     """
 
     id: str
@@ -39,12 +38,12 @@ class Job:
     inputs: InputRules = InputRules()
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return a JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Job:
-        """Read what `to_json` wrote."""
+        """Read the JSON object that `to_json` returned."""
         rules = dict(data["inputs"])
         rules["own"] = tuple(rules["own"])
         rules["address"] = None if rules["address"] is None else (rules["address"][0], rules["address"][1])
@@ -53,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What was made: seconds of video, whether it has sound, and the resolution tier it is billed at."""
+    """A rendered video: its length in seconds, whether it has sound, and the resolution that decides its price."""
 
     seconds: float
     audio: bool
@@ -61,32 +60,18 @@ class Rendered:
 
 
 class RenderError(Exception):
-    """The job cannot be rendered as it was asked; the text is for the person who asked."""
+    """The job cannot be rendered. The text becomes the generation's error message."""
 
 
 class Renderer(Protocol):
-    """Makes videos. It runs in a process of its own, which is killed to cancel a job."""
+    """Makes videos, in a process of its own that is killed to cancel a job."""
 
     def render(self, job: Job, path: Path) -> Rendered:
-        """Write the video to ``path``, an MP4; raise RenderError where the request is at fault."""
-
-
-class LocalPreview:
-    """A procedural video in place of a model's: quick, free, and marked as what it is."""
-
-    def __init__(self) -> None:
-        # Heavy libraries are loaded when a worker makes its renderer, before the first job arrives.
-        from oxenvideo.server.preview import render as film
-
-        self._film = film
-
-    def render(self, job: Job, path: Path) -> Rendered:
-        """Write the preview of this job."""
-        return self._film.render(job, path)
+        """Write the video to ``path``, an MP4; raise RenderError if the request is at fault."""
 
 
 def check(spec: str) -> None:
-    """Raise ValueError where `module:factory` names no module there is; nothing is loaded."""
+    """Raise ValueError unless `module:factory` names an existing module. The module is not imported."""
     module, _, factory = spec.partition(":")
     try:
         found = importlib.util.find_spec(module) if module and factory else None
@@ -97,7 +82,7 @@ def check(spec: str) -> None:
 
 
 def load(spec: str) -> Renderer:
-    """Make the renderer that `module:factory` names."""
+    """Call the factory of `module:factory`."""
     module, _, factory = spec.partition(":")
     renderer: Renderer = getattr(importlib.import_module(module), factory)()
     return renderer

@@ -1,4 +1,4 @@
-"""A worker process: reads jobs as JSON lines, renders one at a time, answers a JSON line each."""
+"""A worker process: reads jobs as JSON lines, renders one at a time, answers each with a JSON line."""
 
 from __future__ import annotations
 
@@ -15,31 +15,28 @@ from typing import Any
 from oxenvideo.server import renderer as renderers
 from oxenvideo.server import validation
 
-NICENESS = 15
-MAX_MESSAGE = 2000
+_NICENESS = 15
+_MAX_MESSAGE = 2000
 
 
 def main(spec: str) -> None:
-    """Serve jobs until standard input ends, which is also how the death of the server is noticed."""
+    """Render jobs until standard input ends, which also happens when the server dies."""
     with contextlib.suppress(AttributeError, OSError):
-        os.nice(NICENESS)  # a rendering server must not be felt in the notebook
+        os.nice(_NICENESS)  # rendering must not slow the notebook down
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # whatever prints must not be taken for an answer
-    # jsonschema looks for an optional checker of IRIs that takes a second to load and is never asked for here.
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    os.dup2(2, 1)  # so that nothing that a renderer prints is taken for an answer
     renderer = renderers.load(spec)
     validation.load()
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
-        message = json.loads(jobs.get())
-        answers.write(json.dumps(_render(renderer, message)) + "\n")
+        answers.write(json.dumps(_render(renderer, json.loads(jobs.get()))) + "\n")
 
 
 def _read_jobs(jobs: SimpleQueue[str]) -> None:
     for line in sys.stdin:
         jobs.put(line)
-    os._exit(0)  # in the middle of a job too: nobody is left to take the video
+    os._exit(0)  # also in the middle of a job: there is no server left to take the video
 
 
 def _render(renderer: renderers.Renderer, message: dict[str, Any]) -> dict[str, Any]:
@@ -51,11 +48,11 @@ def _render(renderer: renderers.Renderer, message: dict[str, Any]) -> dict[str, 
         done = renderer.render(job, path)
     except renderers.RenderError as error:
         path.unlink(missing_ok=True)
-        return {"error": str(error)[:MAX_MESSAGE]}
+        return {"error": str(error)[:_MAX_MESSAGE]}
     except Exception as error:
         traceback.print_exc()
         path.unlink(missing_ok=True)
-        return {"error": f"The renderer failed: {type(error).__name__}: {error}"[:MAX_MESSAGE]}
+        return {"error": f"The renderer failed: {type(error).__name__}: {error}"[:_MAX_MESSAGE]}
     return {"seconds": done.seconds, "audio": done.audio, "resolution": done.resolution}
 
 

@@ -1,1 +1,6 @@
-"""The local preview: drawing, sound and encoding of a procedural video."""
+"""The preview: a video drawn and encoded on this machine in place of the model's.
+
+Here belong the plan of a preview (size, length, shots), reading the given media, drawing, sound and encoding. Nothing
+here knows HTTP routes, the queue or worker processes: `render.LocalPreview` is a renderer as `server.renderer` defines
+it.
+"""

@@ -1,4 +1,4 @@
-"""Pictures, clips and sounds that were given, read from untrusted bytes."""
+"""Reading the images, videos and sounds of a request from untrusted bytes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from oxenvideo.server.preview.encode import SAMPLE_RATE, Frame, Sound
-from oxenvideo.server.preview.planes import Picture
+from oxenvideo.server.preview.picture import Picture
 from oxenvideo.server.renderer import RenderError
 
 MAX_PIXELS = 64_000_000
 MAX_SOUND_SECONDS = 120
 
-# The container is named by its first bytes and never guessed, because some of FFmpeg's formats are lists of other
-# files and addresses to open.
+# FFmpeg must not guess the format: some of its formats are playlists that open other files and addresses. So the
+# container is chosen by the first bytes (offset, signatures, name).
 _CONTAINERS = (
     (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free"), "mov"),
     (0, (b"\x1aE\xdf\xa3",), "matroska"),
@@ -34,7 +34,7 @@ _CONTAINERS = (
 
 
 def image(content: bytes, name: str) -> Image.Image:
-    """Read an image as RGB, turned as its camera held it."""
+    """Decode an image as RGB, rotated as its EXIF data says; raise RenderError if it cannot be read."""
     try:
         with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")) as opened:
             if opened.width * opened.height > MAX_PIXELS:
@@ -49,12 +49,12 @@ def image(content: bytes, name: str) -> Image.Image:
 
 
 def covering(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale an image to cover a frame of this size, cut evenly at two sides."""
+    """Scale an image to cover a frame of this size, cropped equally on two sides."""
     return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
 class Clip:
-    """A video that was given; lengths in seconds."""
+    """A video of the request; lengths in seconds. Raises RenderError if it cannot be read."""
 
     def __init__(self, content: bytes, name: str) -> None:
         self._content = content
@@ -64,12 +64,15 @@ class Clip:
             self.size = stream.codec_context.width, stream.codec_context.height
             if not 0 < self.size[0] * self.size[1] <= MAX_PIXELS:
                 raise RenderError(f"Input {name} has frames of {self.size[0]} x {self.size[1]} pixels.")
-            self.fps = _rate(stream.average_rate or stream.base_rate)
-            self.seconds = _seconds(container, stream) or self._counted_seconds()
+            rate = stream.average_rate or stream.base_rate
+            self.fps = rate if rate is not None and 1 <= rate <= 120 else Fraction(24)
+            length = stream.duration * stream.time_base if stream.duration and stream.time_base else None
+            known = length or Fraction(container.duration or 0, av.time_base)
+            self.seconds = float(known) if known else self._counted_seconds()
             self.has_sound = bool(container.streams.audio)
 
     def pictures(self, width: int, height: int, fps: Fraction, frames: int, *, lead: float = 0.0) -> Iterator[Picture]:
-        """Yield this many frames of this size; the first is held for ``lead`` seconds, the last to the end."""
+        """Yield this many frames of this size. The first one is held for ``lead`` seconds, the last one to the end."""
         scale = max(width / self.size[0], height / self.size[1])
         wide, high = (
             max(side, round(own * scale / 2) * 2) for side, own in zip((width, height), self.size, strict=True)
@@ -88,7 +91,7 @@ class Clip:
             yield picture
 
     def sound(self) -> Sound | None:
-        """Return the clip's own sound, or None where it has none."""
+        """Return the sound of the clip, or None if it has none."""
         return sound(self._content, self._name) if self.has_sound else None
 
     def _open(self) -> av.container.InputContainer:
@@ -112,10 +115,10 @@ class Clip:
                     )
                     yield time - first, resized.to_ndarray().astype(np.uint8, copy=False)
             except av.FFmpegError:
-                return  # what came before the damage is shown
+                return  # the frames before the damage are shown
 
     def _counted_seconds(self) -> float:
-        """Decode through a clip that does not say how long it is."""
+        """Find the length of a clip whose file does not say it by decoding all of it."""
         with self._open() as container:
             try:
                 last = max((frame.time or 0.0 for frame in container.decode(video=0)), default=0.0)
@@ -125,7 +128,7 @@ class Clip:
 
 
 def sound(content: bytes, name: str) -> Sound:
-    """Read a sound as two rows of samples."""
+    """Decode a sound as two rows of samples; raise RenderError if it cannot be read."""
     blocks, samples = [], 0
     with open_media(content, name) as container:
         if not container.streams.audio:
@@ -145,7 +148,7 @@ def sound(content: bytes, name: str) -> Sound:
 
 
 def open_media(content: bytes, name: str) -> av.container.InputContainer:
-    """Open a video or sound in a known container format."""
+    """Open a video or sound in one of the known container formats; raise RenderError if it is none."""
     for start, marks, form in _CONTAINERS:
         if any(content[start : start + len(mark)] == mark for mark in marks):
             try:
@@ -155,18 +158,8 @@ def open_media(content: bytes, name: str) -> av.container.InputContainer:
     raise RenderError(f"Input {name} is not a video or sound that can be read (MP4, MOV, WebM, AVI, GIF, WAV, MP3).")
 
 
-def _rate(rate: Fraction | None) -> Fraction:
-    return rate if rate is not None and 1 <= rate <= 120 else Fraction(24)
-
-
-def _seconds(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
-
-
 def _crop(frame: Frame, wide: int, high: int, into: Picture) -> None:
-    """Take the middle of a decoded frame."""
+    """Copy the middle of a decoded frame into a picture."""
     width, height = into.size
     flat, luma, chroma = frame.reshape(-1), wide * high, wide * high // 4
     half = (high // 2, wide // 2)

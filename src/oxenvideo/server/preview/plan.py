@@ -1,9 +1,10 @@
-"""What a request asks for, read from its parameters and its model's schema: media by role, shots, size, length."""
+"""What a preview is to show, from the parameters of a job and its model's schema: media, size, rate, shots."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ MAX_SECONDS = 120.0
 MAX_SIDE = 4096
 MIN_SIDE = 16
 
-# Pixels of the shorter side; the other tiers say it themselves (`720p`).
+# Pixels of the shorter side. The other tiers are numbers (`720p`).
 _TIERS = {"2k": 1440, "4k": 2160, "standard": 720, "high": 1080}
 _NAMED_SIZES = {
     "square_hd": (1024, 1024),
@@ -35,12 +36,14 @@ _LAST = ("tail_image_url", "last_frame_image", "end_image_url")
 _REFERENCES = ("input_face_images", "reference_images", "reference_image_urls", "reference_image_url")
 _VIDEOS = ("input_video", "video_url", "input_face_videos", "input_videos", "reference_videos")
 _SOUNDS = ("input_audio", "audio_url", "input_audios")
+_NOT_SHOWN = frozenset({"prompt", "duration", "width", "height", *_FIRST, *_LAST, *_REFERENCES, *_VIDEOS, *_SOUNDS,
+                        "input_image", "input_images"})  # fmt: skip
 _RATES = ("fps", "frames_per_second", "target_fps", "output_fps")
 
 
 @dataclass(frozen=True)
 class Media:
-    """The inputs by the part they play, as URIs."""
+    """The URIs of the inputs by role."""
 
     first: str | None
     last: str | None
@@ -52,7 +55,7 @@ class Media:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the inputs once they are read: shape of the leading picture, length and rate of the clip."""
+    """Facts about the inputs: size of the first image or the clip in pixels, lengths in seconds, frames a second."""
 
     picture: tuple[int, int] | None = None
     seconds: float | None = None
@@ -62,7 +65,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Shot:
-    """A stretch of the video with a scene of its own."""
+    """A part of the video with its own prompt."""
 
     prompt: str
     frames: int
@@ -70,7 +73,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Plan:
-    """The video to make. ``seed`` stands for everything that is drawn by chance."""
+    """The video to make. ``parameters`` are shown below the prompt; ``seed`` decides the colours."""
 
     width: int
     height: int
@@ -78,25 +81,25 @@ class Plan:
     shots: tuple[Shot, ...]
     seed: int
     model: str
+    parameters: tuple[str, ...]
     tier: str | None
     generate_audio: bool
     keep_audio: bool
-    upscale: bool
     extend: str | None
 
     @property
     def frames(self) -> int:
-        """Frames in all."""
+        """Number of frames of all shots."""
         return sum(shot.frames for shot in self.shots)
 
     @property
     def seconds(self) -> float:
-        """Length in all."""
+        """Length of all shots."""
         return float(self.frames / self.fps)
 
 
 class Request:
-    """A job's parameters, with the defaults of its model's schema behind them."""
+    """The parameters of a job, with the defaults of its model's schema."""
 
     def __init__(self, job: Job) -> None:
         self.model = str(job.model["id"])
@@ -106,7 +109,7 @@ class Request:
         self.variation = job.variation
 
     def value(self, *names: str) -> Any:
-        """Return the first of these that was given, else the first default of the schema, else None."""
+        """Return the first of these parameters that was given, else the first default in the schema, else None."""
         for name in names:
             if name in self.given:
                 return self.given[name]
@@ -116,10 +119,10 @@ class Request:
         return None
 
     def media(self) -> Media:
-        """Sort the inputs by the part they play.
+        """Sort the inputs by role.
 
-        `input_image` is the first frame where the model takes one image, and references where it takes a list; the
-        images of flux-3-video are frames in order. Beside a clip every image is a reference.
+        `input_image` is the first frame if it is a single image, and references if it is a list. The images of
+        flux-3-video are keyframes in order. If there is a video, all images are references.
         """
         videos = _uris(self.given.get(name) for name in _VIDEOS)
         first = _uris(self.given.get(name) for name in _FIRST)
@@ -147,29 +150,40 @@ class Request:
         )
 
     def plan(self, facts: Facts) -> Plan:
-        """Decide everything that does not need the pictures themselves."""
+        """Plan the video; raise RenderError if a parameter is impossible."""
         fps = self._fps(facts)
         width, height = self._size(facts)
         tier = self.value("resolution", "target_resolution")
+        shots = self._shots(facts, fps)
+        seconds = float(sum(shot.frames for shot in shots) / fps)
         return Plan(
             width=width,
             height=height,
             fps=fps,
-            shots=self._shots(facts, fps),
+            shots=shots,
             seed=self._seed(),
             model=self.model,
+            parameters=self._parameters(f"{seconds:.4g} s", f"{width}x{height}", f"{float(fps):.4g} fps"),
             tier=str(tier).lower() if tier is not None else None,
             generate_audio=bool(self.value("generate_audio")),
             keep_audio=self._keeps_sound(),
-            upscale="prompt" not in self.properties and bool(self.properties),
             extend=str(self.value("mode")) if "context" in self.properties else None,
         )
 
+    def _parameters(self, *known: str) -> tuple[str, ...]:
+        """Describe the video: the model, what is known of it, and every short parameter that was sent."""
+        sent = [
+            f"{name.replace('_', ' ')} {str(value).lower() if isinstance(value, bool) else value}"
+            for name, value in self.given.items()
+            if name not in _NOT_SHOWN and isinstance(value, str | int | float) and len(str(value)) <= 24
+        ]
+        return (self.model, *known, *sent)
+
     def _seed(self) -> int:
-        """Draw by prompt, seed and the other parameters that change the picture, not by how inputs are addressed."""
+        """Return a number that depends on model, prompts, seed and variation, and not on the addresses of inputs."""
         names = ("prompt", "multi_prompt", "negative_prompt", "seed")
-        told = [self.model, {name: self.given[name] for name in names if name in self.given}, self.variation]
-        return int.from_bytes(hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()[:8])
+        basis = [self.model, {name: self.given[name] for name in names if name in self.given}, self.variation]
+        return int.from_bytes(hashlib.sha256(json.dumps(basis, sort_keys=True).encode()).digest()[:8])
 
     def _keeps_sound(self) -> bool:
         if self.value("audio_setting") == "origin":
@@ -185,30 +199,28 @@ class Request:
         rate: Fraction = Fraction(_number("fps", asked)).limit_denominator(1001)
         if not 1 <= rate <= 120:
             raise RenderError(f"fps: Input should be between 1 and 120, not {asked}")
-        # 23.976, 29.97 and 59.94 are names of 24000/1001 and its kin.
+        # 23.976, 29.97 and 59.94 stand for 24000/1001, 30000/1001 and 60000/1001.
         ntsc = Fraction(round(rate) * 1000, 1001)
         return ntsc if rate.denominator != 1 and abs(ntsc - rate) < Fraction(1, 100) else rate
 
     def _shots(self, facts: Facts, fps: Fraction) -> tuple[Shot, ...]:
         shots = self.given.get("multi_prompt")
-        if shots:
-            lengths = [float(shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
-            self._check_length(sum(lengths))
+        if isinstance(shots, list) and shots and all(isinstance(shot, dict) for shot in shots):
+            lengths = [_number("duration", shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
+            self._check_length(sum(lengths) if min(lengths) > 0 else 0)
             return tuple(
-                Shot(str(shot["prompt"]), _frames(length, fps)) for shot, length in zip(shots, lengths, strict=True)
+                Shot(str(shot.get("prompt") or ""), _frames(length, fps))
+                for shot, length in zip(shots, lengths, strict=True)
             )
         prompt = str(self.given.get("prompt") or "")
         frames = self._frame_count(facts)
-        if frames is not None:
-            self._check_length(float(frames / fps))
-            return (Shot(prompt, frames),)
-        seconds = self._seconds(facts)
+        seconds = self._seconds(facts) if frames is None else float(frames / fps)
         self._check_length(seconds)
-        return (Shot(prompt, _frames(seconds, fps)),)
+        return (Shot(prompt, frames or _frames(seconds, fps)),)
 
     def _check_length(self, seconds: float) -> None:
         if not 0 < seconds <= MAX_SECONDS:
-            raise RenderError(f"duration: {seconds:g} s is not possible here: more than 0, at most {MAX_SECONDS:g} s")
+            raise RenderError(f"duration: Input should be more than 0 and at most {MAX_SECONDS:g} s, not {seconds:g}")
 
     def _frame_count(self, facts: Facts) -> int | None:
         if facts.sound_seconds is not None and self.value("match_audio_length"):
@@ -218,20 +230,20 @@ class Request:
         return None
 
     def _seconds(self, facts: Facts) -> float:
-        """Return the length: as asked, else the clip's or the sound's own, else the model's default."""
+        """Return the length: as sent, else that of the clip or the sound, else the model's default."""
         asked = self._asked_seconds(self.given.get("duration", self.given.get("seconds")))
         default = self._asked_seconds(self.value("duration", "seconds"))
         if facts.seconds is not None:
-            if "context" in self.properties:  # the extension of a clip: the seconds to add
+            if "context" in self.properties:  # an extension: these seconds are added
                 return facts.seconds + (asked or default or DEFAULT_SECONDS)
-            if "start_time" in self.properties or asked is None:  # there it is the length of the redone part
+            if "start_time" in self.properties or asked is None:  # there it is the length of the replaced part
                 return min(facts.seconds, MAX_SECONDS)
         if asked is None and facts.sound_seconds is not None and default is None:
             return min(facts.sound_seconds, MAX_SECONDS)
         return asked or default or DEFAULT_SECONDS
 
     def _asked_seconds(self, value: Any) -> float | None:
-        """Read a length; None where it leaves it to the model (`auto`, -1, 0)."""
+        """Read a length; None if the model is to choose (`auto`, -1, 0)."""
         if value is None or value == "auto":
             return None
         seconds = _number("duration", value.removesuffix("s") if isinstance(value, str) else value)
@@ -253,14 +265,11 @@ class Request:
             known = facts.picture if facts.seconds is not None else None
             short = min(min(known), 1080) if known else 720
         long = float(short * max(shape, 1 / shape))
-        return (
-            (_side("width", long), _side("height", short))
-            if shape >= 1
-            else (_side("width", short), _side("height", long))
-        )
+        width, height = (long, short) if shape >= 1 else (short, long)
+        return _side("width", width), _side("height", height)
 
     def _shape(self, facts: Facts) -> Fraction:
-        """Return width over height: as asked, else the picture's own where the model does not ask, else 16:9."""
+        """Return width over height: as sent or as the schema says, else that of the input, else 16:9."""
         asked = str(self.value("aspect_ratio") or "auto")
         if asked in _NAMED_SHAPES:
             return _NAMED_SHAPES[asked]
@@ -268,7 +277,7 @@ class Request:
             across, down = int(match[1]), int(match[2])
             if across and down and Fraction(1, 5) <= Fraction(across, down) <= 5:
                 return Fraction(across, down)
-            raise RenderError(f"aspect_ratio: {asked!r} is not possible here")
+            raise RenderError(f"aspect_ratio: Input should be between 1:5 and 5:1, not {asked!r}")
         if facts.picture is not None:
             across, down = facts.picture
             return min(max(Fraction(across, down), Fraction(1, 5)), Fraction(5))
@@ -276,7 +285,7 @@ class Request:
 
 
 def _uris(values: Iterable[Any]) -> list[str]:
-    """Return every text in a tree of lists and objects, in order: where a slot is an object, its addresses count."""
+    """Return every string in nested lists, in order; of the strings in objects only those that look like URIs."""
     found: list[str] = []
     for value in values:
         if isinstance(value, str) and value:
@@ -290,9 +299,12 @@ def _uris(values: Iterable[Any]) -> list[str]:
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
+        number = float(value)
+        if math.isfinite(number):
+            return number
     except (TypeError, ValueError, OverflowError):
-        raise RenderError(f"{name}: Input should be a valid number, not {value!r}") from None
+        pass
+    raise RenderError(f"{name}: Input should be a valid number, not {str(value)[:40]!r}")
 
 
 def _frames(seconds: float, fps: Fraction) -> int:
@@ -301,5 +313,5 @@ def _frames(seconds: float, fps: Fraction) -> int:
 
 def _side(name: str, pixels: float) -> int:
     if not pixels <= MAX_SIDE:
-        raise RenderError(f"{name}: {pixels:g} is more than the {MAX_SIDE} pixels that are possible here")
+        raise RenderError(f"{name}: Input should be at most {MAX_SIDE} pixels, not {pixels:g}")
     return max(MIN_SIDE, round(pixels / 2) * 2)

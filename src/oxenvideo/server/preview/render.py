@@ -1,33 +1,48 @@
-"""One job's way to its video: read the inputs, plan, draw each frame, encode."""
+"""Rendering a preview: read the inputs, plan, draw each frame, encode."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
-from typing import Protocol
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from oxenvideo.server import fetch
-from oxenvideo.server.preview import decode, encode, palette, sound
-from oxenvideo.server.preview.caption import Captions
+from oxenvideo.server.preview import decode, encode, sound
+from oxenvideo.server.preview.background import Background
 from oxenvideo.server.preview.decode import Clip
-from oxenvideo.server.preview.plan import Facts, Media, Plan, Request, Shot
-from oxenvideo.server.preview.planes import Picture, Sprite
-from oxenvideo.server.preview.scenery import Scene, Wanderers
+from oxenvideo.server.preview.overlay import Overlay
+from oxenvideo.server.preview.picture import Picture
+from oxenvideo.server.preview.plan import Facts, Media, Plan, Request
 from oxenvideo.server.renderer import InputRules, Job, Rendered
 
-_FADE = 0.35  # seconds in which what is laid over a given first or last frame comes and goes
-_ZOOM = 0.1  # how much a still grows over the whole of a shot
+_FADE = 0.35  # seconds in which the overlay fades beside a given first or last frame, which are shown without it
+
+
+class LocalPreview:
+    """A renderer whose videos are drawn on this machine: quick, free, and marked as previews."""
+
+    def render(self, job: Job, path: Path) -> Rendered:
+        """Write the preview of this job to ``path``."""
+        request = Request(job)
+        given = Inputs.read(request.media(), job.inputs)
+        plan = request.plan(given.facts)
+        encode.write(
+            path,
+            (picture.buffer for picture in pictures(plan, given)),
+            width=plan.width,
+            height=plan.height,
+            fps=plan.fps,
+            sound=_track(plan, given),
+            comment=f"A local preview drawn by oxenvideo, not made by {plan.model}.",
+        )
+        return Rendered(plan.seconds, plan.generate_audio, plan.tier)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs, read."""
+    """The decoded inputs of a job."""
 
     first: Image.Image | None
     last: Image.Image | None
@@ -38,7 +53,7 @@ class Inputs:
 
     @classmethod
     def read(cls, media: Media, rules: InputRules) -> Inputs:
-        """Fetch and decode everything a request refers to."""
+        """Fetch and decode everything that a request refers to."""
 
         def image(uri: str) -> Image.Image:
             return decode.image(fetch.fetch(uri, rules), fetch.shown(uri))
@@ -54,7 +69,7 @@ class Inputs:
 
     @property
     def facts(self) -> Facts:
-        """What the plan must know of them."""
+        """What the plan depends on."""
         return Facts(
             picture=self.clip.size if self.clip else self.first.size if self.first else None,
             seconds=self.clip.seconds if self.clip else None,
@@ -63,35 +78,13 @@ class Inputs:
         )
 
 
-def render(job: Job, path: Path) -> Rendered:
-    """Write the preview of a job."""
-    request = Request(job)
-    given = Inputs.read(request.media(), job.inputs)
-    plan = request.plan(given.facts)
-    track = _track(plan, given)
-    encode.write(
-        path,
-        (picture.buffer for picture in pictures(plan, given)),
-        width=plan.width,
-        height=plan.height,
-        fps=plan.fps,
-        sound=track,
-        comment=f"A local preview drawn by oxenvideo; {plan.model} has not made it.",
-    )
-    return Rendered(plan.seconds, plan.generate_audio, plan.tier)
-
-
 def pictures(plan: Plan, given: Inputs) -> Iterator[Picture]:
-    """Draw every frame; each is good until the next is asked for."""
+    """Draw every frame. Each picture is valid until the next one is asked for."""
     if given.clip is not None:
-        yield from _edited(plan, given, given.clip)
+        yield from _clip(plan, given, given.clip)
         return
-    theme = None
-    for number, shot in enumerate(plan.shots):
-        chance = Random(f"{plan.seed} {number} {shot.prompt}")  # noqa: S311  # to be the same again is the point
-        theme = palette.theme(shot.prompt, chance, unlike=theme)
-        stills = _stills(plan, given, number)
-        yield from _shot(plan, shot, given.references, theme, stills, chance)
+    for number in range(len(plan.shots)):
+        yield from _shot(plan, given, number)
 
 
 def _track(plan: Plan, given: Inputs) -> encode.Sound | None:
@@ -100,148 +93,55 @@ def _track(plan: Plan, given: Inputs) -> encode.Sound | None:
     kept = given.clip.sound() if given.clip is not None and plan.keep_audio else None
     if kept is not None:
         return sound.fitted(kept, plan.seconds)
-    return sound.tune(plan.seconds, plan.seed) if plan.generate_audio else None
+    return sound.tone(plan.seconds, plan.seed) if plan.generate_audio else None
 
 
-class _Backdrop(Protocol):
-    def draw(self, picture: Picture, seconds: float, share: float) -> None: ...
-
-
-class _Still:
-    """A given image, whole at its own moment (a share of the shot), a little nearer the further from it."""
-
-    def __init__(self, image: Image.Image, plan: Plan, moment: float) -> None:
-        whole = Picture.of(decode.covering(image, plan.width, plan.height))
-        self._planes = [Image.fromarray(plane.copy()) for plane in (whole.y, whole.u, whole.v)]
-        self._moment = moment
-        self._drawn = whole
-        self._step = 0
-
-    def draw(self, picture: Picture, seconds: float, share: float) -> None:
-        # A step moves the edge by a pixel; less would cost the enlarging and not be seen.
-        step = round(_ZOOM * abs(share - self._moment) * self._drawn.size[0] / 2)
-        if step != self._step:
-            self._step = step
-            self._enlarge(self._drawn, 2 * step / self._drawn.size[0])
-        picture.copy_from(self._drawn)
-
-    def _enlarge(self, picture: Picture, by: float) -> None:
-        for target, plane in zip((picture.y, picture.u, picture.v), self._planes, strict=True):
-            width, height = plane.size
-            x, y = width * (1 - 1 / (1 + by)) / 2, height * (1 - 1 / (1 + by)) / 2
-            target[...] = np.asarray(plane.resize(plane.size, Image.Resampling.BILINEAR, (x, y, width - x, height - y)))
-
-
-def _stills(plan: Plan, given: Inputs, number: int) -> list[Image.Image | None]:
-    """Return the keyframes of a shot, None for a stretch of its own scenery; the whole film has first and last."""
-    stills: list[Image.Image | None] = []
-    if number == 0 and given.first is not None:
-        stills += [given.first, *given.between]
-    if number == len(plan.shots) - 1 and given.last is not None:
-        stills = [*(stills or [None]), given.last]
-    return stills or [None]
-
-
-def _shot(
-    plan: Plan,
-    shot: Shot,
-    references: Sequence[Image.Image],
-    theme: palette.Theme,
-    stills: Sequence[Image.Image | None],
-    chance: Random,
-) -> Iterator[Picture]:
-    size = plan.width, plan.height
-    moments = [index / max(1, len(stills) - 1) for index in range(len(stills))]
-    backdrops: list[_Backdrop] = [
-        Scene(shot.prompt, theme, *size, chance) if still is None else _Still(still, plan, moment)
-        for still, moment in zip(stills, moments, strict=True)
-    ]
-    over = _Over(plan, shot.prompt, references, theme, chance, figure=stills[0] is not None)
-    picture, other = Picture.blank(*size), Picture.blank(*size)
-    for number in range(shot.frames):
-        seconds = float(number / plan.fps)
-        share = number / max(1, shot.frames - 1)
-        left = float((shot.frames - 1 - number) / plan.fps)
-        _draw_between(backdrops, picture, other, seconds, share)
-        shown = min(1.0, *(edge / _FADE for edge, still in ((seconds, stills[0]), (left, stills[-1])) if still), 1.0)
-        if shown == 1:
-            over.draw(picture, seconds, share)
-        elif shown > 0:
-            other.copy_from(picture)
-            over.draw(other, seconds, share)
-            picture.mix(other, shown)
-        yield picture
-
-
-def _draw_between(
-    backdrops: Sequence[_Backdrop], picture: Picture, other: Picture, seconds: float, share: float
-) -> None:
-    """Draw the backdrop of this moment, or two of them on the way from one to the next."""
-    place = share * (len(backdrops) - 1)
-    index = min(int(place), len(backdrops) - 1)
-    # Each keeps the picture to itself for a fifth of the way on either side of its moment.
-    blend = min(1.0, max(0.0, (place - index - 0.2) / 0.6))
-    if blend < 1:
-        backdrops[index].draw(picture, seconds, share)
-    if blend > 0:
-        target = picture if blend == 1 else other
-        backdrops[index + 1].draw(target, seconds, share)
-        if blend < 1:
-            picture.mix(other, blend)
-
-
-def _edited(plan: Plan, given: Inputs, clip: Clip) -> Iterator[Picture]:
-    """Draw the given clip, in the prompt's colour and with its figure where there is a prompt."""
-    shot = plan.shots[0]
-    chance = Random(f"{plan.seed} {shot.prompt}")  # noqa: S311  # to be the same again is the point
-    theme = palette.theme(shot.prompt, chance)
-    edits = bool(shot.prompt) and not plan.upscale
-    over = _Over(plan, shot.prompt, given.references, theme, chance, figure=edits)
+def _clip(plan: Plan, given: Inputs, clip: Clip) -> Iterator[Picture]:
+    """Draw the given clip with the overlay."""
+    overlay = Overlay(plan, 0, given.references, on_images=True)
     lead = max(0.0, plan.seconds - clip.seconds) if plan.extend == "start" else 0.0
     picture = Picture.blank(plan.width, plan.height)
-    source = clip.pictures(plan.width, plan.height, plan.fps, plan.frames, lead=lead)
-    for number, original in enumerate(source):
+    for number, original in enumerate(clip.pictures(plan.width, plan.height, plan.fps, plan.frames, lead=lead)):
         picture.copy_from(original)
-        if edits:
-            picture.tinge(theme.accent)
-        over.draw(picture, float(number / plan.fps), number / max(1, plan.frames - 1))
+        overlay.draw(picture, number)
         yield picture
 
 
-class _Over:
-    """What is laid over a frame: the figure where the scene has none of its own, the references, the words."""
+def _shot(plan: Plan, given: Inputs, shot: int) -> Iterator[Picture]:
+    """Draw a shot from its keyframes: given images, and the background (None) where no image was given."""
+    stills: list[Image.Image | None] = []
+    if shot == 0 and given.first is not None:
+        stills += [given.first, *given.between]
+    if shot == len(plan.shots) - 1 and given.last is not None:
+        stills = [*(stills or [None]), given.last]
+    stills = stills or [None]
+    size = plan.width, plan.height
+    keyframes = [Background(plan.seed, shot, *size).draw if still is None else _still(still, size) for still in stills]
+    overlay = Overlay(plan, shot, given.references, on_images=stills != [None])
+    picture, other = Picture.blank(*size), Picture.blank(*size)
+    frames = plan.shots[shot].frames
+    start = sum(earlier.frames for earlier in plan.shots[:shot])
+    for number in range(frames):
+        place = number / max(1, frames - 1) * (len(keyframes) - 1)
+        index = min(int(place), len(keyframes) - 1)
+        # Each keyframe is alone for a fifth of the distance on either side of its moment.
+        blend = min(1.0, max(0.0, (place - index - 0.2) / 0.6))
+        seconds = float((start + number) / plan.fps)
+        keyframes[index](picture, seconds)
+        if blend > 0:
+            keyframes[index + 1](other, seconds)
+            picture.mix(other, blend)
+        edges = [edge for edge, still in ((number, stills[0]), (frames - 1 - number, stills[-1])) if still is not None]
+        visible = min(1.0, *(float(edge / plan.fps) / _FADE for edge in edges), 1.0)
+        if visible == 1:
+            overlay.draw(picture, start + number)
+        elif visible > 0:
+            other.copy_from(picture)
+            overlay.draw(other, start + number)
+            picture.mix(other, visible)
+        yield picture
 
-    def __init__(
-        self,
-        plan: Plan,
-        prompt: str,
-        references: Sequence[Image.Image],
-        theme: palette.Theme,
-        chance: Random,
-        *,
-        figure: bool,
-    ) -> None:
-        self._size = plan.width, plan.height
-        self._wanderers = Wanderers(prompt, theme, *self._size, chance, many=False) if figure else None
-        self._references = [Sprite.of(image) for image in _prints(references, *self._size)]
-        details = f"{plan.model}  ·  {plan.seconds:g} s  ·  {plan.width}x{plan.height}  ·  not made by the model"
-        self._captions = Captions(prompt, details, *self._size)
 
-    def draw(self, picture: Picture, seconds: float, share: float) -> None:
-        if self._wanderers is not None:
-            self._wanderers.draw(picture, seconds, share)
-        right = self._size[0]
-        for number, print_ in enumerate(self._references):
-            right -= round(print_.size[0] * 1.12)
-            sway = math.sin(seconds * 1.7 + number) * 0.012
-            print_.paste(picture, right, (0.13 + sway) * min(self._size))
-        self._captions.draw(picture)
-
-
-def _prints(images: Sequence[Image.Image], width: int, height: int) -> Iterator[Image.Image]:
-    """Make prints with a white edge, small enough to stand beside each other."""
-    side = min(0.26 * min(width, height), 0.62 * width / max(1, len(images)))
-    for image in images:
-        inner = max(2, round(side))
-        small = ImageOps.contain(image, (inner, inner), Image.Resampling.LANCZOS)
-        yield ImageOps.expand(small, max(1, round(side * 0.045)), (250, 248, 244)).convert("RGBA")
+def _still(image: Image.Image, size: tuple[int, int]) -> Callable[[Picture, float], None]:
+    still = Picture.from_image(decode.covering(image, *size))
+    return lambda picture, seconds: picture.copy_from(still)

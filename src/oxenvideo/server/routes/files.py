@@ -1,10 +1,9 @@
-"""Files in and out: presigned results, and the files of repositories."""
+"""Routes of files: finished videos, and the files of repositories."""
 
 from __future__ import annotations
 
 import asyncio
 import mimetypes
-from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -13,10 +12,11 @@ from starlette.routing import Route
 
 from oxenvideo.server.context import json_body, state_of
 from oxenvideo.server.errors import ApiError, invalid, not_found
+from oxenvideo.server.settings import USER
 
 
 async def result(request: Request) -> Response:
-    """GET a finished video; the address carries its own permission."""
+    """GET a finished video. The URL is signed, and no key is needed."""
     state, query = state_of(request), request.query_params
     refusal = state.signer.refusal(request.url.path, query.get("expires", ""), query.get("signature", ""))
     if refusal is not None:
@@ -29,42 +29,36 @@ async def result(request: Request) -> Response:
 
 async def create_repo(request: Request) -> Response:
     """POST /api/repos."""
-    state, body = state_of(request), await json_body(request)
-    name, namespace = body.get("name"), body.get("namespace") or request.state.user
+    body = await json_body(request)
+    name, namespace = body.get("name"), body.get("namespace") or USER
     if not isinstance(name, str) or not isinstance(namespace, str):
-        raise invalid("name and namespace must be texts")
-    state.repos.create(request.state.user, namespace, name)
-    repository = {"namespace": namespace, "name": name}
-    return JSONResponse(_created() | {"repository": repository}, status_code=201)
+        raise invalid("name and namespace must be strings.")
+    state_of(request).repos.create(namespace, name)
+    return JSONResponse(_CREATED | {"repository": {"namespace": namespace, "name": name}}, status_code=201)
 
 
 async def put_file(request: Request) -> Response:
     """PUT /api/repos/{namespace}/{repo}/file/{branch}/{path}."""
-    state, where = state_of(request), request.path_params
-    form = await request.form()
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
-        raise invalid("The body must be multipart form data with the part 'file'.")
-    await asyncio.to_thread(
-        state.repos.write,
-        request.state.user, where["namespace"], where["repo"], where["branch"], where["path"], file.file,
-    )  # fmt: skip
-    await form.close()
-    commit = {"message": form.get("message"), "author": form.get("name"), "email": form.get("email")}
-    return JSONResponse(_created() | {"commit": commit})
+    async with request.form() as form:
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise invalid("The body must be multipart form data with the part 'file'.")
+        await asyncio.to_thread(state_of(request).repos.write, content=file.file, **request.path_params)
+        commit = {key: form.get(name) for key, name in (("message", "message"), ("author", "name"), ("email", "email"))}
+    return JSONResponse(
+        _CREATED | {"commit": {key: text for key, text in commit.items() if not isinstance(text, UploadFile)}}
+    )
 
 
 async def get_file(request: Request) -> Response:
     """GET /api/repos/{namespace}/{repo}/file/{branch}/{path}."""
-    where = request.path_params
-    path = state_of(request).repos.find(
-        request.state.user, where["namespace"], where["repo"], where["branch"], where["path"]
-    )
+    path = state_of(request).repos.find(**request.path_params)
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    # A stored page must not run as one of this origin's.
+    # A stored HTML page must not run scripts in the origin of this server.
     return FileResponse(path, media_type=kind, headers={"Content-Security-Policy": "sandbox"})
 
 
+_CREATED = {"status": "success", "status_message": "resource_created"}
 _FILE = "/api/repos/{namespace}/{repo}/file/{branch}/{path:path}"
 ROUTES = [
     Route("/results/{generation_id:uuid}.mp4", result, methods=["GET"]),
@@ -72,7 +66,3 @@ ROUTES = [
     Route(_FILE, put_file, methods=["PUT"]),
     Route(_FILE, get_file, methods=["GET"]),
 ]
-
-
-def _created() -> dict[str, Any]:
-    return {"status": "success", "status_message": "resource_created"}

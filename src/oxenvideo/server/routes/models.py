@@ -1,4 +1,4 @@
-"""Asking what there is: who the key belongs to, and the models."""
+"""Routes of the models, and of the user that the API key belongs to."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from starlette.routing import Route
 from oxenvideo.server.context import state_of
 from oxenvideo.server.errors import not_found
 from oxenvideo.server.models import Model
+from oxenvideo.server.settings import USER
 
 
 async def authorize(request: Request) -> Response:
     """GET /api/authorize."""
-    name = request.state.user
-    return JSONResponse({"user": {"id": name, "name": name, "username": name, "email": f"{name}@localhost"}})
+    return JSONResponse({"user": {"id": USER, "name": USER, "username": USER, "email": f"{USER}@localhost"}})
 
 
 async def list_models(request: Request) -> Response:
@@ -40,7 +40,7 @@ async def featured_models(request: Request) -> Response:
 
 
 async def favorite_models(request: Request) -> Response:
-    """GET /api/ai/models/favorites: nobody can mark one here, so there are none."""
+    """GET /api/ai/models/favorites. There is no way to add one here."""
     return _list([])
 
 

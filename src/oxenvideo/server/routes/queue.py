@@ -1,4 +1,4 @@
-"""Making generations and following them: the queue, the synchronous endpoint, the history, the event stream."""
+"""Routes of generations: the queue, the synchronous endpoint, the history and the event stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import base64
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -14,15 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oxenvideo.server import pricing, responses, validation
-from oxenvideo.server.context import ServerState, json_body, state_of
+from oxenvideo.server import models, responses, validation
+from oxenvideo.server.context import State, json_body, state_of
 from oxenvideo.server.errors import ApiError, ModelError, invalid, not_found
-from oxenvideo.server.models import makes
-from oxenvideo.server.queue import ACTIVE, STATUSES, Filter, Generation
+from oxenvideo.server.queue import ACTIVE, STATUSES, Filters, Generation
+from oxenvideo.server.settings import USER
 
-MAX_GENERATIONS = 4
-MAX_PAGE_SIZE = 1000
-COMPLETED = "media_generation_completed"
+_MAX_GENERATIONS = 4
+_MAX_PAGE_SIZE = 1000
 _NOT_PARAMETERS = ("model", "num_generations", "target_namespace", "target_repo", "target_directory")
 
 
@@ -30,16 +29,16 @@ async def enqueue(request: Request) -> Response:
     """POST /api/ai/queue."""
     state, body = state_of(request), await json_body(request)
     count = body.get("num_generations", 1)
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_GENERATIONS:
-        raise invalid(f"num_generations must be an integer between 1 and {MAX_GENERATIONS}")
-    rows = _enqueue(state, request.state.user, body, count)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_GENERATIONS:
+        raise invalid(f"num_generations must be an integer between 1 and {_MAX_GENERATIONS}")
+    rows = _enqueue(state, body, count)
     return JSONResponse({"generations": [{"generation_id": row.id, "status": row.status} for row in rows]})
 
 
 async def list_queue(request: Request) -> Response:
     """GET /api/ai/queue."""
     state = state_of(request)
-    rows = state.queue.select(request.state.user, _filter(request, default=ACTIVE))
+    rows = state.queue.select(_filters(request, status=ACTIVE))
     base = responses.base_url(request)
     shown = [responses.generation_view(row, base, state.signer) for row in rows]
     return JSONResponse({"count": len(shown), "generations": shown})
@@ -55,17 +54,17 @@ async def show_generation(request: Request) -> Response:
 async def cancel_generation(request: Request) -> Response:
     """DELETE /api/ai/queue/{generation_id}."""
     state = state_of(request)
-    row = state.queue.cancel(request.path_params["generation_id"], request.state.user)
+    row = state.queue.cancel(request.path_params["generation_id"])
     if row is None:
         raise not_found()
     if row.status == "cancelled":
         state.pool.interrupt(row.id)
-        state.ended(row)
+        state.endings.publish(row)
     return JSONResponse({"status": "success", "generation_id": row.id})
 
 
 async def generate(request: Request) -> Response:
-    """POST /api/ai/videos/generate: enqueue, wait for the end, and answer with the video."""
+    """POST /api/ai/videos/generate: enqueue, wait, and answer with the video."""
     state, body = state_of(request), await json_body(request)
     response_format = body.get("response_format") or "url"
     if response_format not in ("url", "b64_json"):
@@ -73,26 +72,26 @@ async def generate(request: Request) -> Response:
     model = state.models.get(str(body.get("model")))
     if model is not None and (problem := validation.prompt_problem(model, body)):
         raise ModelError(problem)
-    (row,) = _enqueue(state, request.state.user, body, 1)
-    row = await state.end_of(row)
+    (row,) = _enqueue(state, body, 1)
+    row = await state.endings.wait(row, state.queue)
     if row.status != "succeeded":
         raise ModelError(row.error_message or "The generation was cancelled.")
     if response_format == "b64_json":
         content = await asyncio.to_thread(state.settings.results_dir.joinpath(f"{row.id}.mp4").read_bytes)
-        video = {"b64_json": base64.b64encode(content).decode()}
+        video: dict[str, str | None] = {"b64_json": base64.b64encode(content).decode()}
     else:
-        video = {"url": str(responses.result_url(row, responses.base_url(request), state.signer))}
+        video = {"url": state.signer.url(row, responses.base_url(request))}
     return JSONResponse({"model": row.model, "created": int(time.time()), "videos": [video]})
 
 
 async def list_history(request: Request) -> Response:
     """GET /api/ai/generations."""
-    state, user = state_of(request), request.state.user
+    state = state_of(request)
     page = _number(request, "page", 1)
-    size = min(_number(request, "page_size", 50), MAX_PAGE_SIZE)
-    wanted = _filter(request, default=STATUSES)
-    costs = state.queue.costs(user, wanted)
-    rows = state.queue.select(user, wanted, newest_first=True, limit=size, offset=(page - 1) * size)
+    size = min(_number(request, "page_size", 50), _MAX_PAGE_SIZE)
+    wanted = _filters(request)
+    costs = state.queue.costs(wanted)
+    rows = state.queue.select(wanted, newest_first=True, limit=size, offset=(page - 1) * size)
     base = responses.base_url(request)
     return JSONResponse(
         {
@@ -102,7 +101,7 @@ async def list_history(request: Request) -> Response:
             "page_size": size,
             "total_pages": max(1, math.ceil(len(costs) / size)),
             "total_entries": len(costs),
-            "total_cost": pricing.total(costs),
+            "total_cost": models.total(costs),
         }
     )
 
@@ -117,14 +116,15 @@ async def show_history(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """GET /api/events."""
     state, base = state_of(request), responses.base_url(request)
-    listening = state.hub.listen(request.state.user)  # before the answer, so that 200 means "from here on"
+    ended = state.endings.stream()  # before the answer, so that nothing is lost after the client has seen it
 
-    async def notices() -> AsyncIterator[ServerSentEvent]:
-        async for row in listening:
-            yield ServerSentEvent(event=COMPLETED, data=responses.notice_view(row, base, state.signer), sep="\n")
+    async def completions() -> AsyncIterator[ServerSentEvent]:
+        async for row in ended:
+            data = responses.event_data(row, base, state.signer)
+            yield ServerSentEvent(event="media_generation_completed", data=data, sep="\n")
 
     return EventSourceResponse(
-        notices(),
+        completions(),
         sep="\n",
         ping=state.settings.keep_alive,
         ping_message_factory=lambda: ServerSentEvent(comment="keep-alive", sep="\n"),
@@ -143,21 +143,20 @@ ROUTES = [
 ]
 
 
-def _enqueue(state: ServerState, user: str, body: Mapping[str, Any], count: int) -> list[Generation]:
+def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generation]:
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise invalid("model is required")
     model = state.models.get(name)
     if model is None:
         raise ModelError(f"Model not found: {name}")
-    if not makes(model, "video"):
-        detail = None if not makes(model, "image") else "The embedded server makes videos only."
+    if not models.makes(model, "video"):
+        detail = None if not models.makes(model, "image") else "The embedded server makes videos only."
         raise ApiError(415, "unsupported_media_type", detail)
-    target = {key: responses.text_parameter(body, f"target_{key}") for key in ("namespace", "repo", "directory")}
-    namespace = target["namespace"] or user
-    state.repos.check(user, namespace, target["repo"], target["directory"])
+    target = {key: _text(body, f"target_{key}") for key in ("namespace", "repo", "directory")}
+    namespace = target["namespace"] or USER
+    state.repos.check(namespace, target["repo"], target["directory"])
     rows = state.queue.enqueue(
-        user,
         name,
         {key: value for key, value in body.items() if key not in _NOT_PARAMETERS},
         count=count,
@@ -170,32 +169,31 @@ def _enqueue(state: ServerState, user: str, body: Mapping[str, Any], count: int)
     return rows
 
 
-def _row(state: ServerState, request: Request) -> Generation:
-    row = state.queue.get(request.path_params["generation_id"], request.state.user)
+def _text(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _row(state: State, request: Request) -> Generation:
+    row = state.queue.get(request.path_params["generation_id"])
     if row is None:
         raise not_found()
     return row
 
 
-def _filter(request: Request, *, default: tuple[str, ...]) -> Filter:
+def _filters(request: Request, **default: Sequence[str]) -> Filters:
     query = request.query_params
     status, media_type = query.get("status"), query.get("media_type")
     if status is not None and status not in STATUSES:
         raise invalid(f"status must be one of {', '.join(STATUSES)}")
     if media_type is not None and media_type not in ("image", "video"):
         raise invalid("media_type must be image or video")
-    return Filter(
-        statuses=default if status is None else (status,),
-        namespace=query.get("namespace"),
-        model=query.get("model"),
-        media_type=media_type,
-        repo=query.get("repo"),
-        directory=query.get("folder"),
-    )
+    columns = {name: name for name in ("status", "namespace", "model", "media_type", "repo")} | {"folder": "directory"}
+    return default | {column: (query[name],) for name, column in columns.items() if name in query}
 
 
 def _number(request: Request, name: str, default: int) -> int:
     text = request.query_params.get(name, str(default))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**31:
-        raise invalid(f"{name} must be an integer of at least 1")
+        raise invalid(f"{name} must be an integer, 1 or greater")
     return int(text)
