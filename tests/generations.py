@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from oxenvideo.credentials import Target
+from oxenvideo.client.credentials import Target
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.job import Job, Registry, Submission
 from oxenvideo.jobs.journal import Journal

@@ -12,14 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import faulty as f
 from faults.fault import MODEL
 from faulty import FaultyService
-from oxenvideo import credentials
+from oxenvideo.client import credentials
 from oxenvideo.client.client import Client
 from oxenvideo.engine.local_server import LocalService, _key
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, GenerationFailed, OxenVideoError
@@ -104,13 +103,11 @@ def test_no_way_down_from_https(service: FaultyService) -> None:
     """A redirect from https to http is not followed."""
     import httpx
 
-    client = Client("https://hub.example", service.api_key)
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.url.scheme == "https"
+        return httpx.Response(302, headers={"Location": "http://hub.example/x.mp4"})
 
-    def get(url: Any, headers: dict[str, str]) -> httpx.Response:
-        assert url.scheme == "https"
-        return httpx.Response(302, headers={"Location": "http://hub.example/x.mp4"}, request=httpx.Request("GET", url))
-
-    client._transport.get = get  # type: ignore[method-assign]
+    client = Client("https://hub.example", service.api_key, file_transport=httpx.MockTransport(answer))
     with pytest.raises(DownloadFailed, match="from https to http"), client.open_result("/x.mp4"):
         pass
 

@@ -2,84 +2,41 @@
 
 import IPython.core.interactiveshell as _ipython
 
-from .catalog.catalog import (
-    Catalog as Catalog,
-    Model as Model,
-)
+# fmt: off
+from .catalog.catalog import Catalog as Catalog, Model as Model
 from .catalog.pricing import Estimate as Estimate
 from .client.client import Client as Client
-from .client.retry import Backoff as Backoff
+from .client.credentials import Secret as Secret, Target as Target
 from .client.responses import (
-    Accepted as Accepted,
-    HistoryPage as HistoryPage,
-    Observation as Observation,
-    Rendered as Rendered,
-    User as User,
+    Accepted as Accepted, HistoryPage as HistoryPage, Observation as Observation, Rendered as Rendered, User as User
 )
-from .credentials import (
-    Secret as Secret,
-    Target as Target,
-)
+from .client.retry import Backoff as Backoff
 from .engine.history import HistoryRow as HistoryRow
 from .engine.resume import Resumed as Resumed
 from .errors import (
-    AuthenticationFailed as AuthenticationFailed,
-    BadRequest as BadRequest,
-    ConfigurationError as ConfigurationError,
-    ConnectionFailed as ConnectionFailed,
-    CostLimitExceeded as CostLimitExceeded,
-    DownloadFailed as DownloadFailed,
-    GenerationCancelled as GenerationCancelled,
-    GenerationEnded as GenerationEnded,
-    GenerationFailed as GenerationFailed,
-    InsufficientCredits as InsufficientCredits,
-    InvalidRequest as InvalidRequest,
-    NotFound as NotFound,
-    OutcomeUnknown as OutcomeUnknown,
-    OxenVideoError as OxenVideoError,
-    RateLimited as RateLimited,
-    ServiceError as ServiceError,
-    ServiceUnavailable as ServiceUnavailable,
-    UnexpectedAnswer as UnexpectedAnswer,
-    UnknownModel as UnknownModel,
-    WaitTimeout as WaitTimeout,
+    AuthenticationFailed as AuthenticationFailed, BadRequest as BadRequest, ConfigurationError as ConfigurationError,
+    ConnectionFailed as ConnectionFailed, CostLimitExceeded as CostLimitExceeded, DownloadFailed as DownloadFailed,
+    GenerationCancelled as GenerationCancelled, GenerationEnded as GenerationEnded,
+    GenerationFailed as GenerationFailed, InsufficientCredits as InsufficientCredits,
+    InvalidRequest as InvalidRequest, NotFound as NotFound, OutcomeUnknown as OutcomeUnknown,
+    OxenVideoError as OxenVideoError, RateLimited as RateLimited, ServiceError as ServiceError,
+    ServiceUnavailable as ServiceUnavailable, UnexpectedAnswer as UnexpectedAnswer, UnknownModel as UnknownModel,
+    WaitTimeout as WaitTimeout
 )
 from .jobs.batch import Batch as Batch
-from .jobs.generation import (
-    Cancellation as Cancellation,
-    Generation as Generation,
-)
-from .jobs.status import (
-    State as State,
-    Status as Status,
-)
+from .jobs.generation import Cancellation as Cancellation, Generation as Generation
+from .jobs.status import State as State, Status as Status
 from .media.media import Media as Media
-from .notebook.panel.panel import (
-    Panel as Panel,
-    panel as panel,
-)
+from .notebook.panel.panel import Panel as Panel, panel as panel
 from .request.build import Built as Built
-from .request.request import (
-    VideoRequest as VideoRequest,
-    recall as recall,
-)
+from .request.request import VideoRequest as VideoRequest, recall as recall
 from .session import (
-    Session as Session,
-    attach as attach,
-    configure as configure,
-    current_session as current_session,
-    generate as generate,
-    history as history,
-    models as models,
-    resume as resume,
-    submit as submit,
-    submit_batch as submit_batch,
+    Session as Session, attach as attach, configure as configure, current_session as current_session,
+    generate as generate, history as history, models as models, resume as resume, submit as submit,
+    submit_batch as submit_batch
 )
-from .settings import (
-    Limits as Limits,
-    Pace as Pace,
-    Settings as Settings,
-)
+from .settings import Limits as Limits, Pace as Pace, Settings as Settings
+# fmt: on
 
 __version__: str
 __all__: list[str]

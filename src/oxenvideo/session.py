@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from oxenvideo import credentials
 from oxenvideo.catalog import pricing
 from oxenvideo.catalog.catalog import Catalog, Model
-from oxenvideo.credentials import Target
+from oxenvideo.client import credentials
+from oxenvideo.client.credentials import Target
 from oxenvideo.engine import history as past
 from oxenvideo.engine import media_inputs
 from oxenvideo.engine import resume as resuming
@@ -20,6 +20,7 @@ from oxenvideo.engine.catalog_cache import CatalogCache
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.resume import Resumed
+from oxenvideo.environment import journal_path, notebook_path
 from oxenvideo.errors import CostLimitExceeded, InvalidRequest
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
@@ -29,7 +30,7 @@ from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import State
 from oxenvideo.request.build import Built, build
 from oxenvideo.request.request import VideoRequest
-from oxenvideo.settings import CHANGEABLE, Settings, journal_path, notebook_path
+from oxenvideo.settings import CHANGEABLE, Settings
 
 
 class Session:

@@ -1,17 +1,16 @@
-"""Every setting that a user or a test can change, and where this machine keeps the package's data."""
+"""Every setting that a user or a test can change."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.client.credentials import DEFAULT_MODEL, Secret
 from oxenvideo.client.retry import Backoff
-from oxenvideo.credentials import DEFAULT_MODEL, Secret
+from oxenvideo.environment import default_data_dir
 from oxenvideo.errors import ConfigurationError
 from oxenvideo.media.media import DEFAULT_INLINE_LIMIT
 
@@ -50,30 +49,6 @@ class Limits:
     downloads: int = 4
     inline: int = DEFAULT_INLINE_LIMIT
     video: int = 16 * 1024**3
-
-
-def default_data_dir() -> Path:
-    """The directory of the journal, the cached catalogs and the embedded server: ``OXENVIDEO_DATA_DIR`` or the user's."""
-    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
-        return Path(chosen)
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
-
-
-def journal_path(data_dir: Path) -> Path:
-    """The journal's file in a data directory."""
-    return data_dir / "journal.sqlite3"
-
-
-def notebook_path() -> str | None:
-    """The path of this kernel's notebook, from Jupyter's server or VS Code; else the working directory."""
-    for name in ("JPY_SESSION_NAME", "__vsc_ipynb_file__"):
-        if value := os.environ.get(name):
-            return value
-    if (named := getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", None)) is not None:
-        return str(named)
-    return str(Path.cwd())
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from oxenvideo.errors import (
     BadRequest,
     ConfigurationError,
     ConnectionFailed,
+    DownloadFailed,
     InsufficientCredits,
     InvalidRequest,
     NotFound,
@@ -269,6 +270,7 @@ def answered(replay: Replay, body: Any, status: int = 200, kind: str = "applicat
         (200, {"generations": [], "error": {"message": "no credits"}}, InsufficientCredits, "Add credits"),
         (201, {"error": "Rate limit exceeded"}, RateLimited, "Rate limit"),
         (200, {"error": {}}, BadRequest, "an error without a message"),
+        (200, {"generations": [{"id": 5}], "error": "odd"}, UnexpectedAnswer, "named no generation_id"),
         (200, {"generations": [], "error": None}, UnexpectedAnswer, "named no generation_id"),
         (302, b"", UnexpectedAnswer, "redirects API requests (HTTP 302): check base_url"),
     ],
@@ -359,6 +361,35 @@ def test_transports_can_be_given() -> None:
                 assert answered.read() == b"video"
 
     asyncio.run(course())
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "https://xn--a/x.mp4", "http://a.example:99999/", "\0", "ftp://a/"])
+@pytest.mark.parametrize("redirected", [False, True])
+def test_result_urls_that_are_not_valid(address: str, redirected: bool) -> None:
+    """Whatever stands in place of a result URL, or of a redirect from one, is one clear error."""
+    files = httpx.MockTransport(lambda request: httpx.Response(302, headers={"Location": address.encode()}))
+    client = Client("http://hub.example", "k", file_transport=files)
+    url = "/a.mp4" if redirected else address
+    with pytest.raises((DownloadFailed, OutcomeUnknown)), client.open_result(url):
+        pass
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "https://xn--a/", "http://a.example:99999/", "\0", "https://b/"])
+def test_an_api_request_that_is_redirected(address: str) -> None:
+    """A redirect in answer to a submit is not followed, wherever it leads."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(302, headers={"Location": address.encode()})
+
+    async def course() -> None:
+        async with Client("http://hub.example", "k", transport=httpx.MockTransport(answer)) as client:
+            with pytest.raises((UnexpectedAnswer, OutcomeUnknown)):
+                await client.enqueue({"model": MODEL})
+
+    asyncio.run(course())
+    assert asked == ["http://hub.example/api/ai/queue"]
 
 
 def test_the_services_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ class Routes:
 
     def _priced(self, job: Job) -> dict[str, Any]:
         price = next(model["pricing"]["cost_per_second"] for model in self.models if model["id"] == job.body["model"])
-        cost = f"{price * int(job.body.get('duration', 5)):.4f}" if job.status == "succeeded" else None
+        cost = f"{price * int(str(job.body.get('duration', 5)).rstrip('s')):.4f}" if job.status == "succeeded" else None
         return self.model.describe(job) | {"cost": cost, "user_id": "user-1", "username": "tester"}
 
     def _in_full(self, job: Job) -> Reply:

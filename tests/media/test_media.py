@@ -246,7 +246,6 @@ def in_format(name: str) -> bytes:
 def test_sniff(content: bytes, mime: str | None) -> None:
     """The media type is told by the first bytes, as real encoders write them."""
     assert sniff.sniff(content[: sniff.SNIFF_BYTES]) == mime
-    assert mime is None or mime in sniff.EXTENSIONS
 
 
 def test_storing_bytes_names_them_by_their_hash(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_name_lookup_that_hangs_does_not_hold_up_the_end(tmp_path: Path, servi
     """A blocking call that never returns keeps no process alive."""
     code = """
 import asyncio
-from oxenvideo.engine.executor import DaemonThreads
+from oxenvideo.engine.engine import DaemonThreads
 loop = asyncio.new_event_loop()
 loop.set_default_executor(DaemonThreads(2))
 async def hang():

@@ -1,1 +1,1 @@
-"""The model catalog: schemas, documented rules, media parameters, validation and prices."""
+"""The model catalog: schemas, media parameters, validation and prices. Nothing here sends a request."""

@@ -148,7 +148,7 @@ class Catalog(Mapping[str, Model]):
         ]
 
     def merge(self, live: Catalog) -> Catalog:
-        """The live models, with schema and price from here if they lack them, then the models that only are here."""
+        """The live models, completed with schemas and prices from this catalog, and then this catalog's other models."""
         merged = [_completed(model, self._models.get(model.id)) for model in live.values()]
         return Catalog([*merged, *self._models.values()])
 

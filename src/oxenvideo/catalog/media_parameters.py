@@ -302,7 +302,7 @@ def _coerced(parameter: MediaParameter | None, value: Any) -> Any:
     if isinstance(value, str) and (is_url(value) or not os.path.isfile(os.path.expanduser(value))):
         return value
     if value is None or isinstance(value, (bool, int, float)):
-        return value  # wrong here, and the check against the schema has a better message
+        return value  # never media; the check against the schema has a better message
     return url_or_media(value, parameter.kind)
 
 

@@ -12,7 +12,7 @@ from oxenvideo.errors import InvalidRequest
 if TYPE_CHECKING:
     from fastjsonschema import JsonSchemaValueException
 
-# What a check leaves out: fields that say nothing about validity here, and references to other documents.
+# Fields of a schema that are not checked.
 _UNCHECKED = {"additionalProperties", "default", "description", "examples", "format", "title", "$id", "id", "$schema"}
 _NAMED_SCHEMAS = {"properties", "patternProperties", "$defs", "definitions"}
 _CLASSES: dict[str, tuple[type, ...]] = {

@@ -149,23 +149,19 @@ def _rules_for(model_id: str) -> tuple[Rule, ...]:
 
 
 def refuse(when: Callable[[Given], bool], message: str) -> Rule:
-    """Refuse requests for which ``when`` holds; ``message`` follows the model's id."""
+    """Refuse requests for which ``when`` holds; ``{}`` in the message is the model's id."""
 
     def rule(given: Given) -> None:
         if when(given):
-            raise InvalidRequest(f"{given.model.id} {message}.")
+            raise InvalidRequest(message.format(given.model.id))
 
     return rule
 
 
 def needs(name: str, other: str) -> Rule:
     """``name`` may be given only with ``other``."""
-
-    def rule(given: Given) -> None:
-        if given.has(name) and not given.has(other):
-            raise InvalidRequest(f"{name} needs {other} for {given.model.id}: give both, or neither.")
-
-    return rule
+    message = f"{name} needs {other} for {{}}: give both, or neither."
+    return refuse(lambda given: given.has(name) and not given.has(other), message)
 
 
 def excludes(some: Sequence[str], others: Sequence[str]) -> Rule:
@@ -317,7 +313,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         "kling-video-o3-omni",
         refuse(
             lambda given: given.has("input_video") and given.parameters.get("generate_audio") is True,
-            "makes no sound when a video is given: leave generate_audio off",
+            "{} makes no sound when a video is given: leave generate_audio off.",
         ),
     ),
     ("kling-video-v3-pro-motion-control", at_most(1, "element", "elements")),
@@ -325,7 +321,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         "kling-video-v3-pro-motion-control",
         refuse(
             lambda given: given.has("elements") and given.effective("character_orientation") != "video",
-            "takes an element only with character_orientation video",
+            "{} takes an element only with character_orientation video.",
         ),
     ),
     ("bytedance-seedance-2-0-*reference-to-video", at_most(9, "images", "input_images", "input_face_images")),
@@ -351,7 +347,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         "ltx-2-3-pro-audio-to-video",
         refuse(
             lambda given: not given.has("input_image") and not given.has("prompt"),
-            "needs a prompt when it is given no image (input_image)",
+            "{} needs a prompt when it is given no image (input_image).",
         ),
     ),
     ("ltx-2-3-quality-reference-video-to-video", needs("skip_control_preprocess", "control_video_url")),
@@ -360,7 +356,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
         "luma-ray-v3-2-*",
         refuse(
             lambda given: given.parameters.get("loop") is True and given.effective("duration") == "10s",
-            "makes no loop of 10s: use duration 5s, or leave loop off",
+            "{} makes no loop of 10s: use duration 5s, or leave loop off.",
         ),
     ),
     ("luma-ray-v3-2-video-to-video", excludes(["edit_strength"], ["auto_controls"])),

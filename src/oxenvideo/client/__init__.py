@@ -1,1 +1,1 @@
-"""Oxen's HTTP API. The only package that knows HTTP."""
+"""Oxen's HTTP API: endpoints, transport and answers. No other package of the client side knows HTTP."""

@@ -13,9 +13,9 @@ import httpx
 from httpx_sse import EventSource, SSEError
 
 from oxenvideo.client import responses
+from oxenvideo.client.credentials import Secret, resolve
 from oxenvideo.client.responses import Accepted, HistoryPage, Observation, Rendered, User
 from oxenvideo.client.transport import ANSWER_LIMIT, CONNECT, POOL, Transport, reason
-from oxenvideo.credentials import Secret, resolve
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, UnexpectedAnswer
 
 STREAM_SILENCE = 46.0

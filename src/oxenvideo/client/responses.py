@@ -156,7 +156,7 @@ def _error(
 
 
 def _error_words(payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The service's type of error and its message, each None where it gave none."""
+    """The service's type of error and its message, or None for each."""
     error = payload.get("error")
     if isinstance(error, str):
         return None, _shorten(error)
@@ -176,14 +176,14 @@ def _shorten(text: str) -> str:
 def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
     """The ids in the queue's answer to an enqueue.
 
-    An answer with an error and no id refuses the request: BadRequest, or the class that its words call for.
+    An answer with an error and no generations refuses the request: BadRequest, or the class that its message calls for.
     """
     rows = payload.get("generations")
     try:
         found = {_text(row["generation_id"]): str(row.get("status", "queued")) for row in rows or ()}
     except (KeyError, TypeError, AttributeError, ValueError):
         found = {}
-    if not found and payload.get("error") is not None:
+    if not rows and payload.get("error") is not None:
         type_, message = _error_words(payload)
         raise _error(message or "an error without a message", type_, 400, 200)
     if not found:

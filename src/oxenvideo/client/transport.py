@@ -7,14 +7,15 @@ import contextlib
 import functools
 import time
 from collections.abc import Generator, Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 
 import httpx
 
 from oxenvideo.client import responses
+from oxenvideo.client.credentials import Secret
 from oxenvideo.client.retry import parse_retry_after
-from oxenvideo.credentials import Secret
 from oxenvideo.errors import ConnectionFailed, DownloadFailed, InvalidRequest, OutcomeUnknown, UnexpectedAnswer
 
 CONNECT = 10.0  # seconds until a connection must be made
@@ -71,7 +72,7 @@ class Transport:
     def relocate(self, base_url: str) -> None:
         """Continue with the same service at another address."""
         self.base_url = base_url
-        self._key = self._key.at(base_url)
+        self._key = _KeyForOrigin(self._key.secret, base_url)
 
     def service_time(self) -> float | None:
         """The service's clock now, in unix seconds; see ``Client.service_time``."""
@@ -151,30 +152,23 @@ class Transport:
     @contextlib.contextmanager
     def open_result(self, url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
         """The answer of a result URL as a stream; see ``Client.open_result``."""
-        address = _result_url(urljoin(self.base_url + "/", url))
+        address = _result_url(url, self.base_url + "/")
+        named = {"User-Agent": _HEADERS["User-Agent"], "Accept-Encoding": "identity", **(headers or {})}
         for _ in range(_REDIRECTS + 1):
-            response = self.get(address, {"Accept-Encoding": "identity", **(headers or {})})
+            with _translated(address.host):
+                request = self._files.build_request("GET", address, headers=named, timeout=self._timeout)
+                response = self._files.send(request, stream=True, auth=self._key)
             try:
                 if not response.has_redirect_location:
                     yield response
                     return
-                onward = _result_url(str(address.join(response.headers["location"])))
+                onward = _result_url(response.headers["location"], str(address))
                 if address.scheme == "https" and onward.scheme == "http":
                     raise DownloadFailed("The result URL redirects from https to http; the redirect was not followed.")
                 address = onward
             finally:
                 response.close()
         raise DownloadFailed(f"The result URL was redirected more than {_REDIRECTS} times.")
-
-    def get(self, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
-        """Send a GET to any address, blocking. The key goes only to the service's own origin."""
-        try:
-            with _translated(url.host):
-                named = {"User-Agent": _HEADERS["User-Agent"], **headers}
-                request = self._files.build_request("GET", url, headers=named, timeout=self._timeout)
-                return self._files.send(request, stream=True, auth=self._key)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise DownloadFailed(f"The result URL is not usable: {error}.") from None
 
 
 @contextlib.contextmanager
@@ -186,7 +180,8 @@ def _translated(host: str) -> Iterator[None]:
         raise ConnectionFailed(f"Cannot reach {host}: {reason(error)}.") from None
     except httpx.TimeoutException:
         raise OutcomeUnknown(f"{host} did not answer in time.") from None
-    except (httpx.TransportError, httpx.DecodingError) as error:
+    except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, ValueError) as error:
+        # httpx also parses the target of a redirect that it does not follow, and fails in various ways.
         raise OutcomeUnknown(f"The connection to {host} broke: {reason(error)}.") from None
 
 
@@ -194,20 +189,16 @@ class _KeyForOrigin(httpx.Auth):
     """Puts the key into requests to one origin, at the last moment: no header dictionary of ours ever holds it."""
 
     def __init__(self, key: Secret, base_url: str) -> None:
-        self._secret = key
+        self.secret = key
         self._origin = _origin(httpx.URL(base_url))
 
     @property
     def is_loopback(self) -> bool:
         return self._origin[1] in ("127.0.0.1", "localhost", "::1")
 
-    def at(self, base_url: str) -> _KeyForOrigin:
-        """The same key for another address of the same service."""
-        return _KeyForOrigin(self._secret, base_url)
-
     def sign(self, request: httpx.Request) -> None:
         if _origin(request.url) == self._origin:
-            request.headers["Authorization"] = f"Bearer {self._secret.reveal()}"
+            request.headers["Authorization"] = f"Bearer {self.secret.reveal()}"
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         self.sign(request)
@@ -220,12 +211,15 @@ def _url(text: str) -> httpx.URL:
     return httpx.URL(text)
 
 
-def _result_url(text: str) -> httpx.URL:
+def _result_url(text: str, base: str) -> httpx.URL:
     try:
-        url = httpx.URL(text)
+        url = httpx.URL(urljoin(base, text))
+        host = url.host  # decoding it may fail
+        if (url.port or 0) > 65535:
+            raise ValueError(url.port)
     except (httpx.InvalidURL, TypeError, ValueError):
-        raise DownloadFailed("The service named a result URL that is not a valid URL.") from None
-    if url.scheme not in ("http", "https") or not url.host:
+        raise DownloadFailed("The service named a result URL that is not valid.") from None
+    if url.scheme not in ("http", "https") or not host:
         raise DownloadFailed(
             f"The service named a result URL of kind {url.scheme or 'none'!r}; only http and https are fetched."
         )
@@ -265,7 +259,10 @@ def reason(error: Exception) -> str:
 
 def _date(response: httpx.Response) -> float | None:
     """The Date header in unix seconds."""
-    return parse_retry_after(response.headers.get("date"), 0.0)
+    try:
+        return parsedate_to_datetime(response.headers["date"]).timestamp()
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _monotonic() -> float:

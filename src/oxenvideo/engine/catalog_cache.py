@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from oxenvideo.catalog.catalog import Catalog, bundled, from_service, load_cache, store_cache
-from oxenvideo.credentials import Target
+from oxenvideo.client.credentials import Target
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.service import Service
 from oxenvideo.errors import OxenVideoError

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import logging
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 from oxenvideo.client.client import Client
-from oxenvideo.credentials import Target
-from oxenvideo.engine.executor import DaemonThreads
+from oxenvideo.client.credentials import Target
 from oxenvideo.engine.service import Service, account_of
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import TICK, Cancellation, Generation
@@ -25,8 +25,63 @@ from oxenvideo.jobs.journal import Journal, Plan
 from oxenvideo.jobs.status import Status, Step
 from oxenvideo.settings import Settings
 
+P = ParamSpec("P")
 T = TypeVar("T")
+_Work = tuple["Future[Any]", Callable[[], Any]]
 log = logging.getLogger("oxenvideo")
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor for an event loop whose threads are daemons.
+
+    The interpreter waits for the standard one when it exits, so a name lookup that hangs, or a file on a slow disk, would
+    delay the shutdown of a kernel. It is a ThreadPoolExecutor by name, because loops accept nothing else.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        super().__init__(max_workers=1)
+        self._most = most
+        self._guard = threading.Lock()
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._count = 0
+        self._waiting = 0  # calls that no thread has taken yet
+        self._busy = 0
+        self._ended = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a call on one of the threads."""
+        future: Future[T] = Future()
+        with self._guard:
+            if self._ended:
+                raise RuntimeError("no calls are taken after shutdown")
+            self._work.put((future, lambda: fn(*args, **kwargs)))
+            self._waiting += 1
+            if self._waiting > self._count - self._busy and self._count < self._most:
+                self._count += 1
+                threading.Thread(target=self._run, name=f"oxenvideo-blocking-{self._count}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; those that run are left to end by themselves."""
+        with self._guard:
+            self._ended = True
+            for _ in range(self._count):
+                self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            future, call = work
+            with self._guard:
+                self._waiting -= 1
+                self._busy += 1
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:  # to be raised where the result is asked for
+                    future.set_exception(error)
+            with self._guard:
+                self._busy -= 1
+            del work, future, call
 
 
 class Engine:
@@ -90,9 +145,7 @@ class Engine:
             future.cancel()
             raise
 
-    def spawn(
-        self, coroutine: Callable[[Service], Coroutine[Any, Any, T]], target: Target
-    ) -> concurrent.futures.Future[T]:
+    def spawn(self, coroutine: Callable[[Service], Coroutine[Any, Any, T]], target: Target) -> Future[T]:
         """Run something against a service on the loop, without waiting for it."""
 
         async def begin() -> T:
@@ -210,13 +263,13 @@ class Engine:
         finally:
             loop.close()
 
-    def _result(self, future: concurrent.futures.Future[T], timeout: float | None) -> T:
+    def _result(self, future: Future[T], timeout: float | None) -> T:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             left = TICK if end is None else min(TICK, max(0.0, end - time.monotonic()))
             try:
                 return future.result(left)
-            except concurrent.futures.CancelledError:
+            except CancelledError:
                 raise OxenVideoError("oxenvideo was shut down here before there was an answer.") from None
             except TimeoutError:
                 if future.done():

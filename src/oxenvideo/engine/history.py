@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import HistoryPage, Observation
 from oxenvideo.client.retry import persist
-from oxenvideo.credentials import Target
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.resume import request_of
 from oxenvideo.engine.service import Service

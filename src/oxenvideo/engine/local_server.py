@@ -8,7 +8,7 @@ import secrets
 import threading
 from pathlib import Path
 
-from oxenvideo.credentials import Secret
+from oxenvideo.client.credentials import Secret
 from oxenvideo.errors import ConfigurationError
 from oxenvideo.jobs.journal import make_private_directory
 from oxenvideo.server import launcher

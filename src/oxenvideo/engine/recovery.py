@@ -208,10 +208,16 @@ def decide(
 
 
 class Recovery:
-    """Looks for lost submissions of one service, all of them together."""
+    """Looks for lost submissions of one service, all of them together; ``in_flight`` are those that may not be lost."""
 
     def __init__(
-        self, open_client: Callable[[], Awaitable[Client]], registry: Registry, pace: Pace, base_url: str, account: str
+        self,
+        open_client: Callable[[], Awaitable[Client]],
+        registry: Registry,
+        pace: Pace,
+        base_url: str,
+        account: str,
+        in_flight: Sequence[Submission],
     ) -> None:
         self._open = open_client
         self._registry = registry
@@ -222,7 +228,7 @@ class Recovery:
         self._another = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
-        self.in_flight: list[Submission] = []  # those whose answers are still to come
+        self._in_flight = in_flight
 
     @property
     def lost(self) -> Collection[Submission]:
@@ -316,7 +322,7 @@ class Recovery:
         free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
         attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
         elsewhere = self._registry.journal.unsettled_elsewhere(self._base_url)
-        in_flight = [s.sent for s in self.in_flight if s.sent]
+        in_flight = [s.sent for s in self._in_flight if s.sent]
         in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
         lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 
-from oxenvideo import credentials
+from oxenvideo.client import credentials
+from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import persist
-from oxenvideo.credentials import Target
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
 from oxenvideo.engine.service import Service, account_of

@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine
+from functools import cached_property
 from typing import Any
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.credentials import Secret, Target
 from oxenvideo.client.responses import Observation, Rendered
 from oxenvideo.client.retry import persist
-from oxenvideo.credentials import Secret, Target
 from oxenvideo.engine.canceller import Canceller
 from oxenvideo.engine.costs import Costs
 from oxenvideo.engine.downloads import Downloads
@@ -57,17 +58,26 @@ class Service:
         self._local: LocalService | None = None
         self._watcher: Watcher | None = None
         self._costs: Costs | None = None
+        self._find = find
         limits = settings.limits
-        self._inputs = MediaInputs(self.open, find, self._fresh_url, limits.inline)
-        self._recovery = Recovery(self.open, registry, pace, target.base_url, account_of(target))
-        self._submitter = Submitter(
-            self.open, self._stream_opened, pace, limits.submits, in_flight=self._recovery.in_flight
-        )
-        self._canceller = Canceller(self.open)
+        self._submitter = Submitter(self.open, self._stream_opened, pace, limits.submits)
         self._downloads = Downloads(
             self.open, pace.backoff, settings.data_dir / "results", at_once=limits.downloads, most=limits.video
         )
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    @cached_property
+    def _inputs(self) -> MediaInputs:
+        return MediaInputs(self.open, self._find, self._fresh_url, self.settings.limits.inline)
+
+    @cached_property
+    def _recovery(self) -> Recovery:
+        account = account_of(self.target)
+        return Recovery(self.open, self._registry, self._pace, self.target.base_url, account, self._submitter.in_flight)
+
+    @cached_property
+    def _canceller(self) -> Canceller:
+        return Canceller(self.open)
 
     # The life of a submission
 
@@ -161,7 +171,7 @@ class Service:
     async def answered(self, seen: Observation) -> None:
         """Return when no submit is in flight whose answer could name this generation."""
         row = row_parameters(seen.fields)
-        for submission in list(self._recovery.in_flight):
+        for submission in list(self._submitter.in_flight):
             if submission.jobs and could_be(submission.sent or {}, row):
                 await submission.jobs[0].until(lambda state: state.generation_id is not None or state.is_settled)
 
@@ -240,8 +250,8 @@ class Service:
         """Stop everything; what is unfinished stays in the journal."""
         for task in self._tasks:
             task.cancel()
-        for part in (self._recovery, self._canceller, self._costs, self._watcher):
-            if part is not None:
+        for name in ("_recovery", "_canceller", "_costs", "_watcher"):
+            if (part := self.__dict__.get(name)) is not None:  # made when it was first needed
                 part.stop()
         if self._client is not None:
             await self._client.aclose()

@@ -43,14 +43,13 @@ class Submitter:
         stream_opened: Callable[[], Awaitable[None]],
         pace: Pace,
         at_once: int,
-        in_flight: list[Submission],
     ) -> None:
         self._open = open_client
         self._stream_opened = stream_opened
         self._pace = pace
         self._turns = asyncio.Semaphore(at_once)
         self._synchronous_turns = asyncio.Semaphore(_SYNCHRONOUS_AT_ONCE)
-        self._in_flight = in_flight
+        self.in_flight: list[Submission] = []
         self._rate_limit = RateLimit(pace.backoff)
         self._unreached: tuple[float, float] | None = None  # by the loop's clock: since when, and when last tried
 
@@ -69,8 +68,9 @@ class Submitter:
                     plain = request.body(count=len(submission.jobs))
                     body = encode(plain)
                     # Nothing is awaited from here to the request, so what is written is what is sent.
-                    submission.claim(sent_parameters(plain), client.service_time())
-                    self._in_flight.append(submission)
+                    sent = sent_parameters(plain) if submission.request.has_media else plain
+                    submission.claim(sent, client.service_time())
+                    self.in_flight.append(submission)
                     try:
                         return await self._post(client, submission, body)
                     except (ConnectionFailed, RateLimited) as error:
@@ -88,7 +88,7 @@ class Submitter:
                         self._lose(submission, error)
                         return None
                     finally:
-                        self._in_flight.remove(submission)
+                        self.in_flight.remove(submission)
                 await asyncio.sleep(pause)
         return None
 

@@ -18,7 +18,7 @@ from oxenvideo.jobs.status import State, Status
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from oxenvideo.credentials import Target
+    from oxenvideo.client.credentials import Target
     from oxenvideo.request.request import VideoRequest
 
 #: Seconds after which a wait looks up, so that an interrupt gets through at once.

@@ -25,7 +25,7 @@ from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import NEXT, State, Status, Step, advance
 
 if TYPE_CHECKING:
-    from oxenvideo.credentials import Target
+    from oxenvideo.client.credentials import Target
     from oxenvideo.request.request import VideoRequest
 
 log = logging.getLogger("oxenvideo")

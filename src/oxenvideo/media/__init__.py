@@ -1,1 +1,1 @@
-"""Image, video and audio inputs: read, sniff, encode; frames and metadata of video files."""
+"""Image, video and audio files: read, recognise and encode them; frames and metadata. Nothing about models or jobs."""

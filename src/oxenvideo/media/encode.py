@@ -90,8 +90,8 @@ def mp4(frames: Any, fps: int = 24) -> bytes:
         with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
             stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            for picture in pixels[:, :height, :width, :3]:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.copy(order="C"), format="rgb24")))
+            for frame in pixels[:, :height, :width, :3]:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.copy(order="C"), format="rgb24")))
             container.mux(stream.encode())
         return path.read_bytes()
 

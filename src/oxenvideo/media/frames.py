@@ -57,16 +57,16 @@ def frame_at(path: Path, t: float) -> Image:
         at = t + length if t < 0 else t
         if not 0 <= at <= length:
             raise InvalidRequest(f"There is no frame at {t:g} s: {path.name} lasts {length:g} s.")
-        return _picture(container, at)
+        return _frame(container, at)
 
 
 def last_frame(path: Path) -> Image:
     """The last frame."""
     with _opened(path) as container:
-        return _picture(container, None)
+        return _frame(container, None)
 
 
-def _picture(container: Any, at: float | None) -> Image:
+def _frame(container: Any, at: float | None) -> Image:
     """The last frame that begins at or before ``at`` seconds, or the very last one."""
     stream = container.streams.video[0]
     start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
@@ -79,21 +79,21 @@ def _picture(container: Any, at: float | None) -> Image:
         chosen = frame
     if chosen is None:
         raise InvalidRequest("The video has no frames.")
-    picture: Image = chosen.to_image()
-    return picture
+    image: Image = chosen.to_image()
+    return image
 
 
 def poster(path: Path, *, width: int = 480, quality: int = 72, most: int = 24 * 1024) -> bytes | None:
     """The first frame as a JPEG of at most ``most`` bytes, or None if it cannot be read."""
     try:
-        picture = frame_at(path, 0.0)
+        image = frame_at(path, 0.0)
     except Exception:  # a poster is optional: without PyAV, or for an unusual file, there is none
         return None
-    picture = picture.convert("RGB")
-    picture.thumbnail((width, width))
+    image = image.convert("RGB")
+    image.thumbnail((width, width))
     while True:
         out = io.BytesIO()
-        picture.save(out, "JPEG", quality=quality, optimize=True)
+        image.save(out, "JPEG", quality=quality, optimize=True)
         if out.tell() <= most or quality <= 20:
             return out.getvalue() if out.tell() <= most else None
         quality -= 15

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from oxenvideo.errors import InvalidRequest
-from oxenvideo.media.sniff import EXTENSIONS, SNIFF_BYTES, sniff
+from oxenvideo.media.sniff import SNIFF_BYTES, extension, sniff
 
 Kind = Literal["image", "video", "audio"]
 Part = Literal["last_frame", "video"]
@@ -122,7 +122,7 @@ class Media:
         if self.content is not None:
             return self.content
         if self.path is None:
-            raise InvalidRequest(f"{self.label} has no bytes here.")
+            raise InvalidRequest(f"{self.label} has no bytes on this machine.")
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -156,7 +156,7 @@ class Media:
         if self.content is None:
             small = self.path is not None and (self.size or 0) <= DEFAULT_INLINE_LIMIT
             return replace_fields(self, recorded_sha256=self.sha256) if small and not self.recorded_sha256 else self
-        path = directory.absolute() / f"{self.sha256}.{EXTENSIONS.get(self.mime or '', 'bin')}"
+        path = directory.absolute() / f"{self.sha256}.{extension(self.mime)}"
         if not path.exists():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             directory.chmod(0o700)  # an earlier version left it to the umask
@@ -308,7 +308,7 @@ def _require_kind(mime: str | None, kind: Kind, what: str) -> None:
     if mime is None:
         raise InvalidRequest(f"{what}: not {_ARTICLE[kind]} in a known format.")
     family = mime.partition("/")[0]
-    # A GIF may be a clip, and a video container may hold only sound.
+    # A GIF may be a video, and a video container may hold only audio.
     fits = family == kind or (kind == "video" and mime == "image/gif") or (kind == "audio" and family == "video")
     if not fits:
         raise InvalidRequest(f"{what}: {mime}, which is not {_ARTICLE[kind]}.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
@@ -12,8 +10,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Bool, Enum, Float, Int, Unicode
 
+from oxenvideo.environment import default_data_dir, journal_path, notebook_path
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.settings import notebook_path
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -160,13 +158,7 @@ _add_body.has_side_effects = True  # type: ignore[attr-defined]  # so that a ter
 
 def _unfinished_line() -> str | None:
     """A line about unfinished videos, or None. Reads the journal directly, since loading must stay fast."""
-    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
-        directory = Path(chosen)
-    else:
-        import platformdirs
-
-        directory = Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
-    path = directory / "journal.sqlite3"
+    path = journal_path(default_data_dir())
     if not path.exists():
         return None
     try:

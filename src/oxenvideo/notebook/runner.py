@@ -81,10 +81,14 @@ class Runner:
         if target.note and not self._noted:
             self._noted = True
             print(target.note)
-        batch = session.submit_batch(
-            requests, name=name, save_as=options.save, max_cost=options.max_cost, synchronous=options.sync
-        )
-        item = batch if len(batch) > 1 or options.each or options.sweep else batch[0]
+        limits = {"name": name, "save_as": options.save, "max_cost": options.max_cost}
+        item: Item
+        if options.each or options.sweep or requests[0].count > 1:
+            item = session.submit_batch(requests, **limits, synchronous=options.sync)
+        elif options.sync:
+            item = session.generate(requests[0], wait=False, **limits)
+        else:
+            item = session.submit(requests[0], **limits)
         if name is not None:
             variables[name] = item
         if self.in_terminal:

@@ -1,1 +1,1 @@
-"""One request for videos: build it, check it, price it, show it as a cell or as Python."""
+"""VideoRequest: build it, estimate it, write it as code. What becomes of a request is in the package jobs."""

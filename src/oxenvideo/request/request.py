@@ -234,7 +234,7 @@ def recall(path: str | Path) -> VideoRequest:
         if isinstance(data["model"], str):
             return VideoRequest.from_json({**data, "count": 1}, trusted=False)
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        pass  # what the metadata holds is no request
+        pass  # the metadata holds no request
     raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
 
 

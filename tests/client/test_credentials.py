@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oxenvideo.credentials import HUB, LOCAL, Secret, credentials_path, key_from_file, normalize_base_url, resolve
+from oxenvideo.client.credentials import (
+    HUB,
+    LOCAL,
+    Secret,
+    credentials_path,
+    key_from_file,
+    normalize_base_url,
+    resolve,
+)
 from oxenvideo.errors import ConfigurationError
 
 FILE = """

@@ -1,0 +1,31 @@
+"""What this machine and front end tell: the directory for data, and the notebook's path."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def default_data_dir() -> Path:
+    """The directory of the journal, the cached catalogs and the embedded server: ``OXENVIDEO_DATA_DIR`` or the user's."""
+    if chosen := os.environ.get("OXENVIDEO_DATA_DIR"):
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
+
+
+def journal_path(data_dir: Path) -> Path:
+    """The journal's file in a data directory."""
+    return data_dir / "journal.sqlite3"
+
+
+def notebook_path() -> str | None:
+    """The path of this kernel's notebook, from Jupyter's server or VS Code; else the working directory."""
+    for name in ("JPY_SESSION_NAME", "__vsc_ipynb_file__"):
+        if value := os.environ.get(name):
+            return value
+    if (named := getattr(sys.modules.get("__main__"), "__vsc_ipynb_file__", None)) is not None:
+        return str(named)
+    return str(Path.cwd())
