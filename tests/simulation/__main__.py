@@ -15,9 +15,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets belongs to what a seed must reproduce
-    os.execve(
-        sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": "0"}
-    )  # noqa: E501, S606
+    again = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+    os.execve(sys.executable, again, os.environ | {"PYTHONHASHSEED": "0"})  # noqa: S606 - this very program
 
 from . import defects
 from .life import Outcome, play
@@ -29,23 +28,24 @@ _SHOWN = 3  # failures of one run that are made smaller and printed whole
 def main() -> int:
     """Parse the command line and play; the exit status is 1 if an invariant was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--lives", type=int, default=2000, metavar="N")
+    parser.add_argument("--lives", type=int, metavar="N", help="2,000; with --defects at most 20,000 for each")
     parser.add_argument("--first-seed", type=int, metavar="N", help="the default is a fresh one")
     parser.add_argument("--seed", type=int, metavar="N", help="play this life alone, and print its history")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
     parser.add_argument("--seconds", type=float, metavar="S", help="begin no life after so many seconds")
     parser.add_argument("--keep", action="store_true", help="with --seed: do not make a failing life smaller")
-    parser.add_argument(
-        "--defects", action="store_true", help="put known defects back, and count lives until each is found"
-    )
+    parser.add_argument("--defect", metavar="TEXT", help="put a known defect back, named by how its description begins")
+    parser.add_argument("--defects", action="store_true", help="count the lives until each known defect is found")
     given = parser.parse_args()
     _quiet()
     if given.defects:
-        return defects.prove(given.lives if given.lives != 2000 else 20_000, given.first_seed or 1, given.jobs)
+        return defects.prove(given.lives or 20_000, given.first_seed or 1, given.jobs)
+    if given.defect:
+        defects.put_back(given.defect)
     if given.seed is not None:
         return _play_one(given.seed, given.keep)
     first = secrets.randbits(31) if given.first_seed is None else given.first_seed
-    return _play_many(range(first, first + given.lives), given.jobs, given.seconds)
+    return _play_many(range(first, first + (given.lives or 2000)), given.jobs, given.seconds)
 
 
 def _quiet() -> None:

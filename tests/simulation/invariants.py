@@ -78,6 +78,7 @@ class Invariants:
             set()
         )  # keys of those that somebody cancelled although it was not clear what became of them
         self.mistaken: list[str] = []  # what was asked for in jobs of somebody with our key that we took for our own
+        self.found = 0  # videos whose ids a search found
         self.failure: Broken | None = None
         self.deleted: dict[str, bytes] = {}  # files that a person deleted
         self._sent: dict[str, float] = {}  # when a request was last written to be sent, by key
@@ -192,6 +193,8 @@ class Invariants:
                 self.broken(f"the id of {name} changed from {before.id} to {row.id}")
         if row.step == "sending" and (before is None or before.step != "sending"):
             self._sent[row.key] = self.life.timeline.now
+        if before is not None and before.step == "unknown" and row.step == "accepted":
+            self.found += 1
         if row.id is not None and (before is None or before.id != row.id):
             self._check_adoption(kernel, row, name)
         if row.delivered and row.path and (before is None or not before.delivered):
@@ -208,11 +211,16 @@ class Invariants:
             self.broken(f"{name} stands for {row.id}, which the service never made")
         elif ask is not None and job.asked != ask.asked:
             self.broken(f"{name} asked for {ask.asked} and stands for #{job.number}: {job.asked}")
+        elif ask is not None and job.id not in self.attached and self._was_answered(job):
+            self.broken(f"{name} took #{job.number}, whose video was the answer to another synchronous request")
         elif ask is not None and job.whose in ("sharer", "colleague"):
             if job.id in self.attached or self._cannot_know(kernel, job):
                 self.mistaken.append(job.asked)
             else:
                 self.broken(f"{name} took #{job.number}, which a {job.whose} asked for")
+
+    def _was_answered(self, job: Job) -> bool:
+        return job.synchronous and any(post.told and job in post.jobs for post in self.life.network.posts)
 
     def _cannot_know(self, kernel: Kernel, job: Job) -> bool:
         """Whether the job of somebody with our key looks in every way like a lost one of ours that was not seen yet."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from oxenvideo.credentials import Secret
 from oxenvideo.errors import OxenVideoError
-from oxenvideo.jobs.status import Status
 from oxenvideo.settings import Pace, Settings
 
 from . import disk
@@ -263,15 +262,18 @@ class Life:
 
     def _outcome(self) -> Outcome:
         jobs = self.service.jobs.values()
-        asks = self.invariants.asks.values()
+        rows = self.invariants.rows.items()
         figures = {
             "submits": len(self.network.posts),
             "lost answers": sum(not post.told for post in self.network.posts),
-            "jobs": len(jobs),
+            "faults": self.network.faults,
             "colleagues' jobs": sum(job.whose in ("sharer", "colleague") for job in jobs),
             "kernels": len(self.kernels),
             "attached": len(self.invariants.attached),
-            "unconfirmed": sum(a.generation is not None and a.generation.status is Status.UNCONFIRMED for a in asks),
+            "adopted by a search": self.invariants.found,
+            "ambiguous": sum(row.step == "ambiguous" or key in self.invariants.given_up for key, row in rows),
+            "not to be told from ours": len(self.invariants.mistaken),
+            "left unconfirmed": sum(row.step == "unknown" for _, row in rows),
             "virtual seconds": int(self.timeline.now),
         }
         failure = self.invariants.failure

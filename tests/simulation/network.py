@@ -75,6 +75,7 @@ class Network:
         self.down = False  # nothing can be connected to
         self.broken_lists: tuple[str, ...] = ()  # statuses whose lists always fail
         self.posts: list[Post] = []
+        self.faults = 0
         self._timeline = timeline
         self._choices = choices
         self._service = service
@@ -82,6 +83,7 @@ class Network:
     def fault(self, question: str, count: int) -> int:
         """Which fault befalls a request, 0 for none."""
         if self.rate and self._choices.happens(f"a fault of {question}", self.rate):
+            self.faults += 1
             return 1 + self._choices.pick(f"which fault of {question}", count)
         return 0
 

@@ -198,11 +198,11 @@ class Service:
         if status == "succeeded" and job.link <= job.expired:
             job.link = job.expired + 1
         started = next((clock for _, word, clock in course if word == "processing"), None)
-        row: dict[str, Any] = {name: None for name in (*_ROUTING, "prompt")}
+        row: dict[str, Any] = dict.fromkeys((*_ROUTING, "prompt"))
         if self._names_default:
             row["target_namespace"] = US
         if self.nulls:
-            row |= {name: None for name in _NULLS}
+            row |= dict.fromkeys(_NULLS)
         row |= {name: value for name, value in job.body.items() if name not in self._hidden}
         row |= {
             "generation_id": job.id,

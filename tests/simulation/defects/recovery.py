@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from oxenvideo.client.responses import Observation
 from oxenvideo.engine import recovery, service
 from oxenvideo.jobs.job import Submission
-from oxenvideo.jobs.status import Step
 
 Parameters = Mapping[str, Any]
 
