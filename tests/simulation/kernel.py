@@ -16,7 +16,6 @@ from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.session import Session
-from oxenvideo.settings import journal_path
 
 from .disk import Connection, KernelKilled
 from .loop import KernelLoop
@@ -96,7 +95,7 @@ class Kernel:
         disk, settings = self.life.disk, self.life.settings
         disk.opening = self
         try:
-            journal = _Journal(journal_path(settings.data_dir), notebook=self.notebook, clock=self.life.clock)
+            journal = _Journal(settings.data_dir / "journal.sqlite3", notebook=self.notebook, clock=self.life.clock)
         finally:
             disk.opening = None
         journal.life = self.life

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from oxenvideo.credentials import Secret
+from oxenvideo.client.credentials import Secret
 from oxenvideo.errors import OxenVideoError
 from oxenvideo.settings import Pace, Settings
 

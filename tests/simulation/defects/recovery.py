@@ -15,8 +15,8 @@ def _compare(prepared: Any) -> None:
     """Put ``prepared(sent, other)``, which gives both as they are compared, before the comparison."""
     exact = recovery.could_be
 
-    def could_be(sent: Parameters, other: Parameters) -> bool:
-        return exact(*prepared(sent, other))
+    def could_be(sent: Parameters, other: Parameters, **options: bool) -> bool:
+        return exact(*prepared(sent, other), **options)
 
     recovery.could_be = service.could_be = could_be
 
