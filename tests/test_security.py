@@ -131,7 +131,7 @@ def test_the_key_is_in_no_text(
     assert endpoint._client is not None
     things = [
         session, session.settings, session.target, session.engine, session.journal, endpoint, endpoint._client,
-        endpoint._client._transport, endpoint._client._transport._key, generation, generation.state, generation.request,
+        endpoint._client._key, generation, generation.state, generation.request,
         caught.value, credentials.Secret(KEY), vars(session.settings), vars(session.target),
     ]  # fmt: skip
     texts = [text for thing in things for text in (repr(thing), str(thing), f"{thing}")]

@@ -21,13 +21,13 @@ from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.resume import Resumed
 from oxenvideo.environment import journal_path, notebook_path
-from oxenvideo.errors import CostLimitExceeded, InvalidRequest
+from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.job import Job, Submission
 from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.status import State
+from oxenvideo.jobs.status import TERMINAL, State
 from oxenvideo.request.build import Built, build
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.settings import CHANGEABLE, Settings
@@ -53,17 +53,15 @@ class Session:
         """Stop the engine; what is unfinished stays in the journal for ``resume``."""
         self.engine.close()
 
-    def reconfigure(self, **options: Any) -> bool:
-        """Change settings for what is submitted from now on; False, changing nothing, where one needs a new session.
+    def reconfigure(self, **options: Any) -> None:
+        """Change settings for what is submitted from now on.
 
-        Raises ConfigurationError for a setting that does not exist.
+        Raises ConfigurationError for one that does not exist or that needs a new session.
         """
-        changed = self.settings.changed(**options)
-        if not options.keys() <= CHANGEABLE:
-            return False
-        self.settings = changed
-        self.engine.reconfigure(changed)
-        return True
+        if built_in := sorted((options.keys() & Settings.__dataclass_fields__.keys()) - CHANGEABLE):
+            raise ConfigurationError(f"The setting {built_in[0]} cannot change in a session: make a new Session.")
+        self.settings = self.settings.changed(**options)
+        self.engine.reconfigure(self.settings)
 
     @property
     def target(self) -> Target:
@@ -307,11 +305,13 @@ class _Current:
     def configure(self, options: Mapping[str, Any]) -> None:
         with self._lock:
             previous = self._session
-            if previous is not None and previous.reconfigure(**options):
+            if previous is not None and options.keys() <= CHANGEABLE:
+                previous.reconfigure(**options)
                 return
             settings = previous.settings if previous is not None else self._settings()
-            self._session = Session(settings.changed(**options), notebook=notebook_path())
-            if previous is not None and all(g.done for g in previous.generations):
+            notebook = previous.journal.notebook if previous is not None else notebook_path()
+            self._session = Session(settings.changed(**options), notebook=notebook)
+            if previous is not None and all(job.state.status in TERMINAL for job in previous.engine.registry.jobs()):
                 previous.close()
 
     def close(self) -> None:

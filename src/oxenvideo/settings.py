@@ -80,8 +80,11 @@ class Settings:
             raise ConfigurationError(
                 f"There is no setting {unknown[0]!r}: use one of {', '.join(self.__dataclass_fields__)}."
             )
-        standard = Settings()
-        options = {name: getattr(standard, name) if value is None else value for name, value in options.items()}
+        if not options:
+            return self
+        if None in options.values():
+            standard = Settings()
+            options = {name: getattr(standard, name) if value is None else value for name, value in options.items()}
         if isinstance(options.get("api_key"), str):
             options["api_key"] = Secret(options["api_key"])
         for name in ("data_dir", "download_dir"):

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
-from oxenvideo.engine.recovery import Lost, could_be, decide, row_parameters, sent_parameters
+from oxenvideo.engine.recovery import Lost, could_be, decide, row_parameters
 from oxenvideo.engine.submitter import RateLimit
 from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
+from oxenvideo.request.request import sent_parameters
 
 MODEL = "some-model"
 BODY = {"model": MODEL, "prompt": "a balloon", "duration": 5, "seed": 3}

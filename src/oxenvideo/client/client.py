@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, Self, cast
 from urllib.parse import quote
 
@@ -15,8 +15,32 @@ from httpx_sse import EventSource, SSEError
 from oxenvideo.client import responses
 from oxenvideo.client.credentials import Secret, resolve
 from oxenvideo.client.responses import Accepted, HistoryPage, Observation, Rendered, User
-from oxenvideo.client.transport import ANSWER_LIMIT, CONNECT, POOL, Transport, reason
-from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, UnexpectedAnswer
+from oxenvideo.client.transport import (
+    ANSWER_LIMIT,
+    CONNECT,
+    ERROR_LIMIT,
+    HEADERS,
+    KEEP_ALIVE,
+    POOL,
+    REDIRECTS,
+    KeyForOrigin,
+    date_of,
+    monotonic,
+    parsed_url,
+    read,
+    reason,
+    result_url,
+    retry_after,
+    translated,
+)
+from oxenvideo.errors import (
+    ConfigurationError,
+    DownloadFailed,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    UnexpectedAnswer,
+)
 
 STREAM_SILENCE = 46.0
 """Seconds of silence after which the event stream counts as broken: three of the service's keep-alives of 15 s."""
@@ -61,15 +85,21 @@ class Client:
             raise ConfigurationError(
                 "A Client needs an address and a key: give base_url and api_key, or set OXEN_API_KEY."
             )
-        self._transport = Transport(
-            target.base_url,
-            target.api_key,
-            connections=connections,
-            timeout=timeout,
-            answer_limit=answer_limit,
-            transport=transport,
-            file_transport=file_transport,
-        )
+        self.base_url = target.base_url
+        self._key = key = KeyForOrigin(target.api_key, target.base_url)
+        self._timeout = httpx.Timeout(timeout, connect=CONNECT, pool=POOL)
+        self._extensions = {"timeout": self._timeout.as_dict()}
+        self._answer_limit = answer_limit
+        self._date: tuple[str, float, float] | None = None  # the last Date header, its unix seconds, and when it came
+        ssl = httpx.create_ssl_context(trust_env=not key.is_loopback)  # shared, because loading certificates is slow
+        options: dict[str, Any] = {"verify": ssl, "trust_env": not key.is_loopback}
+        limits = httpx.Limits(max_connections=connections, keepalive_expiry=KEEP_ALIVE)
+        # A server may close a kept connection right after its last answer, and a submit that is sent at that moment is
+        # lost without a trace. So POST requests never use a kept connection.
+        unkept = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+        self._kept = httpx.AsyncClient(limits=limits, transport=transport, **options)
+        self._fresh = httpx.AsyncClient(limits=unkept, transport=transport, **options)
+        self._files = httpx.Client(limits=limits, transport=file_transport, **options)
         self._stream_silence = stream_silence
 
     def __repr__(self) -> str:
@@ -83,17 +113,9 @@ class Client:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._transport.aclose()
-
-    @property
-    def base_url(self) -> str:
-        """Where API requests go."""
-        return self._transport.base_url
-
-    @property
-    def clock_offset(self) -> float | None:
-        """Seconds by which the service's clock is ahead of this machine's."""
-        return self._transport.clock_offset
+        self._files.close()
+        await self._fresh.aclose()
+        await self._kept.aclose()
 
     def service_time(self) -> float | None:
         """The service's clock now, in unix seconds and to about a second; None before its first answer.
@@ -101,11 +123,12 @@ class Client:
         This is the last Date header plus the time since by the event loop's monotonic clock, so that a step of this
         machine's wall clock has no effect.
         """
-        return self._transport.service_time()
+        return None if self._date is None else self._date[1] + monotonic() - self._date[2]
 
     def relocate(self, base_url: str) -> None:
         """Continue with the same service at another address, which the embedded server has after a restart."""
-        self._transport.relocate(base_url)
+        self.base_url = base_url
+        self._key = KeyForOrigin(self._key.secret, base_url)
 
     # Making videos
 
@@ -115,7 +138,7 @@ class Client:
         Raises InvalidRequest for a body that is not JSON, ServiceError, ConnectionFailed and OutcomeUnknown.
         """
         return responses.rendered(
-            await self._transport.json(
+            await self._json(
                 "POST",
                 "/api/ai/videos/generate",
                 **_json_body(body),
@@ -130,7 +153,7 @@ class Client:
         Raises InvalidRequest for a body that is not JSON, ServiceError, ConnectionFailed and OutcomeUnknown. An answer
         with an error and without ids is a refusal, whatever its HTTP status.
         """
-        return responses.accepted(await self._transport.json("POST", "/api/ai/queue", **_json_body(body)))
+        return responses.accepted(await self._json("POST", "/api/ai/queue", **_json_body(body)))
 
     async def queue(
         self,
@@ -163,7 +186,7 @@ class Client:
         Raises NotFound for an unknown id, InvalidRequest for one that no URL can hold, ServiceError, ConnectionFailed
         and OutcomeUnknown.
         """
-        await self._transport.done("DELETE", f"/api/ai/queue/{_segment(generation_id)}")
+        await self._done("DELETE", f"/api/ai/queue/{_segment(generation_id)}")
 
     async def history(
         self,
@@ -242,7 +265,7 @@ class Client:
         Raises BadRequest with ``status_code`` 409 if it exists already, other ServiceErrors, ConnectionFailed and
         OutcomeUnknown.
         """
-        await self._transport.done("POST", "/api/repos", json={"namespace": namespace, "name": name, "is_public": True})
+        await self._done("POST", "/api/repos", json={"namespace": namespace, "name": name, "is_public": True})
 
     async def upload(
         self, namespace: str, repo: str, path: str, content: bytes, *, branch: str = "main", mime: str, message: str
@@ -254,7 +277,7 @@ class Client:
         user = await self.authorize()
         file = "/".join(_segment(part) for part in path.split("/"))
         route = f"/api/repos/{_segment(namespace)}/{_segment(repo)}/file/{_segment(branch)}/{file}"
-        await self._transport.done(
+        await self._done(
             "PUT",
             route,
             files={"file": (path.rpartition("/")[2], content, mime)},
@@ -276,10 +299,10 @@ class Client:
         """
         timeout = httpx.Timeout(_ANSWER, connect=CONNECT, read=self._stream_silence, pool=POOL)
         headers = {"Accept": "text/event-stream"}
-        response = await self._transport.open("GET", "/api/events", headers=headers, timeout=timeout)
+        response = await self._open("GET", "/api/events", headers=headers, timeout=timeout)
         try:
             if response.status_code != 200:
-                raise await self._transport.failure(response)
+                raise await self._failure(response)
             async with aclosing(self._completions(response)) as completions:
                 yield completions
         finally:
@@ -300,19 +323,97 @@ class Client:
 
     # Result files
 
-    def open_result(
-        self, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> AbstractContextManager[httpx.Response]:
+    @contextmanager
+    def open_result(self, url: str, *, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
         """GET a result URL, absolute or relative to ``base_url``, and give its answer as a stream, whatever its status.
 
         This blocks and may be called on any thread, so that large files are read off the event loop. At most five
         redirects are followed, to http and https only, and never from https to http. The key is sent only to the
         service's own origin. Raises DownloadFailed for a URL that is not usable, ConnectionFailed and OutcomeUnknown.
         """
-        return self._transport.open_result(url, headers=headers)
+        address = result_url(url, self.base_url + "/")
+        named = {"User-Agent": HEADERS["User-Agent"], "Accept-Encoding": "identity", **(headers or {})}
+        for _ in range(REDIRECTS + 1):
+            with translated(address.host):
+                request = self._files.build_request("GET", address, headers=named, timeout=self._timeout)
+                response = self._files.send(request, stream=True, auth=self._key)
+            try:
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                onward = result_url(response.headers["location"], str(address))
+                if address.scheme == "https" and onward.scheme == "http":
+                    raise DownloadFailed("The result URL redirects from https to http; the redirect was not followed.")
+                address = onward
+            finally:
+                response.close()
+        raise DownloadFailed(f"The result URL was redirected more than {REDIRECTS} times.")
+
+    # One request
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout | None = None,
+        **content: Any,
+    ) -> httpx.Response:
+        """Send an API request and return the head of the answer. Read its body, then close it."""
+        extensions = {"timeout": timeout.as_dict()} if timeout else self._extensions
+        try:
+            url = parsed_url(self.base_url + path)
+            request = httpx.Request(
+                method, url, headers={**HEADERS, **(headers or {})}, extensions=extensions, **content
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InvalidRequest(f"{path[:80]} cannot be requested: {error}.") from None
+        self._key.sign(request)
+        with translated(url.host):
+            response = await (self._fresh if method == "POST" else self._kept).send(request, stream=True)
+        self._note_date(response)
+        return response
+
+    async def _json(self, method: str, path: str, *, limit: int | None = None, **options: Any) -> dict[str, Any]:
+        """The JSON object of a successful answer of at most ``limit`` bytes; a ServiceError for any other answer."""
+        content, status_code = await self._ask(method, path, limit or self._answer_limit, options)
+        return responses.decode(content, status_code=status_code, what=f"{method} {path}")
+
+    async def _done(self, method: str, path: str, **options: Any) -> None:
+        """Send a request of which only the success matters."""
+        await self._ask(method, path, self._answer_limit, options)
+
+    async def _ask(self, method: str, path: str, limit: int, options: dict[str, Any]) -> tuple[bytes, int]:
+        response = await self._open(method, path, **options)
+        try:
+            if not response.is_success:
+                raise await self._failure(response)
+            return await read(response, limit), response.status_code
+        finally:
+            await response.aclose()
+
+    async def _failure(self, response: httpx.Response) -> Exception:
+        """The exception for an answer that is an error."""
+        try:
+            content = await read(response, ERROR_LIMIT)
+        except (OutcomeUnknown, UnexpectedAnswer):
+            content = b""  # the status alone says that it is an error
+        if response.has_redirect_location:
+            return UnexpectedAnswer(
+                f"{response.url.host} redirects API requests (HTTP {response.status_code}): check base_url.",
+                status_code=response.status_code,
+            )
+        return responses.error_from(response.status_code, content, retry_after(response))
+
+    def _note_date(self, response: httpx.Response) -> None:
+        date = response.headers.get("date", "")
+        # The header counts whole seconds: the answer that first shows a new one is nearest to its beginning.
+        if (self._date is None or date != self._date[0]) and (seconds := date_of(response)) is not None:
+            self._date = (date, seconds, monotonic())
 
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
-        return await self._transport.json("GET", path, params=query)
+        return await self._json("GET", path, params=query)
 
 
 class _EventText:

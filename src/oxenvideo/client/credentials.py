@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -44,16 +45,24 @@ class Secret:
 
 @dataclass(frozen=True)
 class Target:
-    """The address of a service and the key for it; ``base_url`` is ``"local"`` for the embedded server."""
+    """The address of a service and the key for it.
+
+    ``base_url`` is ``"local"``, and ``is_local`` true, for the embedded server, which is started on demand. ``account``
+    tells one key's jobs from another's in the journal, without telling the key.
+    """
 
     base_url: str
     api_key: Secret | None = field(default=None, repr=False)
     note: str | None = None
+    is_local: bool = field(init=False, repr=False, compare=False)
+    account: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def is_local(self) -> bool:
-        """Whether this is the embedded server, which is started on demand."""
-        return self.base_url == LOCAL
+    def __post_init__(self) -> None:
+        is_local = self.base_url == LOCAL
+        key = None if is_local or self.api_key is None else self.api_key.reveal()
+        account = "local" if key is None else hashlib.sha256(key.encode()).hexdigest()[:16]
+        object.__setattr__(self, "is_local", is_local)
+        object.__setattr__(self, "account", account)
 
     @property
     def host(self) -> str:

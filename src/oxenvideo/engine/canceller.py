@@ -65,7 +65,7 @@ class Canceller:
             submission.withdraw(job)
             return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
         if submission.step is Step.AMBIGUOUS:
-            submission.give_up()
+            submission.give_up(job)
             return Cancellation(
                 "Given up. The service may have a generation of it: see %oxenvideo history.", cancelled=False
             )

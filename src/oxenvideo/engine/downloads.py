@@ -19,8 +19,6 @@ from oxenvideo.jobs.journal import make_private_directory
 
 log = logging.getLogger("oxenvideo")
 
-_PROGRESS_EVERY = 0.5  # seconds between two changes of state that only count bytes
-
 
 class Downloads:
     """Fetches the files of jobs that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
@@ -86,6 +84,10 @@ class Downloads:
         del self._in_memory[job.key]
         return self._kept(job).as_uri()
 
+    def kept_url(self, job: Job) -> str | None:
+        """The URL of a video that was kept in the data directory, None where there is none."""
+        return self._kept(job).as_uri() if self._kept(job).exists() else None
+
     def _kept(self, job: Job) -> Path:
         return self._kept_results / f"{job.key}.mp4"
 
@@ -136,19 +138,15 @@ class Downloads:
 
 
 class _Progress:
-    """Tells a job from the download's thread how many bytes have come, now and then."""
+    """Tells a job from the download's thread how many bytes have come."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._loop = asyncio.get_running_loop()
-        self._last = self._loop.time() - _PROGRESS_EVERY
 
     def __call__(self, received: int, expected: int | None) -> None:
-        now = self._loop.time()
-        if now - self._last >= _PROGRESS_EVERY:
-            self._last = now
-            with contextlib.suppress(RuntimeError):  # the loop has just ended
-                self._loop.call_soon_threadsafe(self._tell, received, expected)
+        with contextlib.suppress(RuntimeError):  # the loop has just ended
+            self._loop.call_soon_threadsafe(self._tell, received, expected)
 
     def _tell(self, received: int, expected: int | None) -> None:
         if self._job.state.fetching:

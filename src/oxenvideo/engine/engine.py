@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.credentials import Target
-from oxenvideo.engine.service import Service, account_of
+from oxenvideo.engine.service import Service
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import TICK, Cancellation, Generation
 from oxenvideo.jobs.job import Job, Registry, Submission
 from oxenvideo.jobs.journal import Journal, Plan
-from oxenvideo.jobs.status import Status, Step
+from oxenvideo.jobs.status import TERMINAL, Status, Step
 from oxenvideo.settings import Settings
 
 P = ParamSpec("P")
@@ -114,7 +114,7 @@ class Engine:
         self._loop = loop
         self._thread: threading.Thread | None = None
         self._start_lock = threading.Lock()
-        self._closed = False
+        self.closed = False
 
     # From any thread
 
@@ -156,7 +156,7 @@ class Engine:
 
     def cancel(self, job: Job, timeout: float | None) -> Cancellation:
         """Ask the service to cancel, and say what became of that; with no timeout (seconds), ask and do not wait."""
-        if (status := job.state.status).is_terminal:
+        if (status := job.state.status) in TERMINAL:
             charged = " It was too late: the video is charged." if status is Status.SUCCEEDED else ""
             return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status is Status.CANCELLED)
         future = self.spawn(lambda service: service.cancel(job), job.submission.target)
@@ -199,11 +199,6 @@ class Engine:
         """Those that are running or still referred to."""
         return [self.handle(job) for job in self.registry.jobs()]
 
-    @property
-    def closed(self) -> bool:
-        """Whether the engine was shut down."""
-        return self._closed
-
     def reconfigure(self, settings: Settings) -> None:
         """Take on other settings for what is submitted from now on."""
         self.settings = settings
@@ -220,7 +215,7 @@ class Engine:
         if os.getpid() != self._pid:
             return  # a forked copy of the process ends: the thread, the journal and the server are the original's
         with self._start_lock:
-            self._closed = True
+            self.closed = True
             loop, thread = self._loop, self._thread
         self.registry.close()
         atexit.unregister(self.close)
@@ -239,7 +234,7 @@ class Engine:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         self.check_usable()
         with self._start_lock:
-            if self._closed:
+            if self.closed:
                 raise OxenVideoError("oxenvideo was shut down here; load the extension again.")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -274,7 +269,7 @@ class Engine:
             except TimeoutError:
                 if future.done():
                     raise
-                if self._closed or (end is not None and time.monotonic() >= end):
+                if self.closed or (end is not None and time.monotonic() >= end):
                     raise WaitTimeout(f"No answer within {timeout or 0:g} s.") from None
 
     async def _stop(self) -> None:
@@ -290,9 +285,11 @@ class Engine:
 
     def service(self, target: Target) -> Service:
         """The engine's side of a service, made when it is first needed."""
-        if target not in self._services:
-            self._services[target] = Service(target, self.settings, self.registry, self.find, self._client_factory)
-        return self._services[target]
+        service = self._services.get(target)
+        if service is None:
+            service = Service(target, self.settings, self.registry, self.find, self._client_factory)
+            self._services[target] = service
+        return service
 
     def _arrive(self, submissions: Sequence[Submission]) -> None:
         if not self._arrived:  # one write for all that come in this turn of the loop
@@ -333,7 +330,7 @@ def plan_of(submission: Submission) -> Plan:
     return Plan(
         key=submission.key,
         base_url=submission.target.base_url,
-        account=account_of(submission.target),
+        account=submission.target.account,
         request=submission.request.to_json(),
         jobs=[(job.key, job.name, job.index) for job in submission.jobs],
         model=submission.request.model,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -18,11 +17,13 @@ from functools import partial
 from typing import Any
 
 from oxenvideo.client.client import Client
+from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited, ServiceError
 from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.status import Status, Step
+from oxenvideo.request.request import EMBEDDED, hashed
 from oxenvideo.settings import Pace
 
 log = logging.getLogger("oxenvideo")
@@ -58,34 +59,15 @@ _NOT_PARAMETERS = frozenset(
     }
 )
 _TARGETS = ("target_namespace", "target_repo", "target_directory")
-_NOT_IN_ROWS = frozenset({"num_generations", "response_format"})
-_MEDIA = "data:sha256="
 
 
 # What is compared
-
-
-def sent_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The model and parameters of a request as the journal keeps them: embedded media give way to their hash."""
-    return {name: _hashed(value) for name, value in body.items() if name not in _NOT_IN_ROWS and value is not None}
 
 
 def row_parameters(row: Mapping[str, Any]) -> dict[str, Any]:
     """The model and parameters of a generation as one of the service's rows shows them."""
     shown = {name: value for name, value in row.items() if name not in _NOT_PARAMETERS and value is not None}
     return {"model": row.get("model_name"), **shown}
-
-
-def _hashed(value: Any) -> Any:
-    if isinstance(value, str):
-        if value.startswith("data:") and not value.startswith(_MEDIA):
-            return _MEDIA + hashlib.sha256(value.encode()).hexdigest()
-        return value
-    if isinstance(value, Mapping):
-        return {name: _hashed(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [_hashed(item) for item in value]
-    return value
 
 
 def could_be(sent: Mapping[str, Any], other: Mapping[str, Any], *, certainly: bool = False) -> bool:
@@ -95,7 +77,7 @@ def could_be(sent: Mapping[str, Any], other: Mapping[str, Any], *, certainly: bo
     service may replace a data URI by an address of its own; with ``certainly`` they must be the same too. A row shows a
     prompt beside the shots (``multi_prompt``) from which it was made, and the repository in which a result goes by default.
     """
-    other = {name: _hashed(value) for name, value in other.items()}
+    other = {name: hashed(value) for name, value in other.items()}
     ignored = {name for name in _TARGETS if name not in sent} | ({"prompt"} if "multi_prompt" in sent else set())
     mine = {name: value for name, value in sent.items() if name not in ignored}
     theirs = {name: value for name, value in other.items() if name not in ignored}
@@ -114,11 +96,9 @@ def _agree(one: Any, other: Any, certainly: bool) -> bool:
         return isinstance(other, str) and not certainly
     if isinstance(one, Mapping | list) or isinstance(other, Mapping | list):
         return False
-    embedded = [isinstance(value, str) and value.startswith(_MEDIA) for value in (one, other)]
-    if all(embedded):
-        return bool(one == other)
-    if any(embedded):
-        return isinstance(one, str) and isinstance(other, str) and not certainly
+    if isinstance(one, str) and one.startswith(EMBEDDED):
+        shown = isinstance(other, str) and not other.startswith(EMBEDDED)
+        return one == other or (shown and not certainly)
     return _plain(one) == _plain(other)
 
 
@@ -167,11 +147,13 @@ def decide(
     free: Iterable[Observation],
     attached: Iterable[Observation] = (),
     elsewhere: Sequence[tuple[Mapping[str, Any], int]] = (),
+    unnamed: Sequence[Lost] = (),
 ) -> Decision:
     """Assign generations to lost submissions, or say where that is not clear.
 
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
     submission too. ``elsewhere`` is what other kernels look for: what was sent, and how many videos were asked for.
+    ``unnamed`` are synchronous submissions that were answered, without an id: one of the generations is theirs.
     Submissions that sent the same are interchangeable. More candidates than they asked for can mean a stranger's; a
     candidate that other submissions could have made as well can mean theirs, and so can one whose media cannot be compared.
     """
@@ -192,7 +174,10 @@ def decide(
         decided = bool(found) and any(one.fits(seen) for seen in attached for one in same)
         asked = sum(one.count for one in same) + sum(count for sent, count in elsewhere if sent == same[0].sent)
         doubtful = not all(same[0].is_certainly(seen) for seen in found)
-        if theirs or decided or doubtful or len(found) > asked:
+        own = sum(any(one.fits(seen) for seen in found) for one in unnamed)
+        if found and len(found) <= own:
+            continue  # all of them may be of synchronous submissions
+        if theirs or decided or doubtful or own or len(found) > asked:
             ambiguous.update(one.key for one in same)
             continue
         for one in sorted(same, key=lambda item: item.since):
@@ -215,15 +200,13 @@ class Recovery:
         open_client: Callable[[], Awaitable[Client]],
         registry: Registry,
         pace: Pace,
-        base_url: str,
-        account: str,
+        target: Target,
         in_flight: Sequence[Submission],
     ) -> None:
         self._open = open_client
         self._registry = registry
         self._pace = pace
-        self._base_url = base_url
-        self._account = account
+        self._target = target
         self._lost: dict[Submission, tuple[float, asyncio.Future[None]]] = {}  # with since when, by the loop's clock
         self._another = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -258,7 +241,8 @@ class Recovery:
         """Whether a submission whose answer was lost could have become this generation."""
         if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
             return False
-        return self._describe(submission, service_time).fits(seen)
+        lost = self._describe(submission, service_time)
+        return lost.fits(seen) and (submission.step is Step.AMBIGUOUS or lost.is_certainly(seen))
 
     def settle(self, submission: Submission) -> None:
         """End the search for a submission."""
@@ -317,18 +301,20 @@ class Recovery:
         fitting = [seen for seen in listed.values() if any(one.fits(seen) for one in candidates)]
         strangers = await self._of_strangers(client, fitting)
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
-        claimed = self._registry.journal.claimed(self._base_url, [seen.generation_id for seen in fitting])
+        claimed = self._registry.journal.claimed(self._target.base_url, [seen.generation_id for seen in fitting])
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
         free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
         attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
-        elsewhere = self._registry.journal.unsettled_elsewhere(self._base_url)
+        elsewhere = self._registry.journal.unsettled_elsewhere(self._target.base_url)
         in_flight = [s.sent for s in self._in_flight if s.sent]
         in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
         lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
         lost = [one for one in lost if not any(could_be(s, one.sent) or could_be(one.sent, s) for s in in_flight)]
         looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
-        self._carry_out(decide(lost, free, attached, looking))
+        answered = self._registry.journal.answered_without_id(self._target.base_url)
+        unnamed = [Lost(key, sent, 1, sent_at - _CLOCK_SLACK) for key, sent, sent_at in answered]
+        self._carry_out(decide(lost, free, attached, looking, unnamed))
 
     def _carry_out(self, decision: Decision) -> None:
         for submission in list(self._lost):
@@ -390,7 +376,7 @@ class Recovery:
         return strangers
 
     async def _own_names(self, client: Client) -> set[str]:
-        own = self._registry.journal.submitted_id(self._base_url, self._account)
+        own = self._registry.journal.submitted_id(self._target.base_url, self._target.account)
         if own is not None and (name := await self._owner(client, own)) is not None:
             return {name}
         user = await persist(client.authorize, attempts=3)

@@ -13,7 +13,7 @@ from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import persist
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
-from oxenvideo.engine.service import Service, account_of
+from oxenvideo.engine.service import Service
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.job import Job, Submission
@@ -103,7 +103,7 @@ def _target_of(entry: Entry, settings: Settings) -> Target:
     if entry.base_url == credentials.LOCAL:
         return Target(credentials.LOCAL, settings.api_key if settings.base_url == credentials.LOCAL else None)
     target = credentials.resolve(entry.base_url, key)
-    if account_of(target) != entry.account:
+    if target.account != entry.account:
         raise ConfigurationError(
             f"A generation of {entry.model} was submitted to {target.host} with another API key: set that key, then resume."
         )

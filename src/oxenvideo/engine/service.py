@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Coroutine
 from functools import cached_property
@@ -60,7 +59,7 @@ class Service:
         self._costs: Costs | None = None
         self._find = find
         limits = settings.limits
-        self._submitter = Submitter(self.open, self._stream_opened, pace, limits.submits)
+        self._submitter = Submitter(self._open_with_stream, pace, limits.submits)
         self._downloads = Downloads(
             self.open, pace.backoff, settings.data_dir / "results", at_once=limits.downloads, most=limits.video
         )
@@ -72,8 +71,7 @@ class Service:
 
     @cached_property
     def _recovery(self) -> Recovery:
-        account = account_of(self.target)
-        return Recovery(self.open, self._registry, self._pace, self.target.base_url, account, self._submitter.in_flight)
+        return Recovery(self.open, self._registry, self._pace, self.target, self._submitter.in_flight)
 
     @cached_property
     def _canceller(self) -> Canceller:
@@ -98,7 +96,8 @@ class Service:
                 submission.refuse(OxenVideoError(f"Nothing was sent: {type(error).__name__}: {error}"))
         if submission.step in LOST:
             fresh = False
-            await self._recovery.find(submission)
+            if not self._take_kept(submission):
+                await self._recovery.find(submission)
         if submission.step is Step.ACCEPTED:
             await _together([self.deliver(job, look=not fresh) for job in submission.jobs])
 
@@ -131,12 +130,24 @@ class Service:
         """Take the answer of the synchronous endpoint, which names no id."""
         (job,) = submission.jobs
         url = answer.urls[0] if answer.urls else self._downloads.keep(job, answer.b64_json[0])
-        if url is None:
-            submission.advance(Step.ACCEPTED)
-            self._spawn(self._keep(job))
+        if url is not None:
+            self._succeeded(submission, url)
         else:
-            self._registry.write(lambda: self._registry.journal.answered(submission.key, job.key, url))
-            submission.step = Step.ACCEPTED
+            submission.advance(Step.ACCEPTED)
+            job.update(remote="succeeded", notice=None)
+            self._spawn(self._keep(job))
+
+    def _take_kept(self, submission: Submission) -> bool:
+        """Take a video that was kept by a kernel which ended before it wrote that down."""
+        url = self._downloads.kept_url(submission.jobs[0]) if submission.synchronous and submission.jobs else None
+        if url is not None:
+            self._succeeded(submission, url)
+        return url is not None
+
+    def _succeeded(self, submission: Submission, url: str) -> None:
+        (job,) = submission.jobs
+        self._registry.write(lambda: self._registry.journal.answered(submission.key, job.key, url))
+        submission.step = Step.ACCEPTED
         job.update(remote="succeeded", result_url=url, notice=None)
 
     async def _keep(self, job: Job) -> None:
@@ -234,9 +245,12 @@ class Service:
                 await asyncio.sleep(self._pace.backoff.most)
         return self._watcher
 
-    async def _stream_opened(self) -> None:
+    async def _open_with_stream(self) -> Client:
+        """The client, once the event stream is open, so that nothing that is enqueued from now on is missed."""
+        client = await self.open()
         if self._watcher is not None:
             await self._watcher.stream_opened()
+        return client
 
     async def _fresh_url(self, upstream: Generation) -> str | None:
         """A result URL that the service itself can read, for a generation of this service; else None."""
@@ -278,10 +292,3 @@ async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
         await work[0]
     else:
         await asyncio.gather(*work)
-
-
-def account_of(target: Target) -> str:
-    """What tells one key's jobs from another's in the journal, without telling the key."""
-    if target.is_local or target.api_key is None:
-        return "local"
-    return hashlib.sha256(target.api_key.reveal().encode()).hexdigest()[:16]

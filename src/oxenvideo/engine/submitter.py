@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Rendered, encode
 from oxenvideo.client.retry import Backoff
-from oxenvideo.engine.recovery import sent_parameters
 from oxenvideo.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -22,7 +21,7 @@ from oxenvideo.errors import (
 )
 from oxenvideo.jobs.job import Submission
 from oxenvideo.jobs.status import Step
-from oxenvideo.request.request import VideoRequest
+from oxenvideo.request.request import VideoRequest, sent_parameters
 from oxenvideo.settings import Pace
 
 # Answers that say no: the service did not act, and sending the same again would not help.
@@ -40,12 +39,10 @@ class Submitter:
     def __init__(
         self,
         open_client: Callable[[], Awaitable[Client]],
-        stream_opened: Callable[[], Awaitable[None]],
         pace: Pace,
         at_once: int,
     ) -> None:
         self._open = open_client
-        self._stream_opened = stream_opened
         self._pace = pace
         self._turns = asyncio.Semaphore(at_once)
         self._synchronous_turns = asyncio.Semaphore(_SYNCHRONOUS_AT_ONCE)
@@ -62,14 +59,12 @@ class Submitter:
             while submission.jobs:
                 async with self._rate_limit.turn(alone=not submission.synchronous):
                     client = await self._open()
-                    await self._stream_opened()
                     if not submission.jobs:
                         break  # all were cancelled meanwhile
                     plain = request.body(count=len(submission.jobs))
                     body = encode(plain)
                     # Nothing is awaited from here to the request, so what is written is what is sent.
-                    sent = sent_parameters(plain) if submission.request.has_media else plain
-                    submission.claim(sent, client.service_time())
+                    submission.claim(sent_parameters(plain), client.service_time())
                     self.in_flight.append(submission)
                     try:
                         return await self._post(client, submission, body)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ Progress = Callable[[int, int | None], None]
 _EXPIRED = (400, 401, 403, 404, 410)  # as object stores answer for a link that is too old, or a token in it
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_PROGRESS_EVERY = 0.5  # seconds between two calls of ``progress``
 _RENEWALS = 3  # times in a row that a link is renewed without a byte coming of it
 _PATIENCE = 10  # times as many failures are borne where each brings a little more
 _NOT_A_VIDEO = 3  # times in a row that something else may come in the video's place before that is believed
@@ -118,6 +120,7 @@ class _Transfer:
         self._client = client
         self._file = file
         self._progress = progress
+        self._told = -_PROGRESS_EVERY
         self._most = most
         self._validator: str | None = None  # a strong one of the file that is on disk in part
         self._total: int | None = None
@@ -136,7 +139,7 @@ class _Transfer:
         headers = {"Range": f"bytes={have}-", "If-Range": self._validator} if have and self._validator else {}
         with self._client.open_result(url, headers=headers) as response:
             expected = self._begin(response, have)
-            self._progress(self.received, expected)
+            self._tell(expected)
             checked = self.received >= mp4.HEAD
             for chunk in _chunks(response):
                 if self._stopped:
@@ -149,8 +152,13 @@ class _Transfer:
                 if not checked and self.received >= mp4.HEAD:
                     self._check_head(response)
                     checked = True
-                self._progress(self.received, expected)
+                self._tell(expected)
         self._check_whole(response, expected)
+
+    def _tell(self, expected: int | None) -> None:
+        if (now := time.monotonic()) - self._told >= _PROGRESS_EVERY:
+            self._told = now
+            self._progress(self.received, expected)
 
     def _begin(self, response: httpx.Response, have: int) -> int | None:
         """Read the status line and headers; returns the length of the whole file, where it is known."""

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from operator import attrgetter
 
 from oxenvideo.client.client import Client
 from oxenvideo.client.responses import Observation
@@ -68,7 +69,7 @@ class Watcher:
         if (early := self._early.pop(generation_id, None)) is not None:
             self._tell(job, early)
         try:
-            await job.until(lambda state: state.is_over_at_service)
+            await job.until(_is_over)
         finally:
             if self._jobs.get(generation_id) is job:
                 del self._jobs[generation_id]
@@ -261,6 +262,9 @@ class Watcher:
         self._unreachable = why
         for job in list(self._jobs.values()):
             _notice(job, why)
+
+
+_is_over = attrgetter("is_over_at_service")
 
 
 def _notice(job: Job, why: str | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from oxenvideo.errors import GenerationCancelled, GenerationFailed, OutcomeUnknown, WaitTimeout
 from oxenvideo.jobs.job import Job
-from oxenvideo.jobs.status import State, Status
+from oxenvideo.jobs.status import TERMINAL, State, Status
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,9 +43,8 @@ class Controls(Protocol):
     def check_usable(self) -> None:
         """Raise OxenVideoError in a forked process, where nothing would ever change."""
 
-    @property
-    def closed(self) -> bool:
-        """Whether nobody follows the jobs any more."""
+    closed: bool
+    """Whether nobody follows the jobs any more."""
 
     def handle(self, job: Job) -> Generation:
         """The one handle on a job."""
@@ -129,7 +128,7 @@ class Generation:
     @property
     def done(self) -> bool:
         """Whether it has ended, well or not."""
-        return self._job.state.status.is_terminal
+        return self._job.state.status in TERMINAL
 
     def __repr__(self) -> str:
         label = f"{self.name}: " if self.name else ""
@@ -150,7 +149,10 @@ class Generation:
         unsubscribe = observe(self, woken.set)
         try:
             while not (state := self._job.state).is_settled:
-                woken.wait(self._patience(None if end is None else end - time.monotonic(), timeout))
+                left = TICK if end is None else min(TICK, end - time.monotonic())
+                if left <= 0 or self._controls.closed:
+                    raise self._given_up(timeout)
+                woken.wait(left)
                 woken.clear()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"Stopped waiting. {self._goes_on()}") from None
@@ -175,24 +177,22 @@ class Generation:
         unsubscribe = observe(self, wake)
         try:
             while not (state := self._job.state).is_settled:
-                patience = self._patience(None if end is None else end - loop.time(), timeout)
+                left = TICK if end is None else min(TICK, end - loop.time())
+                if left <= 0 or self._controls.closed:
+                    raise self._given_up(timeout)
                 # The tick is for the interrupt key: a quiet loop would notice it only when something happens.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), patience)
+                    await asyncio.wait_for(woken.wait(), left)
                 woken.clear()
         finally:
             unsubscribe()
         return self._outcome(state)
 
-    def _patience(self, left: float | None, timeout: float | None) -> float:
-        """Seconds for which to sleep; WaitTimeout where ``left`` of the ``timeout`` is nothing or nobody follows the job."""
-        if self._controls.closed:
-            raise WaitTimeout(
-                f"{self._label} was {self.status}: oxenvideo was shut down here. The job goes on; resume brings it back."
-            )
-        if left is not None and left <= 0:
-            raise WaitTimeout(f"{self._label} is still {self.status} after {timeout:g} s. {self._goes_on()}")
-        return TICK if left is None else min(TICK, left)
+    def _given_up(self, timeout: float | None) -> WaitTimeout:
+        if timeout is None or self._controls.closed:
+            words = "oxenvideo was shut down here. The job goes on; resume brings it back."
+            return WaitTimeout(f"{self._label} was {self.status}: {words}")
+        return WaitTimeout(f"{self._label} is still {self.status} after {timeout:g} s. {self._goes_on()}")
 
     def _outcome(self, state: State) -> Self:
         if state.status is Status.CANCELLED:
@@ -261,4 +261,4 @@ def observe(generation: Generation, observer: Callable[[], object]) -> Callable[
     For the package's own displays: the observer must be quick and must not raise.
     """
     job = generation._job
-    return job.submission.registry.observe(job, lambda _: observer())
+    return job.submission.registry.observe(job, observer)

@@ -22,7 +22,7 @@ from oxenvideo.client.responses import Observation
 from oxenvideo.errors import OutcomeUnknown, OxenVideoError
 from oxenvideo.jobs.callbacks import CallbackThread
 from oxenvideo.jobs.journal import Journal
-from oxenvideo.jobs.status import NEXT, State, Status, Step, advance
+from oxenvideo.jobs.status import NEXT, TERMINAL, State, Status, Step, advance
 
 if TYPE_CHECKING:
     from oxenvideo.client.credentials import Target
@@ -55,7 +55,7 @@ class Job:
         self.name = name
         self.index = index
         self.state = state
-        self.observers: tuple[Callable[[Job], object], ...] = ()  # called on the engine's thread
+        self.observers: tuple[Callable[[], object], ...] = ()  # called on the engine's thread
         self.callbacks: tuple[Callable[[Job], object], ...] = ()  # called on a thread of their own, by status
         submission.registry.add(self)
 
@@ -81,8 +81,8 @@ class Job:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        def check(job: Job) -> None:
-            if holds(job.state) and not future.done():
+        def check() -> None:
+            if holds(self.state) and not future.done():
                 future.set_result(None)
 
         unsubscribe = self.submission.registry.observe(self, check)
@@ -173,11 +173,11 @@ class Submission:
         for job in self._without_id():
             job.end(local=Status.FAILED, error=error)
 
-    def give_up(self) -> None:
-        """End every job of a submission of which only the user could say which generations are its own."""
-        self.advance(Step.REFUSED)
-        for job in self._without_id():
-            job.end(local=Status.CANCELLED)
+    def give_up(self, job: Job) -> None:
+        """End a job of which only the user could say which generation it became."""
+        job.end(local=Status.CANCELLED)
+        if not self._without_id():
+            self.advance(Step.REFUSED)
 
     def ask_user(self, why: str) -> None:
         """Tell the user that it is not known whether the service has these jobs."""
@@ -199,7 +199,7 @@ class Submission:
             job.update(**changes)
 
     def _without_id(self) -> list[Job]:
-        return [job for job in self.jobs if job.state.remote is None and not job.state.status.is_terminal]
+        return [job for job in self.jobs if job.state.remote is None and not job.state.is_over_at_service]
 
 
 class Registry:
@@ -243,8 +243,8 @@ class Registry:
 
     # Announcing
 
-    def observe(self, job: Job, observer: Callable[[Job], object]) -> Callable[[], None]:
-        """Call ``observer(job)`` on each change of state, on the engine's thread; the answer takes that back."""
+    def observe(self, job: Job, observer: Callable[[], object]) -> Callable[[], None]:
+        """Call ``observer()`` on each change of state, on the engine's thread; the answer takes that back."""
         with self._lock:
             job.observers = (*job.observers, observer)
 
@@ -260,7 +260,7 @@ class Registry:
             job.callbacks = (*job.callbacks, callback)
             if self._callbacks is None:
                 self._callbacks = CallbackThread()
-            ended = job.state.status.is_terminal
+            ended = job.state.status in TERMINAL
         if ended:
             self._callbacks.call(callback, job)
 
@@ -274,7 +274,7 @@ class Registry:
             self._note(job, state)
         for observer in job.observers:
             try:
-                observer(job)
+                observer()
             except Exception:  # an observer must not stop the engine
                 log.exception("An observer of a job raised an exception")
         if callbacks and self._callbacks is not None and status is not before.status:

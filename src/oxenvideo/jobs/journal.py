@@ -424,6 +424,17 @@ class Journal:
             (Step(row["step"]), json.loads(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive
         ]
 
+    def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float]]:
+        """Key, sent parameters and time of sending (the service's clock) of synchronous submissions that were answered."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT s.key, s.fingerprint, s.sent_at_service FROM submission s JOIN generation g ON g.submission = s.key"
+                " WHERE s.synchronous=1 AND s.step='accepted' AND g.generation_id IS NULL AND s.base_url=?"
+                " AND s.fingerprint IS NOT NULL AND s.sent_at_service IS NOT NULL",
+                (base_url,),
+            ).fetchall()
+        return [(row[0], json.loads(row[1]), row[2]) for row in rows]
+
     def is_followed_elsewhere(self, entry: Entry) -> bool:
         """Whether an entry belongs to another kernel that is alive."""
         return entry.owner != self.owner and entry.owner in self._live_owners([entry.owner])

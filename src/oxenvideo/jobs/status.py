@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -54,10 +54,10 @@ class Status(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended, well or not."""
-        return self in _TERMINAL
+        return self in TERMINAL
 
 
-_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 # The service's words in their order. An observation never takes a job back to an earlier rank, because reads overtake one
 # another and the event stream overtakes them all.
 _RANK = {"queued": 0, "processing": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
@@ -75,6 +75,11 @@ class State:
     seconds. ``error`` is what ended the job here, ``notice`` what is wrong for the moment. ``fetching`` is whether the
     file is still to be fetched; ``received`` and ``expected`` are bytes of the download. ``cost`` is in US dollars.
     ``cancel_requested`` is set where the user cancelled a job of which it was not known whether the service has it.
+
+    Four fields follow from the others and are computed once, because they are read often: ``status``, the one word that
+    users see; ``is_settled``, whether a wait is over, because the job has ended or only the user can say how it goes on;
+    ``is_over_at_service``, whether the service will do nothing more for this job; and ``is_delivered``, whether nothing is
+    left to bring back, because the job ended without a video or its file is here.
     """
 
     local: Status = Status.SUBMITTING
@@ -95,34 +100,23 @@ class State:
     received: int = 0
     expected: int | None = None
     cancel_requested: bool = False
+    status: Status = field(init=False, compare=False)
+    is_settled: bool = field(init=False, compare=False)
+    is_over_at_service: bool = field(init=False, compare=False)
+    is_delivered: bool = field(init=False, compare=False)
 
-    @property
-    def status(self) -> Status:
-        """The one word that users see."""
+    def __post_init__(self) -> None:
         if self.remote is None:
-            return self.local
-        if self.remote == "succeeded" and self.fetching:
-            return Status.DOWNLOADING
-        return _STATUS.get(self.remote, Status.UNKNOWN)
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether a wait is over: the job has ended, or only the user can say how it goes on."""
-        status = self.status
-        return status in _TERMINAL or status is Status.UNCONFIRMED
-
-    @property
-    def is_over_at_service(self) -> bool:
-        """Whether the service will do nothing more for this job."""
-        return _RANK.get(self.remote or "") == _LAST_RANK or (self.remote is None and self.local in _TERMINAL)
-
-    @property
-    def is_delivered(self) -> bool:
-        """Whether nothing is left to bring back: it ended without a video, or its file is here."""
-        status = self.status
-        if status is Status.SUCCEEDED:
-            return self.path is not None or self.error is None
-        return status in _TERMINAL
+            status, is_over = self.local, self.local in TERMINAL
+        else:
+            status, is_over = _STATUS.get(self.remote, Status.UNKNOWN), _RANK.get(self.remote) == _LAST_RANK
+            if status is Status.SUCCEEDED and self.fetching:
+                status = Status.DOWNLOADING
+        object.__setattr__(self, "status", status)
+        object.__setattr__(self, "is_settled", status in TERMINAL or status is Status.UNCONFIRMED)
+        object.__setattr__(self, "is_over_at_service", is_over)
+        has_result = status is not Status.SUCCEEDED or self.path is not None or self.error is None
+        object.__setattr__(self, "is_delivered", status in TERMINAL and has_result)
 
     @property
     def elapsed(self) -> float | None:

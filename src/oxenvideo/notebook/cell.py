@@ -80,7 +80,8 @@ def _arguments(options: Namespace, body: str, names: Mapping[str, Any], model: M
     if options.element:
         given["elements"] = [[_medium("element", text, names) for text in views] for views in options.element]
     if body.strip():
-        prompt = shots.parse(fill(body.strip("\n"), names))
+        text = fill(body.strip("\n"), names)
+        prompt = shots.parse(text) if "---" in text else text.strip()  # most cells have no shots
         given["prompt" if isinstance(prompt, str) else "shots"] = prompt
     if model is not None and model.schema is not None and not options.no_check:
         _check_options(model, options.parameters)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -249,3 +250,28 @@ def _short(tree: Any) -> Any:
 def _cut(text: str, limit: int) -> str:
     text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+# What was sent, as the journal keeps it and recovery compares it
+
+_NOT_IN_ROWS = frozenset({"num_generations", "response_format"})
+EMBEDDED = "data:sha256="
+"""How a hash that stands for embedded media begins."""
+
+
+def sent_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The model and parameters of a request as the journal keeps them: embedded media give way to their hash."""
+    return {name: hashed(value) for name, value in body.items() if name not in _NOT_IN_ROWS and value is not None}
+
+
+def hashed(value: Any) -> Any:
+    """The value with embedded media replaced by their hashes."""
+    if isinstance(value, str):
+        if value.startswith("data:") and not value.startswith(EMBEDDED):
+            return EMBEDDED + hashlib.sha256(value.encode()).hexdigest()
+        return value
+    if isinstance(value, Mapping):
+        return {name: hashed(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [hashed(item) for item in value]
+    return value
