@@ -113,16 +113,10 @@ class Invariants:
         job = self.life.service.jobs.get(generation_id)
         if job is None:
             return
-        wanted = {generation_id} & self.cancelled or any(
-            key in self.cancelled and generation_id in (ask.generation and ask.generation.id, self._id_on_disk(key))
-            for key, ask in self.asks.items()
-        )
-        if not wanted:
+        live = [key for key, generation in kernel.handles.items() if generation.id == generation_id]
+        written = [key for key, row in self.rows.items() if row.id == generation_id]
+        if not self.cancelled & {generation_id, *live, *written}:
             self.broken(f"kernel {kernel.number} cancels #{job.number} ({job.whose}), which nobody asked for")
-
-    def _id_on_disk(self, key: str) -> str | None:
-        row = self.rows.get(key)
-        return row.id if row else None
 
     def _check_cover(self, asked: str) -> None:
         """The service has no more jobs of ours than the journal says that it may have, and than were asked for."""
@@ -214,16 +208,22 @@ class Invariants:
             pass  # it cannot be compared, and a person who was asked says so
         elif ask is not None and job.asked != ask.asked:
             self.broken(f"{name} asked for {ask.asked} and stands for #{job.number}: {job.asked}")
-        elif ask is not None and job.id not in self.attached and self._was_answered(job):
-            self.broken(f"{name} took #{job.number}, whose video was the answer to another synchronous request")
+        elif ask is not None and self._was_answered(job, row.key):
+            if job.id in self.attached:
+                self.mistaken.append(job.asked)  # that was the user's word
+            else:
+                self.broken(f"{name} took #{job.number}, whose video was the answer to another synchronous request")
         elif ask is not None and job.whose in ("sharer", "colleague"):
             if job.id in self.attached or self._cannot_know(kernel, job):
                 self.mistaken.append(job.asked)
             else:
                 self.broken(f"{name} took #{job.number}, which a {job.whose} asked for")
 
-    def _was_answered(self, job: Job) -> bool:
-        return job.synchronous and any(post.told and job in post.jobs for post in self.life.network.posts)
+    def _was_answered(self, job: Job, key: str = "") -> bool:
+        """Whether this is the video of another row that is synchronous, and so has no id."""
+        told = job.synchronous and any(post.told and job in post.jobs for post in self.life.network.posts)
+        others = [row for row in self.rows.values() if row.synchronous and row.key != key and row.step == "accepted"]
+        return told and any(row.id is None and self.asks[row.key].asked == job.asked for row in others)
 
     def _cannot_know(self, kernel: Kernel, job: Job) -> bool:
         """Whether the job of somebody with our key looks in every way like a lost one of ours that was not seen yet."""
@@ -328,7 +328,9 @@ class Invariants:
     def _could_be_found(self, asked: str, lost: list[Job], open_asks: list[str]) -> bool:
         """Whether the lists showed as many jobs like it as were lost, all sent and made in the same moment."""
         jobs = [j for j in self.life.service.jobs.values() if j.asked == asked]
-        clear = all(j.whose == "ours" and j.listed and not self._was_answered(j) for j in jobs)
+        everybody = self.life.service.jobs.values()
+        clear = not any(_other_media(asked, j.asked) for j in everybody)
+        clear &= all(j.whose == "ours" and j.listed and not self._was_answered(j) for j in jobs)
         if self.life.service_stepped or self.attached or not clear:
             return False
         posts = [p for p in self.life.network.posts if canonical(p.body) == asked and not p.told]
