@@ -1,1 +1,1 @@
-"""Front ends for real: Jupyter servers and Voilà, driven by headless Chromium."""
+"""Tests in JupyterLab, Notebook 7 and Voilà with headless Chromium."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-# One that draws without a screen and asks the world for nothing.
+# Without a screen, and without requests to the internet.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -90,7 +90,7 @@ def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def serial() -> Iterator[int]:
-    """Numbers for the names of notebooks, so that none is opened twice."""
+    """Numbers that make the names of notebooks unique."""
     return count(1)
 
 

@@ -1,4 +1,4 @@
-"""A notebook in a browser, the way a person uses it: cells run, outputs are read, the file is saved and opened again."""
+"""Pages of the front ends in a browser: run cells, read outputs, save and reopen notebooks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from .servers import Server
 
-WITHIN = 30.0  # seconds for which a page is given to show something
-# What the front ends themselves say in the console; everything else is a defect of ours.
+WITHIN = 30.0  # seconds for a page to show something
+# Errors of the front ends themselves; any other error in the console is ours.
 NOISE = (
     "favicon",
     "net::ERR",
     "Failed to load resource",
     "WebSocket",
     "service-worker",
-    "shared module is not a function",  # Voilà, of extensions that only Notebook 7 can use
-    "reading 'schema'",  # Notebook 7, of settings that only JupyterLab has
+    "shared module is not a function",  # Voilà, about extensions that only Notebook 7 can use
+    "reading 'schema'",  # Notebook 7, about settings that only JupyterLab has
 )
 PLAYS = "video => { video.muted = true; return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0) }"
 
 
 class Shown:
-    """Any page of a front end: wait for what it shows, look at it, hear what its console complains of."""
+    """A page of any front end, with the errors that its console reports."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -41,12 +41,12 @@ class Shown:
             self.complaints.append(text)
 
     def wait_for_text(self, text: str, *, within: Locator | None = None, timeout: float = WITHIN) -> None:
-        """Until the text is to be seen, somewhere or ``within`` a part of the page."""
+        """Wait until the text is visible, anywhere or ``within`` a part of the page."""
         place = self.page.locator("body") if within is None else within
         place.get_by_text(text).first.wait_for(timeout=timeout * 1000)
 
     def plays(self, video: Locator) -> bool:
-        """Whether a video plays: it has data and a picture, and time goes on."""
+        """Whether a video plays: it has a picture, and its time advances."""
         video.wait_for(timeout=WITHIN * 1000)
         if not video.evaluate(PLAYS):
             return False
@@ -54,14 +54,14 @@ class Shown:
         return True
 
     def screenshot(self, path: Path, *, width: int = 1300, height: int = 900) -> Path:
-        """A picture of the window at this size, in pixels."""
+        """Take a screenshot of the window at this size, in pixels."""
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.wait_for_timeout(300)
         self.page.screenshot(path=path)
         return path
 
     def close(self) -> None:
-        """Close the page; a kernel goes on."""
+        """Close the page; the kernel keeps running."""
         self.page.close()
 
 
@@ -75,7 +75,7 @@ class NotebookPage(Shown):
         self.reload()
 
     def reload(self) -> None:
-        """Open the file anew."""
+        """Open the file again."""
         where = "/lab/tree/" if self._server.kind == "lab" else "/notebooks/"
         self.page.goto(f"{self._server.url}{where}{self.path.name}{'?reset' if self._server.kind == 'lab' else ''}")
         self.page.wait_for_function("window.jupyterapp !== undefined", timeout=WITHIN * 1000)
@@ -89,17 +89,17 @@ class NotebookPage(Shown):
         }""")
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
-        """Do what a menu entry of the front end does, and wait until it is done."""
+        """Execute a command of the front end and wait until it is done."""
         self.page.evaluate(
             "([name, given]) => jupyterapp.commands.execute(name, given).then(() => null)", [name, arguments or {}]
         )
 
     def start(self, name: str) -> None:
-        """The same without waiting."""
+        """Execute a command without waiting."""
         self.page.evaluate("name => { jupyterapp.commands.execute(name) }", name)
 
     def run_all(self) -> None:
-        """Run all cells, and wait until the last one has returned."""
+        """Run all cells and wait until the last one has returned."""
         self.command("notebook:run-all-cells")
 
     def run_cell(self, index: int, *, wait: bool = True) -> None:
@@ -108,7 +108,7 @@ class NotebookPage(Shown):
         (self.command if wait else self.start)("notebook:run-cell")
 
     def set_cell(self, index: int, source: str) -> None:
-        """Write another text into a cell."""
+        """Replace the source of a cell."""
         self.page.evaluate(
             "([i, text]) => { jupyterapp.shell.currentWidget.content.widgets[i].model.sharedModel.setSource(text) }",
             [index, source],
@@ -119,7 +119,7 @@ class NotebookPage(Shown):
         return self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"] .jp-Cell-outputWrapper')
 
     def theme(self, name: str) -> None:
-        """``"light"`` or ``"dark"``."""
+        """Change the theme to ``"light"`` or ``"dark"``."""
         self.command("apputils:change-theme", {"theme": f"JupyterLab {name.title()}"})
 
     def save(self) -> nbformat.NotebookNode:
@@ -128,7 +128,7 @@ class NotebookPage(Shown):
         return nbformat.read(self.path, as_version=4)
 
     def trusted(self) -> bool:
-        """Whether the front end takes the notebook as trusted."""
+        """Whether the front end trusts the notebook."""
         answer: bool = self.page.evaluate(
             "() => jupyterapp.shell.currentWidget.content.widgets.every(c => c.model.type !== 'code' || c.model.trusted)"
         )

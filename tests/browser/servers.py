@@ -1,4 +1,4 @@
-"""A front end's server as a process of its own, in a directory of its own: JupyterLab, Notebook 7, Voilà."""
+"""The server of a front end (JupyterLab, Notebook 7, Voilà) in its own process and directory."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "notebook": ["notebook", *JUPYTER, "--JupyterNotebookApp.expose_app_in_browser=True"],
     "voila": ["voila", "--no-browser"],
 }
-# No word of what is new in Jupyter: nothing here asks the world.
+# No requests to the internet.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
 }
 
 
 class Server:
-    """A running front end. ``root`` is the directory whose notebooks it opens, ``log`` what it and its kernels print."""
+    """A running server. ``root`` is the directory of its notebooks, ``log`` the output of the server and its kernels."""
 
     def __init__(self, kind: str, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.kind = kind
@@ -63,7 +63,7 @@ class Server:
         self._wait_until_ready()
 
     def write(self, name: str, cells: Sequence[str | nbformat.NotebookNode]) -> Path:
-        """A notebook in this server's directory; cells are code unless made by ``nbformat``."""
+        """Write a notebook into this server's directory; cells are code unless made by ``nbformat``."""
         notebook = nbformat.v4.new_notebook(
             cells=[nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -73,17 +73,17 @@ class Server:
         return path
 
     def kernels(self) -> list[dict[str, Any]]:
-        """The kernels that run."""
+        """The running kernels."""
         found: list[dict[str, Any]] = self._ask("GET", "/api/kernels")
         return found
 
     def shut_down_kernels(self) -> None:
-        """End every kernel, and wait for it."""
+        """Shut down every kernel and wait for it."""
         for kernel in self.kernels():
             self._ask("DELETE", f"/api/kernels/{kernel['id']}")
 
     def stop(self) -> None:
-        """End the server and its kernels."""
+        """Stop the server and its kernels."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(10)
@@ -110,7 +110,7 @@ class Server:
 
 
 def _environment(home: Path, data_dir: Path) -> dict[str, str]:
-    """A newcomer's: nothing of this account's, no key and no address."""
+    """The environment of a new user: no key, no address and no settings of this account."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("OXEN", "JUPYTER", "JPY", "VOILA"))
     }

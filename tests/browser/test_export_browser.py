@@ -1,4 +1,4 @@
-"""What is left of a notebook without Jupyter: an exported page, and videos that are linked."""
+"""Exported HTML pages: their videos play without Jupyter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_exported_page_plays_on_its_own(
     connect: str,
     how: str,
 ) -> None:
-    """Kept inside or linked beside it, the video plays in Lab, and in the HTML that nbconvert makes of the notebook."""
+    """An embedded or linked video plays in JupyterLab and in the HTML that nbconvert makes of the notebook."""
     from nbconvert import HTMLExporter
 
     notebook = open_notebook(lab, [connect, CLIP.format(how=how)])
@@ -37,7 +37,7 @@ def test_an_exported_page_plays_on_its_own(
     assert ("data:video/mp4" in str(video.get_attribute("src"))) == (how == "inline")
     saved = notebook.save()
     page = notebook.path.with_suffix(".html")
-    exporter = HTMLExporter(require_js_url="", mathjax_url="")  # the page asks nothing of the world
+    exporter = HTMLExporter(require_js_url="", mathjax_url="")  # no requests to the internet
     page.write_text(exporter.from_notebook_node(nbformat.from_dict(saved))[0])
     exported = open_page(page.as_uri())
     assert exported.plays(exported.page.locator("video"))

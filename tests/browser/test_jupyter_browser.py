@@ -34,7 +34,7 @@ def _job(service: FaultyService, prompt: str) -> str:
 
 
 def _quiet(notebook: NotebookPage, server: Server) -> None:
-    """Neither the page nor the kernel has complained."""
+    """Check that neither the page nor the kernel reported an error."""
     assert not notebook.complaints
     printed = server.log.read_text()
     ours = [line for line in printed.splitlines() if 'File "' in line and "/oxenvideo/" in line]
@@ -45,7 +45,7 @@ def _quiet(notebook: NotebookPage, server: Server) -> None:
 def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Below its cell the card follows the job while other cells run; saved, it plays without a kernel and untrusted."""
+    """The card follows the job while other cells run; the saved notebook plays it without a kernel, and untrusted."""
     notebook = open_notebook(server, [connect, CLIP, "print('still', 'free')"])
     notebook.run_all()
     card = notebook.outputs(1)
@@ -92,7 +92,7 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
 def test_cancel_asks_the_service_and_leaves_no_button(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The button below a running card cancels its job, says so, and is gone afterwards."""
+    """The button below a running card cancels its job and disappears."""
     notebook = open_notebook(server, [connect, CLIP])
     notebook.run_all()
     card = notebook.outputs(1)
@@ -110,7 +110,7 @@ def test_cancel_asks_the_service_and_leaves_no_button(
 def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Saved while the job runs, its kernel gone: the plain output tells what ran, and resume ends with the video."""
+    """The output of a notebook saved with a running job names it, and resume ends with its video."""
     notebook = open_notebook(lab, [connect, CLIP, "%oxenvideo resume"])
     notebook.run_cell(0)
     notebook.run_cell(1)
@@ -129,14 +129,14 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     again.wait_for_text("Succeeded", within=again.outputs(2))
     assert again.plays(again.outputs(2).locator("video"))
     assert service.counts["POST /api/ai/queue"] == 1
-    # The button of a kernel that is gone cannot come back; JupyterLab says so in one line.
+    # JupyterLab cannot restore the button of a kernel that has ended, and reports this.
     assert all("widget model not found" in complaint for complaint in again.complaints)
 
 
 def test_a_page_closed_and_reopened_while_the_kernel_lives_gets_its_card_back(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """A reopened page gets no updates of old outputs; resume shows what the living kernel has under way."""
+    """A reopened page gets no updates of old outputs; resume shows the jobs that the kernel is running."""
     notebook = open_notebook(lab, [connect, CLIP, "%oxenvideo resume"])
     notebook.run_cell(0)
     notebook.run_cell(1)
@@ -155,7 +155,7 @@ def test_a_page_closed_and_reopened_while_the_kernel_lives_gets_its_card_back(
 def test_rough_treatment_raises_nothing_and_leaves_nothing(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """A cell run again, two views, outputs cleared, a cell deleted, the kernel restarted, all while jobs run."""
+    """Cells are run again, cleared and deleted, and the kernel is restarted, while jobs are running."""
     cells = [connect, CLIP, "%%oxenvideo other\nA fox in the snow", "%%oxenvideo third\nA lighthouse", "print('free')"]
     notebook = open_notebook(lab, cells)
     notebook.run_all()
@@ -166,7 +166,7 @@ def test_rough_treatment_raises_nothing_and_leaves_nothing(
     notebook.wait_for_text("The earlier clip is still queued and goes on", within=notebook.outputs(1))
     assert notebook.outputs(1).get_by_text("Queued").count() == 1, "a card is shown twice"
     notebook.command("notebook:create-output-view")
-    notebook.page.wait_for_timeout(1200)  # both views are drawn once more
+    notebook.page.wait_for_timeout(1200)  # both views are drawn again
     notebook.page.evaluate("jupyterapp.shell.activateById(jupyterapp.shell.widgets('main').next().value.id)")
     notebook.page.evaluate("jupyterapp.shell.currentWidget.content.activeCellIndex = 3")
     notebook.command("notebook:clear-cell-output")
@@ -174,7 +174,7 @@ def test_rough_treatment_raises_nothing_and_leaves_nothing(
     notebook.command("notebook:delete-cell")
     service.finish(first, _job(service, "A fox"), _job(service, "A lighthouse"))
     service.wait_until(lambda: service.counts["GET /files/{file}"] >= 3, timeout=20)
-    notebook.page.wait_for_timeout(1500)  # whatever would be drawn for what is gone
+    notebook.page.wait_for_timeout(1500)  # for anything that would be drawn wrongly
     assert notebook.outputs(2).locator("video").count() == 0
     notebook.run_cell(3)
     notebook.wait_for_text("free", within=notebook.outputs(3))

@@ -1,10 +1,7 @@
-"""The panel in JupyterLab and Voilà: from the choice of a model to two videos side by side, as a person does it."""
+"""The panel in JupyterLab and Voilà: from choosing a model to comparing two videos."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,63 +11,32 @@ import PIL.Image
 import pytest
 
 from browser.pages import NotebookPage, OpenNotebook, Shown
+from browser.panels import SHOW, generate, keep, opened, options, tiles, voila_page
 from browser.servers import Server
 from faulty import FaultyService
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 LOCAL = "import os\nos.environ['OXEN_BASE_URL'] = 'local'\n%load_ext oxenvideo\nimport oxenvideo"
-SHOW = "panel = oxenvideo.panel()\npanel"
-SLOW = 90_000  # ms within which the embedded server has drawn a video on a busy machine
+SLOW = 90_000  # ms for the embedded server to make a video on a busy machine
 FIRST_PAINT = 300  # ms
-PICTURES = os.environ.get("OXENVIDEO_PICTURES")  # read before a test clears the environment
 MESSAGES = 20  # a second
 
 
-def opened(notebook: NotebookPage, *, setup: str = LOCAL) -> Page:
-    """Run the first cells of a notebook, so that the panel stands below the second."""
-    notebook.run_cell(0)
-    notebook.run_cell(1)
-    notebook.page.locator(".oxv-board").wait_for()
-    return notebook.page
-
-
-def generate(page: Page, prompt: str) -> None:
-    """Write a prompt and press the button."""
-    page.get_by_label("Prompt", exact=True).fill(prompt)
-    page.get_by_role("button", name="Generate", exact=True).click()
-
-
-def tiles(page: Page) -> Locator:
-    """The videos in the gallery."""
-    return page.locator(".oxv-tile")
-
-
 def pick_model(page: Page, words: str, name: str) -> None:
-    """Find a model by words, and click it."""
+    """Search for a model and click it."""
     page.locator(".oxv-model").click()
-    listed = page.locator(".oxv-models option")
-    listed.nth(20).wait_for()
     page.get_by_label("Find").fill(words)
-    listed.nth(20).wait_for(state="detached")
-    page.locator(".oxv-models option", has_text=re.compile(name.replace(" ", r"\s"))).first.click()
+    options(page).filter(has_text=name).first.click()
     page.locator(".oxv-picker").wait_for(state="hidden")
-
-
-def keep(page: Page, shot: Path) -> None:
-    """A picture for people: kept where OXENVIDEO_PICTURES says."""
-    page.screenshot(path=shot)
-    if PICTURES:
-        Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        shutil.copy(shot, PICTURES)
 
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
-    """A picture to upload."""
+    """An image to upload."""
     path = tmp_path / "harbour.png"
     PIL.Image.radial_gradient("L").resize((640, 360)).save(path)
     return path
@@ -79,28 +45,28 @@ def picture(tmp_path: Path) -> Path:
 def test_a_person_makes_and_compares_videos(
     lab: Server, open_notebook: OpenNotebook, picture: Path, tmp_path: Path
 ) -> None:
-    """Model, upload, price, Generate, play, compare in step, reuse; and how it looks, wide and narrow, light and dark."""
+    """Choose a model, upload an image, read the price, generate, play, compare and reuse."""
     notebook = open_notebook(lab, [LOCAL, SHOW, "panel.selected is panel.generations[-1], panel.request.prompt"])
     page = opened(notebook)
 
     generate(page, "A red balloon floats over a quiet harbour at dawn")
     page.locator(".oxv-job, .oxv-tile").first.wait_for()
     pick_model(page, "kling 2.6", "Kling 2.6 Pro - Image to Video")
-    page.locator(".oxv-f-input_image input[type=file]").set_input_files(picture)
+    page.locator("[data-field=input_image] input[type=file]").set_input_files(picture)
     thumbnail = page.locator(".oxv-item img")
     thumbnail.wait_for()
     assert thumbnail.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
     assert page.locator(".oxv-more").bounding_box()["height"] > 20  # type: ignore[index]
-    page.locator(".oxv-f-duration button", has_text="10 s").click()
+    page.get_by_role("radio", name="10 s").check()
     page.locator(".oxv-price", has_text="10 s × $0.07 = $0.70").wait_for()
-    page.locator(".oxv-f-duration button", has_text=re.compile("^5 s")).click()
+    page.get_by_role("radio", name="5 s", exact=True).check()
     page.locator(".oxv-price", has_text="5 s × $0.07 = $0.35").wait_for()
     generate(page, "The balloon drifts out to sea")
     tiles(page).nth(1).wait_for(timeout=SLOW)
 
     tiles(page).first.locator(".oxv-open").click()
-    assert notebook.plays(page.locator(".oxv-stage video"))
-    assert page.locator(".oxv-stage video").evaluate("video => video.readyState") >= 2
+    assert notebook.plays(page.locator(".oxv-player video"))
+    assert page.locator(".oxv-player video").evaluate("video => video.readyState") >= 2
     notebook.run_cell(2)
     notebook.wait_for_text("(True, 'The balloon drifts out to sea')", within=notebook.outputs(2))
 
@@ -109,7 +75,7 @@ def test_a_person_makes_and_compares_videos(
     compare_in_step(page)
     page.locator(".oxv-clip").nth(1).get_by_role("button", name="Reuse settings").click()
     page.wait_for_function(
-        "document.querySelector('.oxv-prompt textarea').value === 'A red balloon floats over a quiet harbour at dawn'"
+        "document.querySelector('[data-field=prompt] textarea').value === 'A red balloon floats over a quiet harbour at dawn'"
     )
     page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
     code = page.get_by_role("textbox", name="Code")
@@ -120,13 +86,13 @@ def test_a_person_makes_and_compares_videos(
 
 
 def compare_in_step(page: Page) -> None:
-    """Two videos stand side by side, and stay within a frame of one another while they play and after a jump."""
-    pair = page.locator(".oxv-two")
+    """Two videos side by side stay within one frame of each other while they play and after a jump."""
+    pair = page.locator(".oxv-two").first
     page.wait_for_function(
         "[...document.querySelectorAll('.oxv-two video')].filter(v => v.readyState >= 2).length === 2"
     )
     page.get_by_role("button", name="Play", exact=True).click()
-    page.get_by_label("Place in both videos").fill("2.5")
+    page.get_by_label("Position in both videos").fill("2.5")
     apart = []
     for _ in range(8):
         page.wait_for_timeout(150)
@@ -140,14 +106,14 @@ def compare_in_step(page: Page) -> None:
 
 
 def look_at_it(notebook: NotebookPage, folder: Path) -> None:
-    """Pictures of both themes, wide and narrow; nothing is cut off at the side."""
+    """Take screenshots of both themes at several widths; nothing is cut off at the side."""
     page = notebook.page
     notebook.command("application:toggle-left-area")
     for theme in ("light", "dark"):
         notebook.theme(theme)
-        for width in (1300, 480):
+        for width in (1300, 900, 600, 480):
             page.set_viewport_size({"width": width, "height": 1000})
-            for part in ("oxv-model", "oxv-stage"):
+            for part in ("oxv-model", "oxv-player"):
                 page.locator(f".{part}").scroll_into_view_if_needed()
                 page.wait_for_timeout(400)
                 keep(page, folder / f"panel-{theme}-{width}-{part}.png")
@@ -159,7 +125,7 @@ def look_at_it(notebook: NotebookPage, folder: Path) -> None:
 def test_jobs_are_watched_cancelled_and_tried_again(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """A running job shows how it stands and is cancelled; a failed one says why, and is submitted once more."""
+    """A running job shows its status and is cancelled; a failed one shows the reason and is submitted again."""
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW])
     page = opened(notebook)
     generate(page, "A red balloon")
@@ -177,6 +143,7 @@ def test_jobs_are_watched_cancelled_and_tried_again(
     service.wait_until(lambda: len(service.jobs) == 2)
     blue = list(service.jobs)[1]
     service.fail(blue, "The sky was not blue enough.")
+    page.get_by_role("button", name="2 ended without a video").click()
     failed = page.locator(".oxv-job", has_text="A blue balloon")
     failed.get_by_text("The sky was not blue enough.").wait_for()
     failed.get_by_role("button", name="Retry").click()
@@ -190,11 +157,11 @@ BUSY = "import time\ntime.sleep(6)\nprint('awake')"
 
 
 def hurry(page: Page) -> None:
-    """Type, change one's mind, and press the button again and again."""
+    """Type a prompt, replace it, and press the button four times."""
     page.get_by_label("Prompt", exact=True).press_sequentially("A blue balloon", delay=15)
     page.get_by_label("Prompt", exact=True).fill("A green balloon")
     button = page.get_by_role("button", name="Generate", exact=True)
-    button.click()  # as a person does, once the button has rested from the last video
+    button.click()  # waits until the button is enabled
     for _ in range(3):
         button.click(force=True)
 
@@ -202,7 +169,7 @@ def hurry(page: Page) -> None:
 def test_the_panel_works_while_a_cell_runs(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Where front end and kernel can, a press does not wait for the cell; hurried presses are one video, of the last text."""
+    """A press does not wait for the running cell; four quick presses make one video, of the last text."""
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
     page = opened(notebook)
     notebook.run_cell(2, wait=False)
@@ -222,7 +189,7 @@ def test_the_panel_works_while_a_cell_runs(
 
 @pytest.fixture
 def waiting_lab(lab: Server, tmp_path: Path) -> Iterator[Server]:
-    """A JupyterLab that has widgets' messages wait for the running cell, as older ones and other front ends do."""
+    """A JupyterLab in which messages of widgets wait for the running cell, as in other front ends."""
     server = Server("lab", tmp_path / "lab")
     settings = tmp_path / "lab/settings/@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings"
     settings.write_text('{"commsOverSubshells": "disabled"}')
@@ -233,7 +200,7 @@ def waiting_lab(lab: Server, tmp_path: Path) -> Iterator[Server]:
 def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     waiting_lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Where clicks wait for the cell, the panel says so, progress goes on, and hurried clicks become one video."""
+    """If clicks wait for the cell, the panel says so, shows progress, and makes one video of four quick clicks."""
     notebook = open_notebook(waiting_lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
     page = opened(notebook)
     generate(page, "A red balloon")
@@ -255,7 +222,7 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
 def test_every_control_is_reached_by_keyboard(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The Tab key goes through model, prompt, fields, Generate and tabs; each is seen to have the focus and has a name."""
+    """The Tab key reaches every control; each shows the focus and has a name."""
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW])
     page = opened(notebook)
     page.locator(".oxv-model").focus()
@@ -284,6 +251,7 @@ def test_every_control_is_reached_by_keyboard(
     page.locator(".oxv-model").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Find").fill("veo fast")
+    page.locator(".oxv-active").wait_for()
     page.keyboard.press("Enter")
     page.locator(".oxv-model", has_text="Veo").wait_for()
     page.get_by_role("tab", name="This kernel").focus()
@@ -291,7 +259,7 @@ def test_every_control_is_reached_by_keyboard(
     assert page.get_by_role("tab", name="History").get_attribute("aria-selected") == "true"
 
 
-# The accessible name, as far as labels, ARIA and text give it, and whether focus is drawn; nothing outside of the panel.
+# The accessible name of the focused element, and whether its focus is visible; null outside of the panel.
 NAMED = """() => {
     const it = document.activeElement;
     if (!it.closest('.oxv-panel')) return null;
@@ -300,7 +268,7 @@ NAMED = """() => {
     return {name, outline: getComputedStyle(it).outlineStyle !== 'none'};
 }"""
 
-# From the key that runs the cell to the frame after everything stands on the page; ms.
+# Milliseconds from running the cell to the frame in which everything is shown.
 PAINT = """async ([index, rows]) => {
     const notebook = jupyterapp.shell.currentWidget.content;
     notebook.activeCellIndex = index;
@@ -330,7 +298,7 @@ COUNT = """() => {
 def test_two_hundred_jobs_are_light(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """With 200 jobs the panel is there at once, and their whole course is few messages."""
+    """A panel with 200 jobs appears at once, and their progress takes few messages."""
     submit = "batch = oxenvideo.submit_batch([dict(prompt=f'A red balloon, take {i}') for i in range(200)])"
     wait = "import time\nwhile any(g.id is None for g in batch): time.sleep(0.1)"
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo\n{submit}\n{wait}", SHOW])
@@ -360,15 +328,13 @@ def test_two_hundred_jobs_are_light(
 def test_the_panel_works_in_voila(
     voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
 ) -> None:
-    """Without a notebook around it, by widgets alone: generate, watch, play."""
-    voila.write("panel.ipynb", [f"{connect}\nimport oxenvideo", "oxenvideo.panel()"])
-    shown = open_page(f"{voila.url}/voila/render/panel.ipynb")
+    """Generate, watch and play in Voilà."""
+    shown = voila_page(voila, open_page, connect)
     page = shown.page
-    page.locator(".oxv-board").wait_for(timeout=30_000)
     generate(page, "A red balloon")
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
     service.finish(next(iter(service.jobs)))
     tiles(page).first.wait_for()
     tiles(page).first.locator(".oxv-open").click()
-    assert shown.plays(page.locator(".oxv-stage video"))
+    assert shown.plays(page.locator(".oxv-player video"))
     assert not shown.complaints

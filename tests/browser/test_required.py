@@ -1,4 +1,4 @@
-"""What becomes of the browser's tests where there is no browser."""
+"""The browser tests on a machine without a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 
 @pytest.mark.parametrize(("required", "outcome"), [("", "1 skipped"), ("1", "1 error")])
 def test_without_a_browser_they_are_skipped_with_the_reason_or_fail_where_required(required: str, outcome: str) -> None:
-    """A newcomer sees what is missing; continuous integration cannot pass over it."""
+    """A developer sees what is missing; continuous integration fails."""
     environment = os.environ | {"OXENVIDEO_CHROMIUM": "/nowhere/chromium", "OXENVIDEO_REQUIRE_BROWSER": required}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "test_voila_browser.py")]
     done = subprocess.run(command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=60)

@@ -1,4 +1,4 @@
-"""Voilà, which shows changes of widgets and ignores updates of outputs."""
+"""Voilà shows changes of widgets and ignores updates of outputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 def test_cards_live_cancel_and_end_as_a_video_in_voila(
     voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
 ) -> None:
-    """The widget itself follows the job and comes to hold the video; Cancel works; the cost comes below."""
+    """The widget follows the job and shows the video at the end; Cancel works; the cost is shown below."""
     cells = [connect, "%%oxenvideo clip\nA red balloon floating upward", "%%oxenvideo second\nA fox in the snow"]
     voila.write("cards.ipynb", cells)
     shown = open_page(f"{voila.url}/voila/render/cards.ipynb")

@@ -161,7 +161,7 @@ LOST_ANSWERS = (
         LOST, "somebody else enqueues an equal one at that moment", "not sent again; a person is asked which one it is",
         both(scripted(POST, f.act_then_reset()), always(LIST, f.unavailable())),
         lambda service: (_somebody_elses(service), service.clear(LIST)),
-        end=End.UNCONFIRMED, posts=2, jobs_there=2, says="more than one generation", service={"job_seconds": 5.0},
+        end=End.UNCONFIRMED, posts=2, jobs_there=2, says="not certain which", service={"job_seconds": 5.0},
     ),
     Fault(
         LOST, "the list fails while it is looked for", FOUND,

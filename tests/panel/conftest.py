@@ -1,4 +1,4 @@
-"""Fixtures: a panel that a page shows, what it sends, and a finished video."""
+"""Fixtures: a panel that a page shows, the messages that it sends, and a finished video."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from faulty import FaultyService
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
-from panel.page import Wire, hear, within
+from panel.page import Wire, rows, to_board, within
 
 
 @pytest.fixture
 def service(request: pytest.FixtureRequest) -> Iterator[FaultyService]:
-    """A service whose jobs take 50 ms, or the seconds that a test gives as its parameter: None is until they are told."""
+    """A service whose jobs take 50 ms, or as many seconds as the parameter says; with None they run until told to end."""
     with FaultyService(job_seconds=getattr(request, "param", 0.05), keep_alive=0.1) as running:
         yield running
 
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Every comm of the test writes here."""
+    """Records the messages of every comm."""
     wire = Wire()
 
     class Recording(BaseComm):
@@ -47,7 +47,7 @@ def names() -> dict[str, Any]:
 def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel]:
     """A panel that a page shows."""
     made = Panel(session, names=lambda: names)
-    hear(made, do="hello", n=0)
+    to_board(made, do="hello", n=1)
     yield made
     made.close()
 
@@ -56,5 +56,5 @@ def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel
 def done(panel: Panel, session: Session) -> Generation:
     """A finished video."""
     generation = session.submit("A red balloon", name="clip").wait(10)
-    assert within(5, lambda: panel.board.jobs.get(generation.key, {}).get("group") == "done")
+    assert within(5, lambda: rows(panel)[generation.key]["group"] == "done")
     return generation

@@ -1,4 +1,4 @@
-"""A panel's page as far as the kernel knows it: what it is sent, and what it says."""
+"""A stand-in for a panel's page: it sends messages to the kernel and records those that the kernel sends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOTS = "kling-video-o3-pro-reference-to-video"
 
 
 class Wire:
-    """What the kernel would have sent to the browser, with the time of each message."""
+    """The messages that the kernel sent to the browser, with their times."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[float, str, dict[str, Any]]] = []
@@ -23,37 +23,67 @@ class Wire:
         """The custom messages of a kind, in order."""
         return [c for _, _, data in list(self.sent) if (c := data.get("content", {})).get("is") == kind]
 
-
-def hear(panel: Panel, **content: Any) -> None:
-    """What the board's page says."""
-    panel.board._handle_custom_msg(content, [])
-
-
-def tell_inlet(panel: Panel, buffers: Sequence[bytes] = (), **content: Any) -> None:
-    """What the media slots' page says."""
-    assert panel.form.inlet is not None
-    panel.form.inlet._handle_custom_msg(content, [memoryview(b) for b in buffers])
+    def said(self) -> dict[str, Any]:
+        """The last message to the user, of the form or the board."""
+        contents = [data.get("content", {}) for _, _, data in list(self.sent)]
+        found = [c if c.get("is") == "said" else c["page"]["said"] for c in contents if _says(c)]
+        return found[-1] if found else {}
 
 
-def answer_settle(panel: Panel, wire: Wire) -> None:
-    """The page hands over what it holds, as it is asked to after a press."""
-    hear(panel, do="settled", n=wire.of("settle")[-1]["n"])
+def _says(content: dict[str, Any]) -> bool:
+    return content.get("is") == "said" or "said" in content.get("page", {})
 
 
-def press(panel: Panel, wire: Wire) -> None:
-    """Press Generate, and let the page answer."""
-    panel._button.widget.click()
-    if panel._button.widget.description.startswith("Sending"):
-        answer_settle(panel, wire)
+def _send(widget: Any, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
+    data = {"method": "custom", "content": content}
+    widget.comm.handle_msg({"content": {"data": data}, "buffers": [memoryview(b) for b in buffers]})
 
 
-def field(panel: Panel, name: str) -> Any:
-    """A parameter's widget."""
-    return panel.form._field(name).widget
+def to_board(panel: Panel, **content: Any) -> None:
+    """Send a message from the board's page."""
+    _send(panel.board, content)
+
+
+def to_form(panel: Panel, buffers: Sequence[bytes] = (), **content: Any) -> None:
+    """Send a message from the form's page."""
+    _send(panel.form, content, buffers)
+
+
+def edit(panel: Panel, name: str, raw: Any) -> None:
+    """Set a field: an option's index, a truth value, a number or a text."""
+    to_form(panel, do="set", name=name, value=raw)
+
+
+def press(panel: Panel) -> None:
+    """Press Generate."""
+    to_form(panel, do="generate")
+
+
+def rows(panel: Panel) -> dict[str, Any]:
+    """The rows that a newly opened page reads."""
+    found: dict[str, Any] = panel.board.get_state("page")["page"]["jobs"]
+    return found
+
+
+def form_page(panel: Panel) -> dict[str, Any]:
+    """The state that a newly opened page of the form reads."""
+    found: dict[str, Any] = panel.form.get_state("page")["page"]
+    return found
+
+
+def board_page(panel: Panel) -> dict[str, Any]:
+    """The state that a newly opened page of the board reads."""
+    found: dict[str, Any] = panel.board.get_state("page")["page"]
+    return found
+
+
+def media_of(panel: Panel, name: str) -> dict[str, Any]:
+    """What the form shows of a media parameter."""
+    return next(one for one in form_page(panel)["media"] if one["name"] == name)
 
 
 def within(seconds: float, holds: Callable[[], object]) -> bool:
-    """Whether it holds before so many seconds are over."""
+    """Whether the condition becomes true within this many seconds."""
     end = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""What the panel's form holds: requests there and back, models changed, faults placed; all without a widget."""
+"""The state of the form: loading requests, changing models and placing problems, without widgets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import pytest
 from oxenvideo.catalog.catalog import Model, bundled
 from oxenvideo.catalog.pricing import estimate
 from oxenvideo.media.media import Media
-from oxenvideo.notebook.panel.form_state import NOTHING, Draft, fields, fitting, media_slots, slot_for
+from oxenvideo.notebook.panel.form_state import (
+    GENERAL,
+    NOTHING,
+    FormState,
+    field_names,
+    fitting,
+    media_parameters_of,
+    parameter_for,
+    validate,
+)
 from oxenvideo.notebook.panel.labels import choice_words, details_of, label_of, price_of, rate_of
-from oxenvideo.notebook.panel.validation import GENERAL, judge
 from oxenvideo.request.request import VideoRequest
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
@@ -48,46 +56,48 @@ def request(name: str, **parameters: Any) -> VideoRequest:
 )
 def test_a_request_that_is_loaded_comes_out_as_it_went_in(made: VideoRequest) -> None:
     """The form adds nothing, drops nothing and reorders nothing that matters."""
-    assert Draft.of(made, bundled().get(made.model, Model(made.model))).request == made
+    assert FormState.from_request(made, bundled().get(made.model, Model(made.model))).request == made
 
 
-def test_every_model_has_an_empty_draft_with_a_place_for_each_parameter() -> None:
-    """Prompt, slots and fields together are the schema, none twice."""
+def test_every_model_has_an_empty_state_with_a_place_for_each_parameter() -> None:
+    """Prompt, media and fields together cover the schema, each parameter once."""
     for one in bundled().values():
-        first, rest = fields(one)
-        slots = [slot.name for slot in media_slots(one)]
+        first, rest = field_names(one)
+        slots = [slot.name for slot in media_parameters_of(one)]
         shown = [*first, *rest, *slots]
         assert sorted(shown) == sorted(set(one.parameters) - {"prompt", "multi_prompt"})
-        assert Draft(one).request == VideoRequest(one.id, {})
+        assert FormState(one).request == VideoRequest(one.id, {})
 
 
 def test_what_applies_stays_when_the_model_changes() -> None:
-    """A prompt, a ratio and a length stay; what the next model has no use for returns with the one that has."""
-    draft = Draft.of(request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7), model(TEXT))
-    draft.change_model(model("google-veo-3-1-fast"))
-    assert draft.request == request("google-veo-3-1-fast", prompt="p", aspect_ratio="9:16")
-    draft.change_model(model(TEXT))
-    assert draft.request == request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7)
+    """Values that the next model takes stay; the others return with a model that takes them."""
+    state = FormState.from_request(
+        request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7), model(TEXT)
+    )
+    state.change_model(model("google-veo-3-1-fast"))
+    assert state.request == request("google-veo-3-1-fast", prompt="p", aspect_ratio="9:16")
+    state.change_model(model(TEXT))
+    assert state.request == request(TEXT, prompt="p", duration=10, aspect_ratio="9:16", cfg_scale=0.7)
 
 
 def test_a_picture_moves_to_the_slot_that_the_next_model_has_for_it() -> None:
-    """A first frame stays a first frame, under whatever name."""
-    draft = Draft.of(request(OMNI, prompt="p", start_image_url=URL), model(OMNI))
-    draft.change_model(model(IMAGE))
-    assert draft.request == request(IMAGE, prompt="p", input_image=URL)
-    draft.change_model(model(TEXT))
-    assert "input_image" not in draft.request.parameters
-    draft.change_model(model(IMAGE))
-    assert draft.request.parameters["input_image"] == URL
+    """A first frame stays a first frame under the next model's name for it."""
+    state = FormState.from_request(request(OMNI, prompt="p", start_image_url=URL), model(OMNI))
+    state.change_model(model(IMAGE))
+    assert state.request == request(IMAGE, prompt="p", input_image=URL)
+    state.change_model(model(TEXT))
+    assert "input_image" not in state.request.parameters
+    state.change_model(model(IMAGE))
+    assert state.request.parameters["input_image"] == URL
 
 
-def test_a_slot_for_one_takes_the_first_of_several_and_gives_back_the_rest() -> None:
-    """Pictures beyond the first wait for a model that takes them."""
-    draft = Draft.of(request(OMNI, prompt="p", input_image=[URL, URL + "?2"]), model(OMNI))
-    draft.change_model(model(IMAGE))
-    assert draft.request.parameters["input_image"] == URL
-    draft.change_model(model(OMNI))
-    assert draft.request.parameters["input_image"] == [URL, URL + "?2"]
+def test_a_parameter_for_one_takes_the_first_of_several_and_gives_back_the_rest() -> None:
+    """Images beyond the first are kept for a model that takes several."""
+    state = FormState.from_request(request(OMNI, prompt="p", input_image=[URL, URL + "?2"]), model(OMNI))
+    state.change_model(model(IMAGE))
+    assert state.request.parameters["input_image"] == URL
+    state.change_model(model(OMNI))
+    assert state.request.parameters["input_image"] == [URL, URL + "?2"]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +114,13 @@ def test_a_slot_for_one_takes_the_first_of_several_and_gives_back_the_rest() -> 
     ],
 )
 def test_a_value_fits_another_models_spelling_or_does_not(spec: dict[str, Any], value: Any, fits: Any) -> None:
-    """5, "5" and "5s" are one length; what is out of bounds is not bent into them."""
+    """5, "5" and "5s" are one duration; a value out of range is not changed to fit."""
     assert fitting(spec, value) is fits or fitting(spec, value) == fits
 
 
 def test_a_frame_goes_where_a_film_begins() -> None:
-    """The slot for a first frame, else the plain one; none where the model takes no picture."""
-    found = {name: slot_for(model(name), "image") for name in (OMNI, IMAGE, "flux-3-video", TEXT)}
+    """The first-frame parameter is preferred to the plain one; a model without images has none."""
+    found = {name: parameter_for(model(name), "image") for name in (OMNI, IMAGE, "flux-3-video", TEXT)}
     assert {name: slot and slot.name for name, slot in found.items()} == {
         OMNI: "start_image_url",
         IMAGE: "input_image",
@@ -119,19 +129,19 @@ def test_a_frame_goes_where_a_film_begins() -> None:
     }
 
 
-# Verdicts
+# Validation
 
 
-def faults(name: str, **parameters: Any) -> dict[str, str]:
-    return dict(judge(Draft.of(request(name, **parameters), model(name))).faults)
+def problems(name: str, **parameters: Any) -> dict[str, str]:
+    return dict(validate(FormState.from_request(request(name, **parameters), model(name))).problems)
 
 
 def test_what_is_missing_is_named_beside_its_field() -> None:
-    """An empty form names all that it needs, and is called incomplete rather than wrong."""
-    verdict = judge(Draft(model("happyhorse-1.0-i2v")))
-    assert set(verdict.faults) == {"prompt", "input_image"}
-    assert verdict.only_missing
-    assert verdict.first == verdict.faults["prompt"]
+    """An empty form names everything that it requires, as missing and not as wrong."""
+    result = validate(FormState(model("happyhorse-1.0-i2v")))
+    assert set(result.problems) == {"prompt", "input_image"}
+    assert result.missing == set(result.problems)
+    assert result.first == result.problems["prompt"]
 
 
 @pytest.mark.parametrize(
@@ -148,45 +158,47 @@ def test_what_is_missing_is_named_beside_its_field() -> None:
     ],
 )
 def test_a_fault_stands_beside_the_field_that_it_is_about(name: str, parameters: dict[str, Any], beside: str) -> None:
-    """The message is the checks' own; its place is the parameter that it names."""
-    assert set(faults(name, **parameters)) == {beside}
+    """The message comes from the validation; its field is the parameter that it names."""
+    assert set(problems(name, **parameters)) == {beside}
 
 
 def test_shots_without_text_are_numbered() -> None:
-    """An empty shot is named by its number."""
-    assert faults(SHOTS, multi_prompt=[{"prompt": "a"}, {"prompt": " "}])["multi_prompt"].startswith("Shot 2 is empty")
+    """The problem names the shot by its number."""
+    assert problems(SHOTS, multi_prompt=[{"prompt": "a"}, {"prompt": " "}])["multi_prompt"].startswith(
+        "Shot 2 is empty"
+    )
 
 
 def test_a_right_request_has_no_fault_and_may_have_a_warning() -> None:
-    """A parameter that the schema does not have is worth a word, and no reason to stop."""
-    verdict = judge(Draft.of(request(TEXT, prompt="p", of_tomorrow=1), model(TEXT)))
-    assert verdict.first is None
-    assert "of_tomorrow" in verdict.warnings[0]
+    """A parameter that the schema does not list is a warning and not a problem."""
+    result = validate(FormState.from_request(request(TEXT, prompt="p", of_tomorrow=1), model(TEXT)))
+    assert result.first is None
+    assert "of_tomorrow" in result.warnings[0]
 
 
 def test_text_that_is_no_value_stands_in_the_way() -> None:
-    """What cannot be read is neither sent nor passed over."""
-    draft = Draft.of(request(TEXT, prompt="p"), model(TEXT))
-    draft.unreadable["seed"] = "seed 'x' is not a whole number."
-    assert judge(draft).faults == {"seed": "seed 'x' is not a whole number."}
-    assert not judge(draft).only_missing
-    draft.give("seed", 4)
-    assert not judge(draft).faults
+    """Text that cannot be read is a problem and is not sent."""
+    state = FormState.from_request(request(TEXT, prompt="p"), model(TEXT))
+    state.unreadable["seed"] = "seed 'x' is not a whole number."
+    assert validate(state).problems == {"seed": "seed 'x' is not a whole number."}
+    assert not validate(state).missing
+    state.give("seed", 4)
+    assert not validate(state).problems
 
 
 def test_a_fault_about_nothing_in_particular_is_general() -> None:
-    """A count that is no count names no parameter of the model."""
-    draft = Draft.of(request(TEXT, prompt="p"), model(TEXT))
-    draft.count = 0
-    assert set(judge(draft).faults) <= {GENERAL, "count"}
-    assert judge(draft).first
+    """An invalid count is a problem of the request as a whole."""
+    state = FormState.from_request(request(TEXT, prompt="p"), model(TEXT))
+    state.count = 0
+    assert set(validate(state).problems) <= {GENERAL, "count"}
+    assert validate(state).first
 
 
 # Words
 
 
 def test_parameters_have_names_for_people() -> None:
-    """Well-known ones by their meaning, others by their words."""
+    """Common parameters have a label of their own; others get one from their name."""
     assert [label_of(n) for n in ("aspect_ratio", "tail_image_url", "control_video_url", "generate_audio", "x")] == [
         "Aspect ratio",
         "Last frame",
@@ -199,7 +211,7 @@ def test_parameters_have_names_for_people() -> None:
 
 
 def test_details_are_short_and_in_words() -> None:
-    """Files by their name, lengths with their unit, a data URI by its size."""
+    """Files are shown by name, durations with their unit, a data URI by its size."""
     made = request(
         SHOTS,
         multi_prompt=[{"prompt": "a"}, {"prompt": "b"}],
@@ -209,29 +221,29 @@ def test_details_are_short_and_in_words() -> None:
         input_image=[Media("image", path=Path("/x") / ("a" * 64 + ".png"))],
         tail_image_url="data:image/png;base64," + "A" * 4000,
     )
-    assert details_of(made) == (
-        "Duration 5 s · With sound on · First frame harbour.png · Image given "
+    assert " · ".join(details_of(made, {}).values()) == (
+        "Duration 5 s · With sound on · First frame harbour.png · Image an image "
         "· Last frame data:image/png;base64,… (3 KB) · 2 shots"
     )
 
 
 def test_prices_are_told_with_how_they_come_about() -> None:
-    """The sum, its making, and what is free here or not known."""
+    """The sum and its calculation, or that it is free or unknown."""
     known = estimate(model(TEXT), {"duration": 10}, 2)
     assert price_of(known, local=False) == ("$1.40", "2 × 10 s × $0.07")
     assert price_of(known, local=True)[0] == "Free"
     assert "$1.40" in price_of(known, local=True)[1]
-    assert price_of(None, local=False)[0] == "Price not known"
+    assert price_of(None, local=False)[0] == "Price unknown"
     assert rate_of(model(TEXT)) == "$0.07/s"
     assert rate_of(Model("m")) == ""
 
 
 def test_media_of_a_loaded_request_are_its_own(tmp_path: Path) -> None:
-    """A picture added to a slot with several stands after the others; one taken away is gone."""
-    draft = Draft.of(request(OMNI, prompt="p", input_image=[URL]), model(OMNI))
-    slot = next(slot for slot in media_slots(draft.model) if slot.name == "input_image")
+    """An added image follows the others; a removed one is gone."""
+    state = FormState.from_request(request(OMNI, prompt="p", input_image=[URL]), model(OMNI))
+    slot = next(slot for slot in media_parameters_of(state.model) if slot.name == "input_image")
     second = Media("image", path=tmp_path / "b.png")
-    draft.add(slot, second)
-    assert draft.request.parameters["input_image"] == [URL, second]
-    draft.remove(slot, 0)
-    assert draft.request.parameters["input_image"] == [second]
+    state.add(slot, second)
+    assert state.request.parameters["input_image"] == [URL, second]
+    state.remove(slot, 0)
+    assert state.request.parameters["input_image"] == [second]

@@ -1,4 +1,4 @@
-"""Jobs in the panel: shown wherever they came from, cancelled, retried, dismissed."""
+"""Jobs in the panel: shown, cancelled, retried and dismissed."""
 
 from __future__ import annotations
 
@@ -7,73 +7,73 @@ import pytest
 from faulty import FaultyService, bad_request, never_answer, not_found
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
-from panel.page import hear, within
+from panel.page import rows, to_board, within
 
 
 def test_jobs_of_cells_and_of_other_panels_are_the_same_jobs(panel: Panel, session: Session) -> None:
-    """Whoever submitted it, every panel shows it, and says the same of it."""
+    """Every panel of a session shows the same jobs, whoever submitted them."""
     other = Panel(session)
-    hear(other, do="hello", n=0)
+    to_board(other, do="hello", n=0)
     generation = session.submit("A red balloon", name="clip").wait(10)
-    assert within(5, lambda: panel.board.jobs.get(generation.key, {}).get("group") == "done")
-    assert within(5, lambda: other.board.jobs == panel.board.jobs)
+    assert within(5, lambda: rows(panel)[generation.key]["group"] == "done")
+    assert within(5, lambda: rows(other) == rows(panel))
     assert panel.generations == other.generations == [generation]
     later = Panel(session)
-    assert later.board.jobs == panel.board.jobs
+    assert rows(later) == rows(panel)
     other.close()
     later.close()
 
 
 def test_a_panel_keeps_what_nobody_else_refers_to(panel: Panel, session: Session) -> None:
-    """A job without a variable stays in the panel."""
+    """A job that no variable refers to stays in the panel."""
     session.submit("A red balloon")
     assert len(panel.generations) == 1
 
 
 @pytest.mark.parametrize("service", [None], indirect=True)
 def test_a_running_job_is_cancelled_by_its_row(panel: Panel, session: Session) -> None:
-    """One, or all that run."""
+    """Cancel stops one job, Cancel all stops all."""
     jobs = [session.submit(f"take {n}") for n in range(3)]
     assert within(5, lambda: all(job.id for job in jobs))
-    hear(panel, do="cancel", key=jobs[0].key)
+    to_board(panel, do="cancel", key=jobs[0].key)
     assert within(5, lambda: jobs[0].status == "cancelled")
     assert [job.done for job in jobs] == [True, False, False]
-    hear(panel, do="cancel all")
+    to_board(panel, do="cancel all")
     assert within(5, lambda: all(job.status == "cancelled" for job in jobs))
 
 
 def test_a_failed_job_is_tried_again_once_a_press(panel: Panel, session: Session, service: FaultyService) -> None:
-    """A double click is one retry; the failed row can be dismissed."""
+    """A double click retries once; the failed row can be dismissed."""
     service.script("POST /api/ai/queue", bad_request())
     first = session.submit("A red balloon")
     assert within(5, lambda: first.done)
-    hear(panel, do="retry", key=first.key)
-    hear(panel, do="retry", key=first.key)
+    to_board(panel, do="retry", key=first.key)
+    to_board(panel, do="retry", key=first.key)
     assert len(panel.generations) == 2
     assert panel.generations[1].wait(10).request == first.request
-    hear(panel, do="dismiss", key=first.key)
-    assert within(5, lambda: set(panel.board.jobs) == {panel.generations[0].key})
+    to_board(panel, do="dismiss", keys=[first.key])
+    assert within(5, lambda: set(rows(panel)) == {panel.generations[0].key})
 
 
 def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
     panel: Panel, session: Session, service: FaultyService
 ) -> None:
-    """An outcome that nobody knows is no failure: a mere retry does nothing."""
+    """A job whose outcome is unknown has not failed: it is retried only after confirmation."""
     service.script("POST /api/ai/queue", never_answer())
     lost = session.submit("A red balloon")
     assert within(10, lambda: lost.status == "unconfirmed")
-    hear(panel, do="retry", key=lost.key)
+    to_board(panel, do="retry", key=lost.key)
     assert len(panel.generations) == 1
-    hear(panel, do="retry", key=lost.key, sure=True)
+    to_board(panel, do="retry", key=lost.key, sure=True)
     assert len(panel.generations) == 2
 
 
 def test_a_file_that_did_not_arrive_is_fetched_again(panel: Panel, session: Session, service: FaultyService) -> None:
-    """The video is there at the service, and paid: a retry brings the file, and submits nothing."""
+    """The video exists and is paid for: a retry downloads it and submits nothing."""
     service.always("GET /files/{file}", not_found())
     lost = session.submit("A red balloon")
-    assert within(10, lambda: panel.board.jobs.get(lost.key, {}).get("group") == "lost")
+    assert within(10, lambda: rows(panel)[lost.key]["group"] == "missing")
     service.clear("GET /files/{file}")
-    hear(panel, do="retry", key=lost.key)
-    assert within(10, lambda: panel.board.jobs[lost.key]["group"] == "done")
+    to_board(panel, do="retry", key=lost.key)
+    assert within(10, lambda: rows(panel)[lost.key]["group"] == "done")
     assert service.counts["POST /api/ai/queue"] == 1

@@ -1,4 +1,4 @@
-"""Looking at what was made: the stage, the gallery, the history and the account."""
+"""The player, the gallery, the history and the account."""
 
 from __future__ import annotations
 
@@ -10,106 +10,112 @@ import pytest
 
 from faulty import FaultyService, unavailable
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.videos import Clip, pieces
+from oxenvideo.notebook.panel.videos import FinishedVideo, pieces
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
-from panel.page import IMAGE, TEXT, Wire, hear, within
+from panel.page import IMAGE, TEXT, Wire, board_page, media_of, to_board, to_form, within
 
 
 def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, done: Any, wire: Wire) -> None:
-    """The whole file, in order; closing takes the selection back."""
-    hear(panel, do="look", keys=[done.key])
+    """The whole file arrives in order; closing the player clears the selection."""
+    to_board(panel, do="look", keys=[done.key])
     assert panel.selected is done
-    assert panel.stage is not None
-    panel.stage._handle_custom_msg({"do": "video", "key": done.key}, [])
+    to_board(panel, do="video", key=done.key)
     size = done.path.stat().st_size
-    assert within(5, lambda: any(part["at"] == size for part in wire.of("part")))
-    hear(panel, do="close")
+    assert within(5, lambda: any(part["at"] == size for part in wire.of("piece")))
+    to_board(panel, do="look", keys=[])
     assert panel.selected is None
 
 
 def test_a_large_file_comes_in_parts_of_a_megabyte(tmp_path: Path) -> None:
-    """Together they are the file, and each says how far it has come."""
+    """The pieces make up the file, and each tells how much has been sent."""
     path = tmp_path / "large.mp4"
     path.write_bytes(bytes(range(256)) * 10_000)
-    messages = list(pieces(Clip("k", path, VideoRequest(TEXT, {}))))
+    messages = list(pieces(FinishedVideo("k", path, VideoRequest(TEXT, {}))))
     assert [message["at"] for message, _ in messages] == [1048576, 2097152, 2560000]
     assert {message["size"] for message, _ in messages} == {2560000}
     assert b"".join(part for _, (part,) in messages) == path.read_bytes()
 
 
 def test_a_file_that_is_gone_is_said_where_it_would_play(panel: Panel, done: Any, wire: Wire) -> None:
-    """Not an endless wait."""
-    hear(panel, do="look", keys=[done.key])
+    """The player shows an error and does not wait."""
+    to_board(panel, do="look", keys=[done.key])
     done.path.unlink()
-    hear(panel, do="video", key=done.key)
-    assert within(5, lambda: wire.of("gone"))
+    to_board(panel, do="video", key=done.key)
+    assert within(5, lambda: wire.of("missing"))
 
 
-def test_the_last_frame_begins_the_next_video(panel: Panel, done: Any) -> None:
-    """In the model's own slot; a model without one is said, and the search opens for one that has."""
-    hear(panel, do="frame", key=done.key)
-    assert "takes no image" in panel.board.said["text"]
-    assert panel.form.picker.is_open
+def test_the_last_frame_begins_the_next_video(panel: Panel, done: Any, wire: Wire) -> None:
+    """It goes into the model's image parameter; for a model without one, a related model is offered."""
+    to_board(panel, do="frame", key=done.key)
+    said = wire.said()
+    assert "takes no image" in said["text"]
+    assert said["action"]["model"] == IMAGE
+    to_board(panel, **said["action"])
+    assert panel.request.model == IMAGE
+    assert panel.request.parameters["input_image"].mime == "image/png"
+    assert media_of(panel, "input_image")["items"][0]["label"] == "last frame of clip"
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
-    hear(panel, do="frame", key=done.key)
+    to_board(panel, do="frame", key=done.key)
     assert panel.request.parameters["input_image"].mime == "image/png"
 
 
-def test_settings_are_reused_shown_as_code_and_the_file_saved(panel: Panel, done: Any, tmp_path: Path) -> None:
-    """The form has the request again; the code makes it again; a copy never overwrites."""
-    hear(panel, do="use", key=done.key)
+def test_settings_are_reused_shown_as_code_and_the_file_saved(
+    panel: Panel, done: Any, tmp_path: Path, wire: Wire
+) -> None:
+    """Settings are loaded, code is shown, and a copy never overwrites a file."""
+    to_board(panel, do="use", key=done.key)
     assert panel.request == done.request
-    hear(panel, do="code", key=done.key)
-    assert panel.board.code["cell"] == done.request.as_cell()
-    assert panel.board.code["python"] == done.request.as_python()
-    hear(panel, do="save", key=done.key, to=str(tmp_path / "copies" / "one"))
+    to_board(panel, do="code", key=done.key)
+    assert wire.of("update")[-1]["page"]["code"]["cell"] == done.request.as_cell()
+    assert wire.of("update")[-1]["page"]["code"]["python"] == done.request.as_python()
+    to_board(panel, do="save", key=done.key, to=str(tmp_path / "copies" / "one"))
     assert (tmp_path / "copies" / "one.mp4").read_bytes() == done.path.read_bytes()
-    hear(panel, do="save", key=done.key, to=str(tmp_path / "copies" / "one.mp4"))
-    assert "exists already" in panel.board.said["text"]
+    to_board(panel, do="save", key=done.key, to=str(tmp_path / "copies" / "one.mp4"))
+    assert "exists already" in wire.said()["text"]
 
 
 def test_posters_come_when_they_are_asked_for(panel: Panel, done: Any, wire: Wire) -> None:
-    """One message each, for those that a page looks at."""
+    """Each poster is one message, and only requested posters are sent."""
     assert not wire.of("poster")
-    hear(panel, do="posters", keys=[done.key, "unknown"])
+    to_board(panel, do="posters", keys=[done.key, "unknown"])
     assert within(5, lambda: [p["key"] for p in wire.of("poster")] == [done.key, "unknown"])
 
 
 def test_the_history_comes_by_page_and_gives_settings_back(panel: Panel, done: Any) -> None:
-    """What the account made, with what this machine knows of it."""
-    hear(panel, do="history", page=1)
-    assert within(5, lambda: panel.board.history.get("rows"))
-    (row,) = panel.board.history["rows"]
+    """A page of the history lists the account's videos, and their settings can be reused."""
+    to_board(panel, do="history", page=1)
+    assert within(5, lambda: board_page(panel)["history"].get("rows"))
+    (row,) = board_page(panel)["history"]["rows"]
     assert (row["id"], row["prompt"]) == (done.id, "A red balloon")
-    panel.form.clear()
-    hear(panel, do="use", key=done.id)
+    to_form(panel, do="clear")
+    to_board(panel, do="use", key=done.id)
     assert panel.request.prompt == "A red balloon"
 
 
 def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyService) -> None:
-    """In its place, and the panel goes on."""
+    """The error is shown in place of the rows."""
     service.always("GET /api/ai/generations", unavailable())
-    hear(panel, do="history", page=1)
-    assert within(10, lambda: panel.board.history.get("error"))
+    to_board(panel, do="history", page=1)
+    assert within(10, lambda: board_page(panel)["history"].get("error"))
 
 
 @pytest.mark.parametrize("service", [None], indirect=True)
 def test_jobs_of_the_whole_account_can_be_followed_here(
     panel: Panel, service: FaultyService, make_session: Callable[..., Session], tmp_path: Path
 ) -> None:
-    """Another kernel's job is listed on request, and joins this kernel's jobs when it is followed."""
+    """Jobs of other kernels are listed on request, and become jobs of this kernel when followed."""
     elsewhere = make_session(service, data_dir=tmp_path / "elsewhere").submit("Another balloon")
     assert within(5, lambda: elsewhere.id)
-    hear(panel, do="account")
-    assert within(5, lambda: panel.board.account.get("rows"))
-    assert [row["id"] for row in panel.board.account["rows"]] == [elsewhere.id]
-    hear(panel, do="attach", id=elsewhere.id, cancel=True)
+    to_board(panel, do="account")
+    assert within(5, lambda: board_page(panel)["account"].get("rows"))
+    assert [row["id"] for row in board_page(panel)["account"]["rows"]] == [elsewhere.id]
+    to_board(panel, do="attach", id=elsewhere.id, cancel=True)
     assert within(5, lambda: [g.status for g in panel.generations] == ["cancelled"])
 
 
 @pytest.mark.parametrize("told", [{}, {"do": "nothing"}, {"do": "cancel", "key": "?"}, {"do": "look", "keys": ["?"]}])
 def test_a_page_that_asks_for_what_is_not_there_harms_nothing(panel: Panel, told: dict[str, Any]) -> None:
-    """It is ignored, or answered in a line."""
-    hear(panel, **told)
+    """The message is ignored or answered with an error."""
+    to_board(panel, **told)
     assert panel.selected is None

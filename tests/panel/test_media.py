@@ -1,4 +1,4 @@
-"""Media on their way into the form: uploads, variables, paths and URLs."""
+"""Media in the form: uploads, variables, paths and URLs."""
 
 from __future__ import annotations
 
@@ -10,50 +10,67 @@ import PIL.Image
 
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.request.request import VideoRequest
-from panel.page import IMAGE, tell_inlet
+from panel.page import IMAGE, media_of, to_form
 
 
 def png(size: tuple[int, int] = (64, 36)) -> bytes:
-    """A picture's bytes."""
+    """The bytes of a PNG image."""
     out = io.BytesIO()
     PIL.Image.linear_gradient("L").resize(size).save(out, "PNG")
     return out.getvalue()
 
 
 def test_an_uploaded_picture_arrives_in_parts_and_becomes_a_file(panel: Panel, tmp_path: Path) -> None:
-    """The request holds a file with the same bytes, so that its cell can name it; the slot shows a small picture."""
+    """The request refers to a file with the same bytes, and the form shows a thumbnail."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
     content = png()
     for index, part in enumerate((content[:20], content[20:])):
-        tell_inlet(panel, [part], do="chunk", slot="input_image", upload="u", name="in.png", last=index == 1)
+        to_form(panel, [part], do="upload", parameter="input_image", upload="u", name="in.png", last=index == 1)
     medium = panel.request.parameters["input_image"]
     assert medium.path.read_bytes() == content
     assert str(medium.path) in panel.request.as_cell()
-    assert panel.form.inlet is not None
-    (item,) = panel.form.inlet.items["input_image"]
+    (item,) = media_of(panel, "input_image")["items"]
     assert item["label"] == "in.png"
     assert item["thumb"].startswith("data:image/jpeg;base64,")
     assert panel.problem is None
-    tell_inlet(panel, do="remove", slot="input_image", index=0)
+    to_form(panel, do="remove", parameter="input_image", index=0)
     assert "input_image" not in panel.request.parameters
 
 
 def test_a_variable_a_url_and_a_file_are_taken_by_name(panel: Panel, names: dict[str, Any], tmp_path: Path) -> None:
-    """A variable counts first; what is none of these is said beside the slot."""
+    """A variable has precedence; anything else is an error beside the field."""
     panel.load(VideoRequest("kling-video-o3-omni", {"prompt": "p"}))
     (tmp_path / "a.png").write_bytes(png())
     names["frame"] = PIL.Image.new("RGB", (8, 8))
     for text in ("frame", "https://example.org/b.png", str(tmp_path / "a.png")):
-        tell_inlet(panel, do="name", slot="input_image", text=text)
+        to_form(panel, do="name", parameter="input_image", text=text)
     first, second, third = panel.request.parameters["input_image"]
     assert (first.mime, second, third.path) == ("image/png", "https://example.org/b.png", tmp_path / "a.png")
-    tell_inlet(panel, do="name", slot="input_image", text="nothing")
-    assert "no variable 'nothing'" in panel.form.inlet.said["input_image"]
+    to_form(panel, do="name", parameter="input_image", text="nothing")
+    text, tone = media_of(panel, "input_image")["note"]
+    assert "no variable 'nothing'" in text
+    assert tone == "wrong"
+    assert [item["label"] for item in media_of(panel, "input_image")["items"]] == [
+        "frame",
+        "https://example.org/b.png",
+        "a.png",
+    ]
 
 
 def test_a_file_that_is_no_picture_is_refused_beside_its_slot(panel: Panel) -> None:
-    """And the request stays as it was."""
+    """The request does not change."""
     panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
-    tell_inlet(panel, [b"hello"], do="chunk", slot="input_image", upload="u", name="in.png", last=True)
-    assert "not an image" in panel.form.inlet.said["input_image"]
+    to_form(panel, [b"hello"], do="upload", parameter="input_image", upload="u", name="in.png", last=True)
+    assert "not an image" in media_of(panel, "input_image")["note"][0]
     assert "input_image" not in panel.request.parameters
+
+
+def test_a_second_medium_in_place_of_the_only_one_is_announced(panel: Panel, names: dict[str, Any]) -> None:
+    """The message names the medium that was replaced."""
+    panel.load(VideoRequest(IMAGE, {"prompt": "p"}))
+    names.update(dawn=PIL.Image.new("RGB", (8, 8)), dusk=PIL.Image.new("RGB", (8, 8), "red"))
+    for name in names:
+        to_form(panel, do="name", parameter="input_image", text=name)
+    shown = media_of(panel, "input_image")
+    assert [item["label"] for item in shown["items"]] == ["dusk"]
+    assert shown["note"] == ("Replaced dawn.", "")

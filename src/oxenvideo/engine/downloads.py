@@ -123,7 +123,8 @@ class Downloads:
             kept = f"in {self._kept(job)}" if self._kept(job).exists() else "in memory, until this kernel ends"
             raise DownloadFailed(f"{error} The only copy of the video is {kept}; .download() saves it.") from None
         self._in_memory.pop(job.key, None)
-        self._kept(job).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._kept(job).unlink(missing_ok=True)
         return saved
 
     async def _renewed(self, job: Job) -> str:

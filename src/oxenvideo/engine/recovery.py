@@ -42,7 +42,7 @@ NOT_FOUND = (
     "the first one arrived after all, you pay for both. %oxenvideo resume looks for it again."
 )
 AMBIGUOUS = (
-    "The answer to this submit was lost, and the service has more than one generation that could be it. "
+    "The answer to this submit was lost, and it is not certain which of the service's generations belongs to it. "
     "Find the right one with %oxenvideo history, and bring it back with %oxenvideo attach ID."
 )
 UNREADABLE = (
@@ -210,6 +210,7 @@ class Recovery:
         self._lost: dict[Submission, tuple[float, asyncio.Future[None]]] = {}  # with since when, by the loop's clock
         self._another = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._own_name: str | None = None
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
         self._in_flight = in_flight
 
@@ -241,8 +242,7 @@ class Recovery:
         """Whether a submission whose answer was lost could have become this generation."""
         if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
             return False
-        lost = self._describe(submission, service_time)
-        return lost.fits(seen) and (submission.step is Step.AMBIGUOUS or lost.is_certainly(seen))
+        return self._describe(submission, service_time).fits(seen)
 
     def settle(self, submission: Submission) -> None:
         """End the search for a submission."""
@@ -299,7 +299,8 @@ class Recovery:
         ahead = client.service_time()
         candidates = [self._describe(s, ahead) for s in self._lost]
         fitting = [seen for seen in listed.values() if any(one.fits(seen) for one in candidates)]
-        strangers = await self._of_strangers(client, fitting)
+        shared = any(s.request.target_namespace for s in self._lost)
+        strangers = await self.strangers(client, fitting) if shared else set()
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
         claimed = self._registry.journal.claimed(self._target.base_url, [seen.generation_id for seen in fitting])
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
@@ -310,7 +311,8 @@ class Recovery:
         in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
         lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
-        lost = [one for one in lost if not any(could_be(s, one.sent) or could_be(one.sent, s) for s in in_flight)]
+        awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in in_flight)]
+        lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
         looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
         answered = self._registry.journal.answered_without_id(self._target.base_url)
         unnamed = [Lost(key, sent, 1, sent_at - _CLOCK_SLACK) for key, sent, sent_at in answered]
@@ -362,25 +364,12 @@ class Recovery:
                 break
         return found
 
-    async def _of_strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
-        """Those that another user of a shared namespace enqueued."""
-        shared = {s.request.target_namespace for s in self._lost} - {None}
-        if not shared or not seen:
-            return set()
-        ours = await self._own_names(client)
-        strangers = set()
-        for row in seen:
-            name = await self._owner(client, row.generation_id)
-            if name is not None and ours and name not in ours:
-                strangers.add(row.generation_id)
-        return strangers
-
-    async def _own_names(self, client: Client) -> set[str]:
-        own = self._registry.journal.submitted_id(self._target.base_url, self._target.account)
-        if own is not None and (name := await self._owner(client, own)) is not None:
-            return {name}
-        user = await persist(client.authorize, attempts=3)
-        return {user.name} - {""}
+    async def strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
+        """The ids of those generations in a shared namespace that another user enqueued."""
+        if seen and self._own_name is None:
+            self._own_name = (await persist(client.authorize, attempts=3)).name
+        owners = {row.generation_id: await self._owner(client, row.generation_id) for row in seen}
+        return {i for i, owner in owners.items() if owner is not None and self._own_name not in ("", owner)}
 
     async def _owner(self, client: Client, generation_id: str) -> str | None:
         if generation_id not in self._owners:

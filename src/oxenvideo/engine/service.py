@@ -187,10 +187,20 @@ class Service:
                 await submission.jobs[0].until(lambda state: state.generation_id is not None or state.is_settled)
 
     async def lost_job_like(self, seen: Observation) -> Job | None:
-        """A job whose answer was lost and that could be this generation; an ambiguous one first."""
-        now = (await self.open()).service_time()
-        lost = [job for job in self._registry.jobs() if job.submission.target == self.target]
-        lost = [job for job in lost if len(job.submission.jobs) == 1 and self._recovery.fits(job.submission, seen, now)]
+        """A job about which the user was asked and that could be this generation; an ambiguous one first."""
+        client = await self.open()
+        now = client.service_time()
+        lost = [
+            job
+            for job in self._registry.jobs()
+            if job.state.status is Status.UNCONFIRMED
+            and job.submission.target == self.target
+            and len(job.submission.jobs) == 1
+            and self._recovery.fits(job.submission, seen, now)
+        ]
+        shared = any(job.submission.request.target_namespace for job in lost)
+        if shared and await self._recovery.strangers(client, [seen]):
+            return None
         return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
 
     def download_again(self, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Bringing a result here: streamed, checked, resumed, and in place only when it is whole."""
+"""Downloads one file: streamed, checked, resumed, and given its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from oxenvideo.media import mp4
 Renew = Callable[[], Awaitable[str]]
 Progress = Callable[[int, int | None], None]
 
-_EXPIRED = (400, 401, 403, 404, 410)  # as object stores answer for a link that is too old, or a token in it
+_EXPIRED = (400, 401, 403, 404, 410)  # what object stores answer for a URL, or a token in it, that has expired
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PROGRESS_EVERY = 0.5  # seconds between two calls of ``progress``
-_RENEWALS = 3  # times in a row that a link is renewed without a byte coming of it
-_PATIENCE = 10  # times as many failures are borne where each brings a little more
-_NOT_A_VIDEO = 3  # times in a row that something else may come in the video's place before that is believed
+_RENEWALS = 3  # times in a row that a URL is renewed without a byte being received
+_PATIENCE = 10  # this many times more failures are accepted if each attempt makes some progress
+_NOT_A_VIDEO = 3  # times in a row that something other than a video is retried
 
 
 class _Broken(Exception):
-    """The transfer failed for the moment; what came before is kept where it can be gone on from."""
+    """The transfer failed for now. What was received is kept if the transfer can continue from there."""
 
 
 class _Expired(_Broken):
@@ -42,7 +42,7 @@ class _Expired(_Broken):
 
 
 class _NotAVideo(_Broken):
-    """Something else came in the video's place."""
+    """The URL gave something other than a video."""
 
 
 async def fetch(
@@ -57,15 +57,14 @@ async def fetch(
     most: int,
     finish: Callable[[Path], None] = lambda path: None,
 ) -> Path:
-    """Download ``url`` and return where it lies: ``destination``, or beside it where that name is taken.
+    """Download ``url`` and return its path: ``destination``, or a name beside it if that one is taken.
 
-    A broken transfer goes on where it stopped (Range, guarded by a strong validator, RFC 9110 section 13.1.5). An
-    expired URL is replaced by ``renew()``, and so is one that fails repeatedly. ``attempts`` counts failures without
-    progress, ``most`` is bytes. The bytes are moved on a thread, which calls ``progress``; so is ``finish``, which works
-    on the whole temporary file before it gets its name. A failure leaves no file behind: a later call, or a later
-    process, begins anew.
+    A broken transfer continues where it stopped (Range with a strong validator, RFC 9110 section 13.1.5). An expired URL
+    is replaced by ``renew()``, and so is one that fails repeatedly. ``attempts`` counts failures without progress,
+    ``most`` is a size in bytes. A thread receives the bytes and calls ``progress``. A thread also calls ``finish`` with
+    the complete temporary file before the file gets its name. A failure leaves no file behind: a later call starts again.
 
-    Raises DownloadFailed; a full disk is named as such.
+    Raises DownloadFailed, whose message says so if the disk is full.
     """
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +75,7 @@ async def fetch(
             await asyncio.to_thread(finish, partial)
             return _put_in_place(partial, destination)
     except OSError as error:
-        raise _disk_error(error, destination) from None
+        raise DownloadFailed(f"{_disk_error(error, destination)} The video waits at the service.") from None
 
 
 async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, backoff: Backoff) -> None:
@@ -103,7 +102,7 @@ async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, b
             expired = isinstance(error, _Expired)
         fresh = url
         if expired or failures >= 2:
-            # A link that does not open may be too old, or name a server that has moved.
+            # The URL may have expired, or name a server that has moved.
             with contextlib.suppress(*PASSING, *(() if expired else (OxenVideoError,))):
                 fresh = await renew()
         if not (expired and fresh != url):
@@ -112,7 +111,7 @@ async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, b
 
 
 class _Transfer:
-    """One file being filled, over any number of requests. ``run`` blocks: it is for a thread."""
+    """One file that is received over any number of requests. ``run`` blocks, so call it on a thread."""
 
     def __init__(self, client: Client, file: IO[bytes], progress: Progress, most: int) -> None:
         self.received = 0
@@ -125,14 +124,14 @@ class _Transfer:
         self._validator: str | None = None  # a strong one of the file that is on disk in part
         self._total: int | None = None
         self._stopped = False
-        self._start_anew()  # a dead process may have left something under this name
+        self._start_anew()  # a process that ended may have left something under this name
 
     def stop(self) -> None:
-        """Have ``run`` break off at the next chunk."""
+        """Make ``run`` stop at the next chunk."""
         self._stopped = True
 
     def run(self, url: str) -> None:
-        """Transfer what is missing; returns when the file is whole and a video."""
+        """Receive what is missing; returns when the file is complete and a video."""
         if self._validator is None:
             self._start_anew()
         have = self.received
@@ -148,7 +147,9 @@ class _Transfer:
                 self.received += len(chunk)
                 if self.received > (self._most if expected is None else expected):
                     self._start_anew()
-                    raise _Broken("more came than was announced" if expected is not None else _too_large(self._most))
+                    raise _Broken(
+                        "the server sent more than it announced" if expected is not None else _too_large(self._most)
+                    )
                 if not checked and self.received >= mp4.HEAD:
                     self._check_head(response)
                     checked = True
@@ -169,7 +170,7 @@ class _Transfer:
             raise _Broken(f"HTTP {status}")
         if status == 416:
             self._start_anew()
-            raise _Broken("the server refused to go on where the transfer stopped")
+            raise _Broken("the server refused to continue where the transfer stopped")
         if status in _EXPIRED:
             raise _Expired(f"the result URL has expired (HTTP {status})")
         if status not in (200, 206):
@@ -195,7 +196,7 @@ class _Transfer:
         )
         if start != have or not have or other:
             self._start_anew()
-            raise _Broken("the server went on with another place or another file than was asked for")
+            raise _Broken("the server continued at another position or with another file")
         return total if total is not None else (have + size if size is not None else None)
 
     def _check_head(self, response: httpx.Response) -> None:
@@ -274,7 +275,7 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
             finish(partial)
             return _put_in_place(partial, destination)
     except OSError as error:
-        raise _disk_error(error, destination) from None
+        raise DownloadFailed(_disk_error(error, destination)) from None
 
 
 @contextlib.contextmanager
@@ -332,10 +333,10 @@ def _put_in_place(partial: Path, destination: Path) -> Path:
     raise OSError(errno.EEXIST, "too many files of this name")
 
 
-def _disk_error(error: OSError, destination: Path) -> OxenVideoError:
+def _disk_error(error: OSError, destination: Path) -> str:
     if error.errno in _FULL:
-        return DownloadFailed(
-            f"The disk is full: {destination} was not written. Free some space, then call .download() "
-            "or run %oxenvideo resume; the video waits at the service."
+        return (
+            f"The disk is full: {destination} was not written. Free some space, then call .download() or run "
+            "%oxenvideo resume."
         )
-    return DownloadFailed(f"Cannot write {destination}: {error.strerror or error}. The video waits at the service.")
+    return f"Cannot write {destination}: {error.strerror or error}."

@@ -38,7 +38,7 @@ class Watcher:
         self._client = client
         self._pace = pace
         self._revive = revive
-        self._jobs: dict[str, Job] = {}  # by the service's id, those that are followed
+        self._jobs: dict[str, list[Job]] = {}  # by the service's id, those that are followed
         self._early: OrderedDict[str, Observation] = OrderedDict()
         self._unknown_id: dict[str, tuple[int, float]] = {}  # how often the service did not know an id, and since when
         self._stream_answered = asyncio.Event()  # it is open, or it cannot be had for now
@@ -63,17 +63,18 @@ class Watcher:
         """Return when a job that has an id has ended at the service; ``look`` has the next list made now."""
         generation_id = job.state.generation_id or ""
         self._start()
-        self._jobs[generation_id] = job
+        self._jobs.setdefault(generation_id, []).append(job)
         if look:
             self._look_now.set()
         if (early := self._early.pop(generation_id, None)) is not None:
-            self._tell(job, early)
+            _tell(job, early)
         try:
             await job.until(_is_over)
         finally:
-            if self._jobs.get(generation_id) is job:
+            self._jobs[generation_id].remove(job)
+            if not self._jobs[generation_id]:
                 del self._jobs[generation_id]
-            self._unknown_id.pop(generation_id, None)
+                self._unknown_id.pop(generation_id, None)
 
     def stop(self) -> None:
         """Close the stream and make no further lists."""
@@ -96,12 +97,6 @@ class Watcher:
             except Exception:
                 log.exception("Watching was interrupted by an unforeseen error, and goes on")
                 await asyncio.sleep(self._pace.first_poll)
-
-    def _tell(self, job: Job, seen: Observation) -> None:
-        try:
-            job.see(seen)
-        except Exception:
-            log.exception("An observation of a job was lost by an unforeseen error; the next list repeats it")
 
     async def _recover(self) -> None:
         with contextlib.suppress(OxenVideoError):  # what is wrong shows in the next attempt
@@ -134,9 +129,8 @@ class Watcher:
             await asyncio.sleep(self._pace.stream_retry if missing else pause)
 
     def _hear(self, seen: Observation) -> None:
-        job = self._jobs.get(seen.generation_id)
-        if job is not None:
-            self._tell(job, seen)
+        if seen.generation_id in self._jobs:
+            self._see(seen)
             return
         # The end of a job whose submit is still being answered, or somebody else's.
         self._early[seen.generation_id] = seen
@@ -181,7 +175,7 @@ class Watcher:
     async def _round(self) -> float:
         """Look at every job once, with few requests; returns the seconds until the next round."""
         asked = dict(self._jobs)  # a job that is submitted while the answer is on its way cannot be in it
-        namespaces = list(dict.fromkeys(job.submission.request.target_namespace for job in asked.values()))
+        namespaces = list(dict.fromkeys(jobs[0].submission.request.target_namespace for jobs in asked.values()))
         try:
             listed = await self._list(None, namespaces)
             self._list_failures = 0
@@ -219,33 +213,31 @@ class Watcher:
         return listed
 
     def _see(self, seen: Observation) -> None:
-        job = self._jobs.get(seen.generation_id)
-        if job is not None:
-            self._unknown_id.pop(seen.generation_id, None)
-            self._tell(job, seen)
+        self._unknown_id.pop(seen.generation_id, None)
+        for job in list(self._jobs.get(seen.generation_id, ())):
+            _tell(job, seen)
 
     async def _read(self, ids: Sequence[str]) -> bool:
         """Read some jobs by id, each whatever becomes of the others; returns whether the service told of all of them."""
         clear = True
         for generation_id in ids:
-            job = self._jobs.get(generation_id)
-            if job is None:
+            if generation_id not in self._jobs:
                 continue
             try:
                 self._see(await self._client.generation(generation_id))
             except NotFound:
                 clear = False
-                self._count_unknown(generation_id, job)
+                self._count_unknown(generation_id)
             except (RateLimited, AuthenticationFailed):
                 raise
             except OxenVideoError as error:
                 clear = False
-                _notice(job, str(error))
+                self._notice(generation_id, str(error))
             if generation_id in self._jobs:  # those that were not read this time come first the next
                 self._jobs[generation_id] = self._jobs.pop(generation_id)
         return clear
 
-    def _count_unknown(self, generation_id: str, job: Job) -> None:
+    def _count_unknown(self, generation_id: str) -> None:
         now = asyncio.get_running_loop().time()
         times, since = self._unknown_id.get(generation_id, (0, now))
         self._unknown_id[generation_id] = times + 1, since
@@ -254,20 +246,28 @@ class Watcher:
             error = NotFound(
                 f"The service knows no generation {generation_id!r} under this key (HTTP 404).", status_code=404
             )
-            job.end(remote=None, local=Status.FAILED, error=error)
+            for job in list(self._jobs[generation_id]):
+                job.end(remote=None, local=Status.FAILED, error=error)
 
     def _say_unreachable(self, why: str | None) -> None:
         if why is None and self._unreachable is None:
             return
         self._unreachable = why
-        for job in list(self._jobs.values()):
-            _notice(job, why)
+        for generation_id in list(self._jobs):
+            self._notice(generation_id, why)
+
+    def _notice(self, generation_id: str, why: str | None) -> None:
+        notice = f"{why} Trying again; the job itself goes on." if why else None
+        for job in self._jobs[generation_id]:
+            if job.state.notice != notice:
+                job.update(notice=notice)
 
 
 _is_over = attrgetter("is_over_at_service")
 
 
-def _notice(job: Job, why: str | None) -> None:
-    notice = f"{why} Trying again; the job itself goes on." if why else None
-    if job.state.notice != notice:
-        job.update(notice=notice)
+def _tell(job: Job, seen: Observation) -> None:
+    try:
+        job.see(seen)
+    except Exception:
+        log.exception("An observation of a job was lost by an unforeseen error; the next list repeats it")

@@ -43,12 +43,17 @@ CREATE INDEX IF NOT EXISTS finished ON generation (model, base_url, finished_at)
 CREATE INDEX IF NOT EXISTS unsettled ON submission (step) WHERE step IN ('planned', 'sending', 'unknown');
 """
 # Version 2: where files go, whether a submission was attached, when it was sent by the service's clock (``fingerprint``
-# is what was sent), and whether a job that may not have arrived is to be cancelled.
+# is what was sent), and whether a job that may not have arrived is to be cancelled. The first version wrote an attached
+# one as planned first, under a key without "-"; where a kernel died in between, it must not be sent.
 _SECOND = """
 ALTER TABLE submission ADD COLUMN directory TEXT;
 ALTER TABLE submission ADD COLUMN attached INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE submission ADD COLUMN sent_at_service REAL;
 ALTER TABLE generation ADD COLUMN cancel_requested INTEGER NOT NULL DEFAULT 0;
+UPDATE submission SET attached=1 WHERE instr(key, '-') = 0;
+UPDATE generation SET delivered=1 WHERE generation_id IS NULL
+    AND submission IN (SELECT key FROM submission WHERE attached=1);
+UPDATE submission SET step='refused' WHERE attached=1 AND step='planned';
 """
 _MIGRATIONS = (_SCHEMA, _SECOND)  # the version that is kept in the file counts those that were applied
 _JOINED = (
@@ -400,16 +405,6 @@ class Journal:
         )
         with self._reading() as db:
             return {row[0]: bool(row[1]) for row in db.execute(query, (base_url, json.dumps(list(ids))))}
-
-    def submitted_id(self, base_url: str, account: str) -> str | None:
-        """The newest id that this account submitted, by the service's own answer or by a search."""
-        query = (
-            "SELECT g.generation_id FROM generation g JOIN submission s ON s.key = g.submission WHERE g.base_url=? AND"
-            " s.account=? AND s.attached=0 AND g.generation_id IS NOT NULL ORDER BY s.created_at DESC LIMIT 1"
-        )
-        with self._reading() as db:
-            row = db.execute(query, (base_url, account)).fetchone()
-        return row[0] if row else None
 
     def unsettled_elsewhere(self, base_url: str) -> list[tuple[Step, dict[str, Any], int]]:
         """Step, sent parameters and count of what other living kernels have sent and do not know the outcome of."""

@@ -1,9 +1,13 @@
-"""The floor: a bare listener to the event stream, the submits, and nothing around them."""
+"""The floor: a bare listener to the event stream, the submits, and nothing around them; with "files", the downloads too."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 
@@ -11,30 +15,53 @@ from .course import GIVE_UP_AFTER, Course
 
 MODEL = "kling-video-v2-6-pro-text-to-video"
 AT_ONCE = 8
+DOWNLOADS_AT_ONCE = 4
 
 
-async def listen(http: httpx.AsyncClient, course: Course, numbers: dict[str, int], stands: asyncio.Event) -> None:
-    early = set()
+async def listen(
+    http: httpx.AsyncClient,
+    course: Course,
+    numbers: dict[str, int],
+    stands: asyncio.Event,
+    ended: Callable[[str], object],
+) -> None:
+    early = {}
     async with http.stream("GET", "/api/events", timeout=None) as response:
         stands.set()
         async for line in response.aiter_lines():
             if line.startswith("data:"):
-                generation_id = json.loads(line[5:])["generation_id"]
+                event = json.loads(line[5:])
+                generation_id = event["generation_id"]
                 number = numbers.get(generation_id)
                 if number is None:
-                    early.add(generation_id)
+                    early[generation_id] = event
                 else:
                     course.knows(number)
+                    ended(event["url"])
                 if len(course.known) == course.count:
                     return
 
 
 async def main() -> None:
     course = Course.from_arguments()
+    downloads: list[asyncio.Task[None]] = []
+    turns = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
+    folder = tempfile.TemporaryDirectory()
     numbers: dict[str, int] = {}
     async with httpx.AsyncClient(base_url=course.origin, headers={"Authorization": "Bearer key"}) as http:
         stands = asyncio.Event()
-        listener = asyncio.create_task(listen(http, course, numbers, stands))
+
+        async def download(url: str) -> None:
+            async with turns, http.stream("GET", url) as answer:
+                with (Path(folder.name) / f"{len(downloads)}-{url.rpartition('/')[2]}").open("wb") as file:
+                    async for chunk in answer.aiter_bytes():
+                        file.write(chunk)
+
+        def ended(url: str) -> None:
+            if "files" in sys.argv:
+                downloads.append(asyncio.create_task(download(url)))
+
+        listener = asyncio.create_task(listen(http, course, numbers, stands, ended))
         await stands.wait()
 
         async def submit(prompt: str) -> str:
@@ -52,7 +79,9 @@ async def main() -> None:
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         course.submitted()
         await asyncio.wait_for(listener, GIVE_UP_AFTER)
+        await asyncio.gather(*downloads)
         course.report()
+    folder.cleanup()
 
 
 if __name__ == "__main__":

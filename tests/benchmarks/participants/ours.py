@@ -1,4 +1,7 @@
-"""oxenvideo through its public interface: submit, and a callback on each change. A last argument: jobs to a request."""
+"""oxenvideo through its public interface: submit, and a callback on each change.
+
+A last argument is the number of jobs to a request, or "files", which downloads the videos.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,13 @@ MODEL = "kling-video-v2-6-pro-text-to-video"
 
 def main() -> None:
     course = Course.from_arguments()
-    to_a_request = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-    # The others do not download either: what is measured is the knowing.
+    files = "files" in sys.argv  # else nothing is downloaded, as the others do: what is measured is the knowing
+    to_a_request = int(sys.argv[4]) if len(sys.argv) > 4 and not files else 1
     with (
         tempfile.TemporaryDirectory() as folder,
-        Session(base_url=course.origin, api_key="key", data_dir=Path(folder), download=False) as session,
+        Session(
+            base_url=course.origin, api_key="key", data_dir=Path(folder), download_dir=Path(folder), download=files
+        ) as session,
     ):
         session.submit(course.WARM_UP, model=MODEL, duration=5).wait(30)
         enqueued: set[int] = set()

@@ -1,4 +1,4 @@
-"""The panel: make, watch and compare videos without writing code."""
+"""The panel: a form, the running jobs and a gallery in the notebook. Nothing here is imported before it is shown."""
 
 from oxenvideo.notebook.panel.panel import Panel
 

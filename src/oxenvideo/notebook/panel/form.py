@@ -1,220 +1,299 @@
-"""The form: a model, and the fields that its schema asks for. Every change makes another request."""
+"""The form: a model and the fields of its parameters, drawn in the browser from plain JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from html import escape
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import ipywidgets as widgets
-
 from oxenvideo.catalog.catalog import Model
-from oxenvideo.notebook.panel import fields
+from oxenvideo.catalog.pricing import DEFAULT_DURATION
+from oxenvideo.errors import InvalidRequest
+from oxenvideo.jobs.batch import Batch
+from oxenvideo.jobs.generation import Generation
+from oxenvideo.notebook.panel import labels
 from oxenvideo.notebook.panel.fields import Field
-from oxenvideo.notebook.panel.form_state import NOTHING, Draft, media_slots, takes_prompt, takes_shots
-from oxenvideo.notebook.panel.form_state import fields as fields_of
-from oxenvideo.notebook.panel.labels import class_of
-from oxenvideo.notebook.panel.media_input import Inlet
-from oxenvideo.notebook.panel.model_picker import Picker
-from oxenvideo.notebook.panel.shot_list import ShotList
-from oxenvideo.notebook.panel.validation import Verdict, judge
-from oxenvideo.notebook.panel.widgets import Kit, mark, show
+from oxenvideo.notebook.panel.form_state import (
+    NOTHING,
+    FormState,
+    ValidationResult,
+    field_names,
+    media_parameters_of,
+    parameter_for,
+    takes_prompt,
+    takes_shots,
+    validate,
+)
+from oxenvideo.notebook.panel.media_input import MediaInput
+from oxenvideo.notebook.panel.widget import HERE, PanelWidget
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
-_OTHER = "other parameters"
-_FIELDS = {"model", "prompt", "multi_prompt", "num_generations"}
+MAX_COUNT = 999  # videos that one press of Generate may ask for
+REPEAT_AFTER = 1.5  # seconds for which a second press with the same request is ignored
+
+_OTHER = "other parameters"  # the field for parameters that the schema does not list
+_RESERVED = {"model", "prompt", "multi_prompt", "num_generations"}
+_RECENT = 4  # models that are listed first
+_MAX_SHOT_SECONDS = 60  # if the model's schema sets no limit
 
 
-class Form:
-    """The fields of one draft. ``on_change()`` is called after everything that a person changes."""
+class Form(PanelWidget):
+    """The form's widget. ``state`` is what it holds."""
 
-    def __init__(
-        self, kit: Kit, session: Session, make_inlet: Callable[[], Inlet], on_change: Callable[[], object]
-    ) -> None:
-        self._kit = kit
+    _esm = HERE / "form.js"
+    _css = HERE / "panel.css"
+
+    def __init__(self, session: Session, variables: Callable[[], Mapping[str, Any]], names: dict[str, str]) -> None:
         self._session = session
-        self._make_inlet = make_inlet
-        self._on_change = on_change
-        self.inlet: Inlet | None = None
-        self._fields: dict[tuple[str, str], Field] = {}
-        self._quiet = False
-        chosen = session.settings.model
-        self.draft = Draft(session.catalog.get(chosen, Model(chosen, chosen)))
-        self.picker = Picker(kit, lambda: session.catalog, self._pick)
-        self._prompt = kit.make(
-            widgets.Textarea,
-            f"oxv-field oxv-area oxv-prompt {class_of('prompt')}",
-            description="Prompt",
-            placeholder="What the video should show",
-            rows=4,
-        )
-        self._prompt.observe(lambda change: self._write(change["new"]), "value")
-        self._ways: Any = None
-        self._shots: ShotList | None = None
-        self._common = kit.column(classes="oxv-fields oxv-section")
-        self._more_button = kit.button("", "oxv-quiet oxv-more", then=self._toggle_more)
-        self._more = kit.column(classes="oxv-fields oxv-section oxv-hidden")
-        self._other: Field | None = None
-        self._where = kit.html(classes="oxv-where")
-        self.widget = kit.column(classes="oxv-inputs")
-        self._show_draft()
-
-    # From code
+        self._media = MediaInput(variables, session.settings.data_dir / "media", names)
+        self._media_notes: dict[str, tuple[str, str]] = {}
+        self._submitted: tuple[VideoRequest, float] | None = None
+        self.state = FormState(self._model(session.settings.model))
+        super().__init__()
 
     @property
-    def verdict(self) -> Verdict:
+    def validation(self) -> ValidationResult:
         """The request as it stands, and what is wrong with it."""
-        return judge(self.draft)
+        return validate(self.state)
 
     def load(self, request: VideoRequest) -> None:
         """Fill the form with a request."""
-        model = self._session.catalog.get(request.model, Model(request.model, request.model))
-        self.draft = Draft.of(request, model)
-        self._show_draft()
-        self._on_change()
+        self.state = FormState.from_request(request, self._model(request.model))
+        self.state.count = min(request.count, MAX_COUNT)
+        self._send_all()
 
     def clear(self) -> None:
         """Empty the form; the model and the number of videos stay."""
-        self.draft = Draft(self.draft.model, count=self.draft.count)
-        self._show_draft()
-        self._on_change()
+        self.state = FormState(self.state.model, count=self.state.count)
+        self._send_all()
 
-    def put(self, slot_name: str, value: Any) -> None:
-        """Put a medium into a slot of the present model. Raises InvalidRequest for what is none."""
-        slot = next(slot for slot in media_slots(self.draft.model) if slot.name == slot_name)
-        assert self.inlet is not None  # noqa: S101 - the model has a slot, so the inlet is there
-        self.inlet.put(slot, value)
+    def pick(self, model_id: str) -> None:
+        """Change the model. Raises UnknownModel."""
+        model = self._session.catalog.get(model_id)
+        if model.id != self.state.model.id:
+            self.state.change_model(model)
+            self._send_all()
 
-    # What a person does
+    def put_first_frame(self, picture: Any, name: str) -> None:
+        """Use an image as the first frame. Raises InvalidRequest if the model takes no image."""
+        parameter = parameter_for(self.state.model, "image")
+        if parameter is None:
+            raise InvalidRequest(f"{self.state.model.display_name or self.state.model.id} takes no image.")
+        note = self._media.put(self.state, parameter, picture, name)
+        self._media_notes = {parameter.name: (note, "")}
+        self._send_changes(media=self._described_media())
+        self.focus(parameter.name)
 
-    def _pick(self, model: Model) -> None:
-        if model.id != self.draft.model.id:
-            self.draft.change_model(model)
-            self._show_draft()
-            self._on_change()
+    def model_with_image(self) -> Model | None:
+        """The relative of the present model that takes an image; None if there is none."""
+        own = self.state.model
+        candidates = [m for m in self._session.catalog.values() if parameter_for(m, "image") is not None]
+        for text, image in (("text-to-video", "image-to-video"), ("t2v", "i2v")):
+            for model in candidates:
+                if model.id == own.id.replace(text, image):
+                    return model
+        related = [m for m in candidates if labels.provider_of(m) == labels.provider_of(own)]
+        return next(iter(related or candidates), None)
 
-    def _write(self, text: str) -> None:
-        self._set("prompt", text.strip() or NOTHING)
+    def focus(self, name: str) -> None:
+        """Scroll a parameter's field into view and give it the focus."""
+        self.send({"is": "focus", "name": name})
 
-    def _set(self, name: str, value: Any) -> None:
-        if not self._quiet:
-            self.draft.give(name, value)
-            self._on_change()
+    def submit(self) -> Batch:
+        """Submit the request and return at once. Raises InvalidRequest with the first problem."""
+        result = self.validation
+        if result.first is not None:
+            raise InvalidRequest(result.first)
+        return self._session.submit_batch([result.request])
 
-    def _cannot_read(self, name: str, why: str) -> None:
-        if not self._quiet:
-            self.draft.give(name, NOTHING)
-            self.draft.unreadable[name] = why
-            self._on_change()
+    # What a page shows
 
-    def _shoot(self, shots: list[dict[str, Any]]) -> None:
-        self.draft.shots = shots
-        self._on_change()
+    def snapshot(self) -> dict[str, Any]:
+        """The whole form."""
+        state, model = self.state, self.state.model
+        values = {name: field.raw(state.given.get(name, NOTHING)) for name, field in self._fields.items()}
+        values["prompt"] = state.given.get("prompt", "")
+        values[_OTHER] = json.dumps(state.extra, default=str) if state.extra else ""
+        facts = [labels.rate_of(model) or "price unknown"]
+        facts += [f"input: {', '.join(model.inputs)}"] if model.inputs else []
+        seconds = model.parameters.get("multi_prompt", {}).get("items", {}).get("properties", {}).get("duration", {})
+        return {
+            "model": {
+                "id": model.id,
+                "name": model.display_name or model.id,
+                "summary": model.summary,
+                "facts": " · ".join(facts),
+            },
+            "prompt": takes_prompt(model) and not state.in_shots,
+            "styles": takes_shots(model),
+            "shots": state.shots if state.in_shots else None,
+            "seconds": [seconds.get("minimum", 1), seconds.get("maximum", _MAX_SHOT_SECONDS), DEFAULT_DURATION],
+            "fields": [field.described for field in self._fields.values()],
+            "values": {name: raw for name, raw in values.items() if raw is not None},
+            "media": self._described_media(),
+            "count": state.count,
+            "target": "/".join(state.targets.values()),
+            **self._checked(),
+        }
 
-    def _change_way(self, change: Any) -> None:
-        if self._quiet:
-            return
-        self.draft.in_shots = change["new"] == "shots"
-        if self.draft.in_shots and not self.draft.shots:
-            self.draft.shots = [{"prompt": self.draft.given.get("prompt", "")}]
-        self._show_draft()
-        self._on_change()
+    def _checked(self) -> dict[str, Any]:
+        """What follows from the values: problems, warnings and the price."""
+        result = self.validation
+        return {
+            "problems": {
+                name: [text, "missing" if name in result.missing else "wrong"] for name, text in result.problems.items()
+            },
+            "warnings": result.warnings,
+            "price": labels.price_of(self._session.estimate(result.request), local=self._session.target.is_local),
+        }
 
-    def _toggle_more(self) -> None:
-        is_open = "oxv-hidden" not in self._more._dom_classes
-        show(self._more, when=not is_open)
-        mark(self._more_button, "oxv-opened", on=not is_open)
-        self._show_more()
+    @property
+    def _fields(self) -> dict[str, Field]:
+        model = self.state.model
+        first, more = field_names(model)
+        fields = [
+            Field(name, model.parameters[name], required=name in model.required, more=name in more)
+            for name in (*first, *more)
+        ]
+        other = {"type": "object", "description": "parameters that the schema does not list"}
+        return {field.name: field for field in (*fields, Field(_OTHER, other, more=True))}
 
-    # Showing the draft
+    def _described_media(self) -> list[dict[str, Any]]:
+        return self._media.described(self.state, self._media_notes)
 
-    def _show_draft(self) -> None:
-        self._quiet = True
+    def _send_all(self) -> None:
+        self._media_notes = {}
+        self.update(**self.snapshot())
+
+    def _send_changes(self, **more: Any) -> None:
+        self.update(**self._checked(), **more)
+
+    def report(self, error: str) -> None:
+        """Show an error below the Generate button."""
+        self.send({"is": "said", "text": error, "tone": "bad"})
+
+    # What the user does
+
+    def receive(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        """Do what a message from the form asks for."""
+        match content.get("do"):
+            case "hello":
+                self.update(**self.snapshot())
+            case "set":
+                self._set(str(content["name"]), content["value"])
+            case "shots":
+                self._set_shots([dict(shot) for shot in content["shots"]])
+            case "style":
+                self._set_style(in_shots=content["style"] == "shots")
+            case "models":
+                self.update(models=self._listed_models())
+            case "pick":
+                self.pick(str(content["id"]))
+            case "name" | "upload" | "remove":
+                self._change_media(content, buffers)
+            case "clear":
+                self.clear()
+            case "generate":
+                self._generate_pressed()
+
+    def _set(self, name: str, raw: Any) -> None:
+        state = self.state
+        if name == "prompt":
+            state.give("prompt", str(raw).strip() or NOTHING)
+        elif name == "count":
+            state.count = max(1, min(MAX_COUNT, int(raw)))
+        elif name in (fields := self._fields):
+            try:
+                value = fields[name].value(raw)
+                if name == _OTHER:
+                    value = self._checked_extra(value)
+            except InvalidRequest as error:
+                state.give(name, NOTHING)
+                state.unreadable[name] = str(error)
+            else:
+                if name == _OTHER:
+                    state.unreadable.pop(name, None)
+                    state.extra = value
+                else:
+                    state.give(name, value)
+        self._send_changes()
+
+    def _checked_extra(self, value: Any) -> dict[str, Any]:
+        extra = {} if value is NOTHING else dict(value)
+        for name in extra:
+            if name in self.state.model.parameters or name in _RESERVED:
+                raise InvalidRequest(f"{name} has its own field: set it there.")
+        return extra
+
+    def _set_shots(self, shots: list[dict[str, Any]]) -> None:
+        self.state.shots = shots
+        self._send_changes()
+
+    def _set_style(self, *, in_shots: bool) -> None:
+        self.state.in_shots = in_shots
+        if in_shots and not self.state.shots:
+            self.state.shots = [{"prompt": self.state.given.get("prompt", "")}]
+        self._send_all()
+
+    def _change_media(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        found = [p for p in media_parameters_of(self.state.model) if p.name == content.get("parameter")]
+        if not found:
+            return  # a parameter of a model that was changed meanwhile
+        parameter, note = found[0], ("", "")
         try:
-            draft, model = self.draft, self.draft.model
-            self.picker.show(model)
-            parts = [self.picker.widget, *self._writing(draft, model)]
-            if media_slots(model):
-                self.inlet = self.inlet or self._make_inlet()
-                self.inlet.show(draft)
-                parts.append(self.inlet)
-            first, rest = fields_of(model)
-            self._show_fields(self._common, first)
-            parts += [self._common] if first else []
-            number = len(rest)
-            self._more_button.description = f"More settings ({number})" if number else "Other settings"
-            self._show_more()
-            if draft.targets:
-                where = "/".join(draft.targets.values())
-                self._where.value = f"<div class='oxv-faint'>Kept in: {escape(where)}</div>"
-                parts.append(self._where)
-            self.widget.children = (*parts, self._more_button, self._more)
-        finally:
-            self._quiet = False
+            match content["do"]:
+                case "name":
+                    note = (self._media.put_named(self.state, parameter, str(content["text"]).strip()), "")
+                case "upload":
+                    note = (self._media.receive(self.state, parameter, content, buffers), "")
+                    if not content.get("last"):
+                        return
+                case "remove":
+                    self.state.remove(parameter, int(content["index"]))
+        except InvalidRequest as error:
+            note = (str(error), "wrong")
+        self._media_notes = {**self._media_notes, parameter.name: note}
+        self._send_changes(media=self._described_media())
 
-    def _writing(self, draft: Draft, model: Model) -> Iterable[Any]:
-        """What the prompt is written in."""
-        if takes_shots(model):
-            yield self._way(draft)
-        if draft.in_shots:
-            self._shots = self._shots or ShotList(self._kit, self._shoot)
-            self._shots.show(draft.shots, model.parameters.get("multi_prompt", {}))
-            yield self._shots.widget
-        elif takes_prompt(model):
-            text = draft.given.get("prompt", "")
-            if text != self._prompt.value.strip():
-                self._prompt.value = text
-            yield self._prompt
+    def _listed_models(self) -> list[dict[str, Any]]:
+        """All models for the list to choose from; ``recent`` is set for those that were used last."""
+        used = [self.state.model.id, *(g.request.model for g in reversed(self._session.generations))]
+        recent = list(dict.fromkeys(used))[:_RECENT]
+        return [
+            {
+                "id": model.id,
+                "name": model.display_name or model.id,
+                "rate": labels.rate_of(model) or "price unknown",
+                "inputs": model.inputs,
+                "provider": labels.provider_of(model),
+                "text": f"{model.id} {model.display_name} {model.summary} {labels.provider_of(model)}".lower(),
+                "recent": recent.index(model.id) if model.id in recent else None,
+            }
+            for model in self._session.catalog.search()
+        ]
 
-    def _way(self, draft: Draft) -> Any:
-        if self._ways is None:
-            options = [("One prompt", "prompt"), ("Shots", "shots")]
-            self._ways = self._kit.make(
-                widgets.ToggleButtons, "oxv-field oxv-toggle oxv-ways", description="Written as", options=options
-            )
-            self._ways.observe(self._change_way, "value")
-        self._ways.value = "shots" if draft.in_shots else "prompt"
-        return self._ways
-
-    def _show_fields(self, place: Any, names: Iterable[str]) -> None:
-        shown = []
-        for name in names:
-            field = self._field(name)
-            field.show(self.draft.given.get(name, NOTHING))
-            shown.append(field.widget)
-        if place.children != tuple(shown):
-            place.children = tuple(shown)
-
-    def _show_more(self) -> None:
-        """The rarer fields, which are made when they are first looked at."""
-        if "oxv-hidden" in self._more._dom_classes:
-            self._more.children = ()
+    def _generate_pressed(self) -> None:
+        problems = self.validation.problems
+        if problems:
+            self.report(next(iter(problems.values())))
+            self.focus(next(iter(problems)))
             return
-        if self._other is None:
-            spec: Mapping[str, Any] = {"type": "object", "description": "parameters that the schema does not have"}
-            self._other = fields.make(self._kit, _OTHER, spec, self._set_others, self._cannot_read, required=False)
-        self._other.show(json.loads(json.dumps(self.draft.extra, default=str)) if self.draft.extra else NOTHING)
-        self._show_fields(self._more, fields_of(self.draft.model)[1])
-        self._more.children = (*self._more.children, self._other.widget)
-
-    def _set_others(self, _: str, value: Any) -> None:
-        if self._quiet:
+        request, now = self.state.request, time.monotonic()
+        if self._submitted is not None and self._submitted[0] == request and now - self._submitted[1] < REPEAT_AFTER:
             return
-        others = {} if value is NOTHING else dict(value)
-        own = next((name for name in others if name in self.draft.model.parameters or name in _FIELDS), None)
-        if own is not None:
-            self._cannot_read(_OTHER, f"{own} has a field of its own: set it there.")
-            return
-        self.draft.unreadable.pop(_OTHER, None)
-        self.draft.extra = others
-        self._on_change()
+        batch = self.submit()
+        self._submitted = (request, time.monotonic())
+        text = "1 video submitted." if len(batch) == 1 else f"{len(batch)} videos submitted."
+        self.send({"is": "said", "text": text, "tone": "good"})
 
-    def _field(self, name: str) -> Field:
-        """The field of a parameter; one with the same schema in two models is one and the same."""
-        spec, required = self.draft.model.parameters[name], name in self.draft.model.required
-        key = (name, json.dumps([spec, required], sort_keys=True, default=str))
-        if key not in self._fields:
-            self._fields[key] = fields.make(self._kit, name, spec, self._set, self._cannot_read, required=required)
-        return self._fields[key]
+        def ended(_: Generation) -> None:
+            if all(generation.done for generation in batch):
+                self.send({"is": "unsaid", "text": text})
+
+        for generation in batch:
+            generation.on_change(ended)
+
+    def _model(self, model_id: str) -> Model:
+        return self._session.catalog.get(model_id, Model(model_id, model_id))

@@ -1,99 +1,134 @@
-"""The jobs that a panel shows: every generation of the session, and which of them have changed."""
+"""The jobs that a panel shows: every generation of the session, as rows of JSON, and which rows have changed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from oxenvideo.catalog.pricing import Estimate
+from oxenvideo.catalog.pricing import dollars
+from oxenvideo.client.responses import Observation
+from oxenvideo.engine.history import HistoryRow
 from oxenvideo.jobs.generation import Generation, observe
-from oxenvideo.notebook.panel.serialize import row_of
+from oxenvideo.jobs.status import Status
+from oxenvideo.notebook import card
+from oxenvideo.notebook.panel.labels import cut, details_of, shown_path
 from oxenvideo.session import Session
 
+_PROMPT = 300  # characters of a prompt in a row
+_RUNNING = {Status.SUBMITTING, Status.QUEUED, Status.PROCESSING, Status.UNKNOWN, Status.DOWNLOADING}
 
-class Jobs:
-    """Follows a session, from what is there already. What is called by ``notify`` may come from any thread."""
 
-    def __init__(self, session: Session) -> None:
+class JobList:
+    """Follows a session, with what it has already. ``on_change()`` is called from any thread and must be quick.
+
+    ``media_names`` are the names of media by the path of their file.
+    """
+
+    def __init__(self, session: Session, media_names: Mapping[str, str], on_change: Callable[[], object]) -> None:
         self._session = session
-        self._on_news: Callable[[], object] = _nothing
+        self._media_names = media_names
+        self._on_change = on_change
         self._lock = threading.Lock()
-        self._followed: dict[str, Generation] = {}
+        self._shown: dict[str, Generation] = {}
         self._order: dict[str, int] = {}
         self._changed: set[str] = set()
-        self._estimates: dict[str, Estimate | None] = {}
         self._typical: dict[str, float | None] = {}
-        self._unsubscribe: dict[str, Callable[[], None]] = {}
-        self._forget = session.on_submit(self._enter)
-        self._enter(session.generations)
-
-    def notify(self, on_news: Callable[[], object]) -> None:
-        """Call ``on_news()`` from here on when there is something new, and now; it must be tiny."""
-        self._on_news = on_news
-        on_news()
+        self._subscriptions: dict[str, Callable[[], None]] = {}
+        self._unsubscribe = session.on_submit(self._add)
+        self._add(session.generations)
 
     def close(self) -> None:
-        """Follow nothing any more."""
-        self._forget()
-        for generation in self.generations:
-            self._unsubscribe[generation.key]()
+        """Stop following."""
+        self._unsubscribe()
+        for unsubscribe in self._subscriptions.values():
+            unsubscribe()
 
     @property
     def generations(self) -> list[Generation]:
-        """All that are shown, oldest first."""
+        """The generations that are shown, oldest first."""
         with self._lock:
-            return list(self._followed.values())
+            return list(self._shown.values())
 
     def get(self, key: str) -> Generation | None:
-        """The generation with this key."""
+        """The generation with this key, or None."""
         with self._lock:
-            return self._followed.get(key)
+            return self._shown.get(key)
 
     def dismiss(self, key: str) -> None:
-        """Show this one no longer."""
+        """Stop showing a generation."""
         with self._lock:
-            generation = self._followed.pop(key, None)
+            generation = self._shown.pop(key, None)
             self._changed.add(key)
         if generation is not None:
-            self._unsubscribe.pop(key)()
-            self._on_news()
+            self._subscriptions.pop(key)()
+            self._on_change()
 
-    def news(self) -> dict[str, dict[str, Any] | None]:
-        """The rows that are new or have changed since the last call, by key; None for one that is gone."""
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """All rows by key."""
+        return {generation.key: self._row(generation) for generation in self.generations}
+
+    def changes(self) -> dict[str, dict[str, Any] | None]:
+        """The rows that are new or have changed since the last call, by key; None for one that was dismissed."""
         with self._lock:
             changed, self._changed = self._changed, set()
-            current = {key: self._followed.get(key) for key in changed}
+            current = {key: self._shown.get(key) for key in changed}
         return {key: self._row(generation) if generation else None for key, generation in current.items()}
 
-    def _enter(self, generations: Sequence[Generation]) -> None:
-        entered = []
+    def _add(self, generations: Sequence[Generation]) -> None:
         with self._lock:
-            for generation in generations:
-                if generation.key not in self._followed:
-                    self._followed[generation.key] = generation
-                    self._order.setdefault(generation.key, len(self._order))
-                    self._changed.add(generation.key)
-                    entered.append(generation)
-        for generation in entered:
-            self._unsubscribe[generation.key] = observe(generation, partial(self._change, generation))
-            self._change(generation)
+            added = [generation for generation in generations if generation.key not in self._shown]
+            for generation in added:
+                self._shown[generation.key] = generation
+                self._order.setdefault(generation.key, len(self._order))
+        for generation in added:
+            self._subscriptions[generation.key] = observe(generation, partial(self._observe, generation))
+            self._observe(generation)
 
-    def _change(self, generation: Generation) -> None:
+    def _observe(self, generation: Generation) -> None:
         with self._lock:
             self._changed.add(generation.key)
             if generation.done:
-                self._typical.pop(generation.request.model, None)  # there is one more to learn from
-        self._on_news()
+                self._typical.pop(generation.request.model, None)  # this one counts from now on
+        self._on_change()
 
     def _row(self, generation: Generation) -> dict[str, Any]:
-        key = generation.key
-        if key not in self._estimates:
-            local = self._session.target.is_local
-            self._estimates[key] = None if local else self._session.estimate(generation.request.with_(count=1))
-        expected = None if generation.done else self._typical_seconds(generation.request.model)
-        return row_of(generation, self._order[key], expected=expected, estimate=self._estimates[key])
+        """One row. Times are unix seconds of this machine's clock; ``expected`` and ``took`` are seconds."""
+        state, request, group = generation.state, generation.request, group_of(generation)
+        name = generation.name or ""
+        return {
+            "key": generation.key,
+            "order": self._order[generation.key],
+            "group": group,
+            "word": card.WORDS[state.status],
+            "name": f"{name}[{generation.index}]" if name and generation.index is not None else name,
+            "index": generation.index,
+            "prompt": cut(request.prompt, _PROMPT),
+            "model": request.model,
+            "details": details_of(request, self._media_names),
+            "since": state.submitted_at,
+            "ended": state.finished_at,
+            "took": state.elapsed,
+            "expected": None if generation.done else self._typical_seconds(request.model),
+            "received": state.received,
+            "size": state.expected,
+            "money": self._money(generation, group),
+            "error": generation.error_message or "",
+            "notice": state.notice or "",
+            "file": shown_path(generation.path),
+        }
+
+    def _money(self, generation: Generation, group: str) -> str:
+        if self._session.target.is_local:
+            return "free" if group == "done" else ""
+        if generation.cost is not None:
+            return f"cost {dollars(generation.cost)}"
+        if group in ("failed", "cancelled"):
+            return ""
+        estimate = self._session.estimate(generation.request.with_(count=1))
+        return f"about {dollars(estimate.total)}" if estimate else ""
 
     def _typical_seconds(self, model: str) -> float | None:
         if model not in self._typical:
@@ -101,5 +136,45 @@ class Jobs:
         return self._typical[model]
 
 
-def _nothing() -> None:
-    """Nobody wants to know yet."""
+def group_of(generation: Generation) -> str:
+    """``waiting``, ``running``; ``done`` with a file; ``missing`` if only the file is missing; ``unconfirmed`` if it is
+    not known whether the service has it; ``failed`` or ``cancelled``.
+    """
+    status = generation.status
+    if status is Status.SUCCEEDED:
+        return "done" if generation.path is not None else "missing"
+    return "running" if status in _RUNNING else str(status)
+
+
+def history_row(row: HistoryRow, *, free: bool) -> dict[str, Any]:
+    """One generation of the account's history; ``free`` if the embedded server made it, which only simulates a cost."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.enqueued_at)) if row.enqueued_at else ""
+    return {
+        "id": row.id or "",
+        "group": "done" if row.status == Status.SUCCEEDED else str(row.status),
+        "word": _word(row.status),
+        "when": when,
+        "model": row.model,
+        "prompt": cut(row.prompt, _PROMPT),
+        "money": "free" if free else dollars(row.cost) if row.cost is not None else "",
+        "file": shown_path(row.path),
+        "reusable": row.request is not None,
+    }
+
+
+def account_row(seen: Observation, own: Generation | None) -> dict[str, Any]:
+    """One running job of the account; ``own`` is its Generation if it is one of this kernel."""
+    return {
+        "id": seen.generation_id,
+        "group": "running",
+        "word": _word(seen.status),
+        "since": seen.enqueued_at,
+        "model": str(seen.fields.get("model_name") or ""),
+        "prompt": cut(str(seen.fields.get("prompt") or ""), _PROMPT),
+        "key": own.key if own is not None else "",
+    }
+
+
+def _word(status: str) -> str:
+    """The word for a status; an undocumented one of the service stays."""
+    return card.WORDS[Status(status)] if status in set(Status) else status

@@ -1,9 +1,8 @@
-"""The panel: form, queue and gallery together, for one session."""
+"""The panel: the form and the board of one session, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
@@ -11,108 +10,65 @@ import ipywidgets as widgets
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
-from oxenvideo.notebook.panel.actions import Actions
-from oxenvideo.notebook.panel.board import Board, Stage
+from oxenvideo.media import frames
+from oxenvideo.notebook.panel.board import Board
 from oxenvideo.notebook.panel.form import Form
-from oxenvideo.notebook.panel.generate_button import GenerateButton
-from oxenvideo.notebook.panel.job_list import Jobs
-from oxenvideo.notebook.panel.labels import class_of, price_of
-from oxenvideo.notebook.panel.media_input import Inlet
-from oxenvideo.notebook.panel.updates import Courier
-from oxenvideo.notebook.panel.validation import GENERAL, Verdict
-from oxenvideo.notebook.panel.videos import Clip
-from oxenvideo.notebook.panel.widgets import Kit
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
-_MOST = 999  # videos that one press may ask for
-
 
 class Panel:
-    """A workbench in the notebook. Show it as the last expression of a cell, or by ``%oxenvideo panel``.
+    """Make, watch and compare videos in the notebook. Show it as the last expression of a cell, or by ``%oxenvideo panel``.
 
-    ``request`` is what the form says, ``selected`` the video that is open, ``generations`` everything that the panel
-    shows; ``load(request)`` fills the form, ``generate()`` does what the button does. ``widget`` is the whole as an
-    ipywidgets object, for layouts of one's own.
+    ``request`` is the form's content, ``selected`` the open video, ``generations`` everything that the panel shows;
+    ``load(request)`` fills the form, ``generate()`` does what the button does. ``widget`` is the whole panel as an
+    ipywidgets object, for your own layouts.
     """
 
     def __init__(self, session: Session, *, names: Callable[[], Mapping[str, Any]] | None = None) -> None:
         self.session = session
-        self._names = names or _notebook_names
-        self._kit = kit = Kit()
-        self._clips: list[Clip] = []
-        self._settling: Callable[[], None] | None = None
-        self._settles = 0
-        self.actions = Actions(self)
-        self.jobs = Jobs(session)
-        rows = {key: row for key, row in self.jobs.news().items() if row is not None}
-        self.board: Board = kit.adopt(
-            Board(self.actions.hear, service=session.target.host, jobs=rows, layout=kit.layout)
-        )
-        self.stage: Stage | None = None
-        self._stage_place = kit.column()
-        self.courier = Courier(self._tell)
-        self.jobs.notify(self.courier.stir)
-        self._price = kit.html(classes="oxv-price")
-        self._line = kit.html(classes="oxv-line")
-        self._count = kit.make(
-            widgets.BoundedIntText, "oxv-field oxv-count oxv-f-count", description="Videos", value=1, min=1, max=_MOST
-        )
-        self._count.observe(lambda change: self._set_count(change["new"]), "value")
-        self._button = GenerateButton(kit, self._settle, self._generate_pressed, lambda: self.request)
-        self.form = Form(kit, session, self._make_inlet, self._changed)
-        self.widget = self._laid_out()
-        self._changed()
-
-    def _laid_out(self) -> Any:
-        kit = self._kit
-        code = kit.button("Show as code", "oxv-quiet", then=lambda: self.actions.hear({"do": "code", "key": ""}))
-        clear = kit.button("Clear", "oxv-quiet", hint="Empty the form; the model stays", then=self.form.clear)
-        send = kit.row([self._count, self._button.widget], "oxv-send")
-        foot = kit.column([self._price, send, self._line, kit.row([code, clear], "oxv-links")], "oxv-foot oxv-section")
-        form = kit.column([self.form.widget, foot], "oxv-form")
-        board = kit.column([self._stage_place, self.board], "oxv-board-column")
-        return kit.column([kit.column([form, board], "oxv-columns")], "oxv-panel")
-
-    # From code
+        media_names: dict[str, str] = {}  # what media are called, by the path of their file
+        self.form = Form(session, names or _notebook_names, media_names)
+        self.board = Board(session, media_names)
+        self.form.on_msg(self._on_form_message)
+        self.board.on_msg(self._on_board_message)
+        self.widget = widgets.VBox([self.form, self.board])
+        self.widget.add_class("oxv-panel")
 
     @property
     def request(self) -> VideoRequest:
-        """What the form says now; not checked, see ``problem``."""
-        return self.form.draft.request
+        """The request in the form; not checked, see ``problem``."""
+        return self.form.state.request
 
     @property
     def problem(self) -> str | None:
-        """Why the form cannot be sent as it stands, or None."""
-        return self.form.verdict.first
+        """Why the form cannot be submitted, or None."""
+        return self.form.validation.first
 
     @property
     def selected(self) -> Generation | None:
-        """The generation that is open in the panel, the first of two; None where none of this kernel is."""
-        return next((clip.generation for clip in self._clips if clip.generation is not None), None)
+        """The generation that is open in the panel, the first of two; None if none of this kernel is."""
+        return next((video.generation for video in self.board.open_videos if video.generation is not None), None)
 
     @property
     def generations(self) -> list[Generation]:
         """Everything of this session that the panel shows, oldest first."""
-        return self.jobs.generations
+        return self.board.jobs.generations
 
     def load(self, request: VideoRequest) -> None:
         """Fill the form with a request, such as ``generation.request``."""
         self.form.load(request)
-        self._count.value = min(request.count, _MOST)
 
     def generate(self) -> Batch:
-        """Submit what the form says and return at once. Raises InvalidRequest with the first thing that is wrong."""
-        verdict = self.form.verdict
-        if verdict.first is not None:
-            raise InvalidRequest(verdict.first)
-        return self.session.submit_batch([verdict.request])
+        """Submit the form's request and return at once. Raises InvalidRequest with the first problem."""
+        return self.form.submit()
 
     def close(self) -> None:
-        """Take the panel away; what it submitted goes on."""
-        self.jobs.close()
-        self.courier.close()
-        self._kit.close()
+        """Remove the panel; what it submitted goes on."""
+        self.board.stop()
+        for widget in (self.form, *self.widget.children, self.widget):
+            widget.layout.close()
+            widget.close()
 
     def __repr__(self) -> str:
         return "<Panel>"
@@ -122,85 +78,43 @@ class Panel:
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         return {**data, "text/plain": repr(self)}, metadata
 
-    # The form
+    # Messages that concern both the form and the board
 
-    def _make_inlet(self) -> Inlet:
-        store = self.session.settings.data_dir / "media"
-        inlet: Inlet = self._kit.adopt(Inlet(self._names, store, self._changed, layout=self._kit.layout))
-        return inlet
+    def _on_form_message(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
+        if content.get("do") == "code":
+            self.board.show_code(self.request)
 
-    def _set_count(self, count: int) -> None:
-        self.form.draft.count = count
-        self._changed()
-
-    def _changed(self) -> None:
-        """The form says something else: judge it anew, price it anew."""
-        verdict = self.form.verdict
-        self._show_price(verdict)
-        tone = "need" if verdict.only_missing else "fault"
-        self.board.faults = {class_of(name): [text, tone] for name, text in verdict.faults.items() if name != GENERAL}
-        self._say_below(verdict)
-        self._button.refresh()
-
-    def _show_price(self, verdict: Verdict) -> None:
-        total, how = price_of(self.session.estimate(verdict.request), local=self.session.target.is_local)
-        self._price.value = f"<b>{escape(total)}</b> <span class='oxv-faint'>{escape(how)}</span>"
-
-    def _say_below(self, verdict: Verdict) -> None:
-        text = verdict.faults.get(GENERAL, "")
-        notes = [f"<div class='oxv-faint'>{escape(note)}</div>" for note in verdict.warnings]
-        self._line.value = (f"<div class='oxv-bad'>{escape(text)}</div>" if text else "") + "".join(notes)
-
-    # Generate
-
-    def _settle(self, then: Callable[[], None]) -> None:
-        """Have the browser hand over what was typed last, then go on; at once where no browser was heard of."""
-        if not self.board.watched:
-            then()
-            return
-        self._settling = then
-        self._settles += 1
-        self.board.send({"is": "settle", "n": self._settles})
-
-    def settled(self, number: Any) -> None:
-        """The browser has handed over everything."""
-        if number == self._settles and self._settling is not None:
-            then, self._settling = self._settling, None
-            then()
-
-    def _generate_pressed(self) -> bool:
-        verdict = self.form.verdict
-        if verdict.first is not None:
-            self.board.say(verdict.first, "bad")
-            self.board.focus(next(iter(verdict.faults)))
-            return False
+    def _on_board_message(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
+        key = str(content.get("key", ""))
         try:
-            batch = self.session.submit_batch([verdict.request])
+            match content.get("do"):
+                case "use":
+                    self.load(self.board.request_of(key))
+                    self.form.focus("prompt")
+                    self.board.say("The form has these settings now.", "good")
+                case "code":
+                    self.board.show_code(self.board.request_of(key))
+                case "frame":
+                    self._use_last_frame(key, str(content.get("model", "")))
         except OxenVideoError as error:
-            self.board.say(str(error), "bad")
-            return False
-        self.board.say("")
-        self._line.value = (
-            f"<div class='oxv-good'>{'One video' if len(batch) == 1 else f'{len(batch)} videos'} submitted.</div>"
-        )
-        return True
+            self.board.report(str(error))
 
-    # Board and stage
-
-    def _tell(self) -> None:
-        if self.board.watched:  # a panel whose cell was run again is out of sight, and catches up if it comes back
-            self.board.tell(self.jobs.news())
-
-    def look_at(self, clips: Sequence[Clip]) -> None:
-        """Open these videos on the stage, or close it."""
-        self._clips = list(clips)
-        if self.stage is None:
-            if not clips:
-                return
-            self.stage = self._kit.adopt(Stage(self.actions.hear, layout=self._kit.layout))
-            self._stage_place.children = (self.stage,)
-        self.stage.clips = [clip.described for clip in clips]
-        self.board.shown = [clip.key for clip in clips]
+    def _use_last_frame(self, key: str, model_id: str) -> None:
+        """Put the last frame of a video into the form; on a model without images, offer one that has them."""
+        video = self.board.video(key)
+        picture = frames.last_frame(video.path)
+        if model_id:
+            self.form.pick(model_id)
+        try:
+            self.form.put_first_frame(picture, f"last frame of {video.name}")
+        except InvalidRequest as error:
+            other = self.form.model_with_image()
+            if other is None or model_id:
+                raise
+            label = f"Switch to {other.display_name or other.id}"
+            self.board.say(str(error), "bad", {"label": label, "do": "frame", "key": key, "model": other.id})
+        else:
+            self.board.say("The last frame is in the form.", "good")
 
 
 def _notebook_names() -> Mapping[str, Any]:

@@ -1,0 +1,150 @@
+"""Accessibility of the panel: axe-core finds nothing in each front end and both themes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from browser.pages import NotebookPage, OpenNotebook, Shown
+from browser.panels import generate_and_wait, keep, options, panel_page, tiles, voila_page
+from browser.servers import Server
+from faulty import FaultyService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+
+# These rules are about the whole page, which is the front end's.
+OPTIONS = {
+    "rules": {name: {"enabled": False} for name in ("region", "page-has-heading-one", "landmark-one-main", "bypass")}
+}
+
+
+def violations(page: Page) -> list[str]:
+    """The violations that axe finds in the panel: rule and element of each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found: list[dict[str, Any]] = Axe().run(page, context=".oxv-panel", options=OPTIONS).response["violations"]
+    return [
+        f"{one['id']}: {node['target']} {node['any'][0]['message'] if node['any'] else node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+def fill(page: Page, service: FaultyService) -> None:
+    """Show running, failed and finished jobs, two open videos, an error in the form and the list of models."""
+    jobs = generate_and_wait(page, service, "A red balloon", 5)
+    service.finish(*jobs[:2])
+    service.fail(jobs[2], "The sky was not blue enough.")
+    service.start(jobs[3])
+    page.get_by_text("Processing").wait_for()
+    page.locator(".oxv-job[data-group=failed]").wait_for()
+    tiles(page).nth(1).wait_for()
+    for index in range(2):
+        tiles(page).nth(index).get_by_role("checkbox").check()
+    page.wait_for_function("[...document.querySelectorAll('.oxv-two video')].every(v => v.readyState >= 2)")
+    page.get_by_label("Prompt", exact=True).fill("")
+    page.locator(".oxv-more").click()
+    page.locator("[data-field='other parameters'] input").fill("{")
+    page.locator("[data-field='other parameters'] [data-tone=wrong]").wait_for()
+    page.locator(".oxv-model").click()
+    options(page).first.wait_for()
+
+
+def check_everywhere(shown: Shown, name: str, folder: Path) -> None:
+    """Run axe at three widths and on each tab, and take a screenshot of each width."""
+    page = shown.page
+    for width in (1300, 900, 600):
+        page.set_viewport_size({"width": width, "height": 1000})
+        page.locator(".oxv-model").scroll_into_view_if_needed()
+        page.wait_for_timeout(300)
+        keep(page, folder / f"axe-{name}-{width}.png")
+        assert violations(page) == [], width
+        assert page.locator(".oxv-panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth + 1")
+    for tab in ("Whole account", "History", "This kernel"):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_timeout(500)
+        assert violations(page) == [], tab
+    page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
+    page.get_by_role("textbox", name="Code").wait_for()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("front_end", ["lab", "notebook7"])
+def test_axe_finds_nothing_in_a_notebook(
+    request: pytest.FixtureRequest,
+    open_notebook: OpenNotebook,
+    service: FaultyService,
+    connect: str,
+    tmp_path: Path,
+    front_end: str,
+    theme: str,
+) -> None:
+    """Names, roles, contrasts and order are as axe's rules require."""
+    notebook, page = panel_page(request.getfixturevalue(front_end), open_notebook, connect)
+    assert isinstance(notebook, NotebookPage)
+    notebook.theme(theme)
+    if front_end == "lab":
+        notebook.command("application:toggle-left-area")
+    try:
+        fill(page, service)
+        check_everywhere(notebook, f"{front_end}-{theme}", tmp_path)
+    finally:
+        notebook.theme("light")
+        if front_end == "lab":
+            notebook.command("application:toggle-left-area")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_voila(
+    voila: Server,
+    open_page: Callable[[str], Shown],
+    service: FaultyService,
+    connect: str,
+    tmp_path: Path,
+    theme: str,
+) -> None:
+    """The same holds without a notebook around the panel."""
+    shown = voila_page(voila, open_page, connect, theme)
+    fill(shown.page, service)
+    check_everywhere(shown, f"voila-{theme}", tmp_path)
+
+
+def test_edges_of_controls_have_a_contrast_of_three_to_one(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The borders of inputs and buttons are visible; axe does not check them."""
+    notebook, page = panel_page(lab, open_notebook, connect)
+    for theme in ("light", "dark"):
+        notebook.theme(theme)
+        page.wait_for_timeout(300)
+        for selector in ("textarea", ".oxv-count input", ".oxv-option input:not(:checked)", ".oxv-btn.oxv-model"):
+            assert page.locator(f".oxv-panel {selector}").first.evaluate(CONTRAST) >= 3, (theme, selector)
+    notebook.theme("light")
+
+
+# The contrast of an element's border with the nearest background, both drawn onto a canvas to be read as sRGB.
+CONTRAST = """element => {
+    const canvas = Object.assign(document.createElement('canvas'), {width: 1, height: 1});
+    const context = canvas.getContext('2d', {willReadFrequently: true});
+    const luminance = (...colours) => {
+        context.clearRect(0, 0, 1, 1);
+        for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+        const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].slice(0, 3).map(value => {
+            const part = value / 255;
+            return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+        });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = getComputedStyle(element.closest('.oxv-form')).backgroundColor;
+    const [one, two] = [luminance(behind), luminance(behind, getComputedStyle(element).borderTopColor)];
+    return (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
+}"""

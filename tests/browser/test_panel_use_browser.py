@@ -1,0 +1,405 @@
+"""Use of the panel: keys, order of jobs, list of models, settings, tiles, inputs and gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import ascii_lowercase, digits
+
+import PIL.Image
+import pytest
+
+from browser.pages import OpenNotebook
+from browser.panels import CELLS, SHOW, generate_and_wait, options, panel_page, tiles
+from browser.servers import Server
+from faulty import FaultyService
+
+pytestmark = pytest.mark.browser
+
+IMAGE_MODEL = "Kling 2.6 Pro - Image to Video"
+CONTROLS = (
+    ".oxv-model",
+    "[data-field=prompt] textarea",
+    "[data-field=duration] input:checked",
+    "[data-field=generate_audio] input",
+    ".oxv-more",
+    "[data-field=cfg_scale] input[type=range]",
+    "[data-field=cfg_scale] input[type=number]",
+    ".oxv-count input",
+    ".oxv-generate",
+    ".oxv-links button",
+    ".oxv-tab[aria-selected=true]",
+    ".oxv-filters select >> nth=1",
+    ".oxv-job .oxv-acts button",
+    ".oxv-tile .oxv-open",
+    ".oxv-tile input[type=checkbox]",
+    ".oxv-star",
+)
+
+
+@pytest.fixture(params=["lab", "notebook7"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each of the two front ends that have a notebook."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """An image to upload."""
+    path = tmp_path / "harbour.png"
+    PIL.Image.radial_gradient("L").resize((640, 360)).save(path)
+    return path
+
+
+def test_no_key_press_reaches_the_notebook(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
+    notebook, page = panel_page(server, open_notebook, connect, "first = 1", "second = 2")
+    jobs = generate_and_wait(page, service, "A red balloon", 4)
+    service.finish(*jobs[:2])
+    tiles(page).nth(1).wait_for()
+    page.locator(".oxv-more").click()
+    before = page.evaluate(CELLS)
+    for selector in CONTROLS:
+        control = page.locator(selector).first
+        control.focus()
+        keys = [
+            *ascii_lowercase,
+            *ascii_lowercase.upper(),
+            *digits,
+            "d",
+            "d",
+            "i",
+            "i",
+            "0",
+            "0",
+            "Escape",
+            "Backspace",
+        ]
+        keys += [] if "input" in selector or "tab" in selector else ["ArrowDown", "ArrowUp"]
+        for key in keys:
+            page.keyboard.press(key)
+        assert page.evaluate(CELLS) == before, f"with the focus on {selector}"
+        assert page.evaluate("document.activeElement.closest('.oxv-panel') !== null"), selector
+    assert len(service.jobs) == 4
+    assert not notebook.complaints
+
+
+def test_ctrl_enter_submits_and_does_not_run_the_cell(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Ctrl+Enter in the prompt does what Generate does."""
+    _, page = panel_page(server, open_notebook, connect)
+    before = page.evaluate(CELLS)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.press_sequentially("A red balloon")
+    prompt.press("Control+Enter")
+    service.wait_until(lambda: len(service.jobs) == 1, timeout=10)
+    assert next(iter(service.jobs.values())).body["prompt"] == "A red balloon"
+    page.get_by_text("1 video submitted.").wait_for()
+    assert page.evaluate(CELLS) == before
+    assert page.locator(".oxv-board").count() == 1
+
+
+def test_running_jobs_come_first_and_ended_ones_are_one_line(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The order is running, ended, videos; "Cancel all" and "Dismiss all" act on all jobs of their section."""
+    _, page = panel_page(lab, open_notebook, connect)
+    ended = generate_and_wait(page, service, "A blue balloon", 3)
+    for job in ended[:2]:
+        service.fail(job, "The sky was not blue enough.")
+    service.finish(ended[2])
+    line = page.get_by_role("button", name="2 ended without a video: 2 failed · The sky was not blue enough.")
+    line.wait_for()
+    tiles(page).first.wait_for()
+    page.get_by_label("Videos", exact=True).fill("8")
+    generate_and_wait(page, service, "A red balloon", 8)
+    page.get_by_text("8 videos submitted.").wait_for()
+    page.get_by_text("8 running").wait_for()
+    tops = [
+        page.locator(place).bounding_box()["y"]  # type: ignore[index]
+        for place in ("[aria-label=Running]", "[aria-label='Ended without a video']", "[aria-label=Gallery]")
+    ]
+    assert tops == sorted(tops)
+    assert page.locator(".oxv-job:visible").count() == 8
+    page.get_by_role("button", name="Cancel all").click()
+    page.get_by_text("10 ended without a video: 8 cancelled, 2 failed").wait_for()
+    assert page.get_by_text("8 videos submitted.").count() == 0
+    assert page.locator(".oxv-job:visible").count() == 0
+    page.get_by_role("button", name="10 ended").click()
+    page.get_by_text("The sky was not blue enough.").first.wait_for()
+    page.get_by_role("button", name="Dismiss all").click()
+    page.locator(".oxv-job").first.wait_for(state="detached")
+    assert tiles(page).count() == 1
+
+
+def test_a_model_is_chosen_by_keyboard_alone(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Find gets the focus, Enter chooses only what is highlighted, and the focus returns to the button."""
+    _, page = panel_page(server, open_notebook, connect)
+    button, find = page.locator(".oxv-model"), page.get_by_label("Find")
+    focused = "[document.activeElement.getAttribute('aria-label') || document.activeElement.className]"
+    button.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(focused) == ["Find"]
+    assert page.locator(".oxv-group").first.inner_text() == "Recently used"
+    page.keyboard.type("veo")
+    page.keyboard.press("Enter")
+    assert "Kling" in button.inner_text(), "nothing was highlighted"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.locator(".oxv-model", has_text="Veo").wait_for()
+    assert "oxv-model" in page.evaluate(focused)[0]
+    page.keyboard.press("Enter")
+    assert page.evaluate("getSelection().toString() || document.activeElement.value") == "veo"
+    page.keyboard.type("no such model")
+    assert find.input_value() == "no such model", "the old text was not selected"
+    page.get_by_text("No model matches “no such model”.").wait_for()
+    page.get_by_role("button", name="Clear the search").click()
+    assert options(page).count() > 10
+    assert options(page).first.inner_text().startswith("Veo"), "the model used last comes first"
+    page.keyboard.press("Escape")
+    page.locator(".oxv-picker").wait_for(state="hidden")
+    assert "oxv-model" in page.evaluate(focused)[0]
+
+
+def test_more_settings_open_into_view(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The first setting is visible at once, the form shows that it scrolls, and no control is cut off."""
+    _, page = panel_page(lab, open_notebook, connect)
+    page.locator(".oxv-model").click()
+    page.get_by_label("Find").fill("kling o3 omni")
+    options(page).first.click()
+    form = page.locator(".oxv-inputs")
+    page.locator(".oxv-more").click()
+    page.wait_for_timeout(800)
+    inside = """rest => {
+        const form = rest.closest('.oxv-inputs').getBoundingClientRect();
+        const first = rest.firstElementChild.getBoundingClientRect();
+        return first.top >= form.top - 1 && first.bottom <= form.bottom + 1;
+    }"""
+    assert page.locator(".oxv-fields").nth(1).evaluate(inside)
+    form.evaluate("form => { form.scrollTop = 0 }")
+    page.locator(".oxv-inputs.oxv-below").wait_for()
+    inside = """form => [...form.querySelectorAll('input, select, textarea')].every(
+        one => one.getBoundingClientRect().right <= form.getBoundingClientRect().right + 1)"""
+    assert form.evaluate(inside)
+
+
+def test_tiles_show_what_differs(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Tiles show the values of a sweep or the number of the take, duration and age; each has its own name."""
+    sweep = (
+        "batch = oxenvideo.submit_batch([dict(prompt='A red balloon', duration=5, cfg_scale=c) for c in (0.3, 0.7)])"
+    )
+    _, page = panel_page(lab, open_notebook, f"{connect}\nimport oxenvideo\n{sweep}")
+    service.wait_until(lambda: len(service.jobs) == 2, timeout=20)
+    equal = generate_and_wait(page, service, "A blue balloon", 2)
+    service.finish(*service.jobs)
+    tiles(page).nth(3).wait_for()
+    texts = [tiles(page).nth(index).inner_text() for index in range(4)]
+    assert ["Guidance 0.3" in text for text in texts].count(True) == 1
+    assert ["Guidance 0.7" in text for text in texts].count(True) == 1
+    assert ["No. 1 of 2" in text for text in texts].count(True) == 1
+    assert all("just now" in text for text in texts)
+    assert any("Duration 5 s" in text for text in texts)
+    names = page.locator(".oxv-open").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    assert len(set(names)) == 4, names
+    assert equal
+
+
+def test_inputs_are_named_and_errors_are_errors(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str, picture: Path
+) -> None:
+    """Inputs have the name of their variable; replacing one is announced; a missing variable is one error."""
+    variables = f"import PIL.Image\ndawn = PIL.Image.open({str(picture)!r})\ndusk = dawn.rotate(180)\n"
+    _, page = panel_page(lab, open_notebook, f"{variables}{connect}")
+    (clip,) = generate_and_wait(page, service, "A red balloon")
+    service.finish(clip)
+    tiles(page).first.locator(".oxv-open").click()
+    page.get_by_role("button", name="Use last frame").click()
+    page.get_by_text("takes no image").wait_for()
+    page.get_by_role("button", name=f"Switch to {IMAGE_MODEL}").click()
+    page.locator(".oxv-model", has_text=IMAGE_MODEL).wait_for()
+    label = page.locator(".oxv-item-label")
+    page.wait_for_function("document.querySelector('.oxv-item-label')?.innerText.startsWith('last frame of')")
+    for variable in ("dawn", "dusk"):
+        page.get_by_label("Image: variable, path or URL").fill(variable)
+        page.keyboard.press("Enter")
+        page.locator(".oxv-item-label", has_text=variable).wait_for()
+    page.get_by_text("Replaced dawn.").wait_for()
+    page.get_by_label("Image: variable, path or URL").fill("noon")
+    page.keyboard.press("Enter")
+    error = page.get_by_text("There is no variable 'noon'")
+    error.wait_for()
+    assert error.count() == 1
+    assert error.get_attribute("data-tone") == "wrong"
+    assert label.count() == 1
+
+
+def test_an_image_model_without_an_image_says_so_before_it_costs(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The warning is shown before anything is submitted."""
+    _, page = panel_page(lab, open_notebook, connect)
+    page.get_by_label("Prompt", exact=True).fill("A red balloon")
+    page.locator(".oxv-model").click()
+    page.get_by_label("Find").fill(IMAGE_MODEL)
+    options(page).first.click()
+    page.locator(".oxv-warning", has_text="none is given").wait_for()
+    page.locator(".oxv-model").click()
+    page.get_by_label("Find").fill("kling-video-v2-5-turbo-pro-image")
+    options(page).first.click()
+    page.get_by_text("An image is required.").wait_for()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.wait_for_function("document.activeElement.closest('[data-field=input_image]') !== null")
+    assert len(service.jobs) == 0
+
+
+def test_one_word_for_one_thing(lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str) -> None:
+    """Labels and messages use the same word for the same thing."""
+    _, page = panel_page(lab, open_notebook, connect)
+    page.get_by_role("tab", name="Whole account").click()
+    page.get_by_text("Nothing is running.").wait_for()
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    page.get_by_role("tab", name="History").click()
+    page.get_by_text("No history yet.").wait_for()
+    page.locator(".oxv-model").click()
+    page.get_by_role("radiogroup", name="Input").wait_for()
+    page.get_by_label("Find").fill("kling o3 pro reference")
+    options(page).first.click()
+    page.get_by_role("radiogroup", name="Prompt style").wait_for()
+    (clip,) = generate_and_wait(page, service, "A red balloon")
+    service.finish(clip)
+    page.get_by_role("tab", name="This kernel").click()
+    tiles(page).first.wait_for()
+    page.get_by_role("tab", name="History").click()
+    page.get_by_role("button", name="Refresh", exact=True).click()
+    page.locator(".oxv-job b", has_text="Succeeded").wait_for()
+    assert page.get_by_text("succeeded").count() == 0
+
+
+def test_the_gallery_is_filtered_starred_walked_and_cleared(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Filter, star, arrow keys, hover; a file is deleted only on request."""
+    notebook, page = panel_page(lab, open_notebook, connect, "oxenvideo.submit('A gull', model='google-veo-3-1-fast')")
+    for prompt in ("A red balloon", "A blue balloon", "A fox", "An ox"):
+        service.finish(*generate_and_wait(page, service, prompt))
+    tiles(page).nth(3).wait_for()
+    page.get_by_label("Filter by words").fill("balloon")
+    page.wait_for_function("document.querySelectorAll('.oxv-tile').length === 2")
+    page.get_by_label("Filter by words").fill("")
+    notebook.run_cell(2)
+    page.get_by_label("Filter by model").select_option("google-veo-3-1-fast")
+    page.locator(".oxv-job", has_text="A gull").get_by_text("Failed").wait_for()  # the service has no such model
+    assert tiles(page).count() == 0
+    page.get_by_label("Filter by model").select_option("Any model")
+    page.get_by_role("button", name="Star: A fox").click()
+    page.locator(".oxv-star[aria-pressed=true]").wait_for()
+    page.get_by_label("Filter by status").select_option("Starred")
+    page.wait_for_function("document.querySelectorAll('.oxv-tile').length === 1")
+    assert "A fox" in tiles(page).first.inner_text()
+    page.get_by_label("Filter by status").select_option("Failed or cancelled")
+    page.locator(".oxv-job", has_text="A gull").wait_for()
+    page.get_by_label("Filter by status").select_option("Running")
+    page.get_by_text("Nothing matches the filter.").wait_for()
+    page.get_by_role("button", name="Clear the filter").click()
+    page.wait_for_function("document.querySelectorAll('.oxv-tile').length === 4")
+
+    page.locator(".oxv-open").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.locator(".oxv-player .oxv-cap", has_text="A fox").wait_for()
+    page.get_by_role("button", name="Next video").click()
+    page.locator(".oxv-player .oxv-cap", has_text="A blue balloon").wait_for()
+    page.keyboard.press("ArrowLeft")
+    page.locator(".oxv-player .oxv-cap", has_text="A fox").wait_for()
+    page.get_by_role("button", name="Close", exact=True).click()
+    page.locator(".oxv-player").wait_for(state="hidden")
+
+    tiles(page).first.locator(".oxv-open").hover()
+    page.wait_for_function("[...document.querySelectorAll('.oxv-open video')].some(v => !v.paused && v.muted)")
+    page.mouse.move(0, 0)
+    page.wait_for_function("document.querySelectorAll('.oxv-open video').length === 0")
+    page.emulate_media(reduced_motion="reduce")
+    tiles(page).first.locator(".oxv-open").hover()
+    page.wait_for_timeout(900)
+    assert page.locator(".oxv-open video").count() == 0
+
+    page.get_by_role("button", name="Remove: An ox").click()
+    page.get_by_role("button", name="Keep", exact=True).click()
+    assert tiles(page).count() == 4
+    files = len(list((lab.root / "videos").glob("*.mp4")))
+    for name, choice, left in (
+        ("A red balloon", "Remove from the list", 3),
+        ("A blue balloon", "Delete the file too", 2),
+    ):
+        page.get_by_role("button", name=f"Remove: {name}").click()
+        page.locator(".oxv-tile", has_text=name).get_by_role("button", name=choice).click()
+        page.wait_for_function(f"document.querySelectorAll('.oxv-tile').length === {left}")
+        files -= choice.startswith("Delete")
+        assert len(list((lab.root / "videos").glob("*.mp4"))) == files
+    notebook.set_cell(1, SHOW)
+    notebook.run_cell(1)
+    page.locator(".oxv-star[aria-pressed=true]").wait_for()
+
+
+def test_the_focus_stays_in_the_panel_when_its_element_goes(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """If the focused button or row disappears, the panel keeps the focus and the next key press."""
+    _, page = panel_page(server, open_notebook, connect)
+    first, second, third = generate_and_wait(page, service, "A red balloon", 3)
+    before = page.evaluate(CELLS)
+    inside = "document.activeElement.closest('.oxv-panel') !== null"
+
+    def press_letters() -> None:
+        page.wait_for_timeout(300)
+        assert page.evaluate(inside)
+        for key in "abdd":
+            page.keyboard.press(key)
+        assert page.evaluate(CELLS) == before
+
+    page.locator(".oxv-job .oxv-acts button").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("2 running").wait_for()
+    press_letters()
+    page.locator(".oxv-job[data-group=running] .oxv-acts button").first.focus()
+    service.finish(first, second, third)
+    tiles(page).first.wait_for()
+    press_letters()
+    page.locator(".oxv-open").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Close", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.locator(".oxv-player").wait_for(state="hidden")
+    press_letters()
+
+
+def test_a_reloaded_page_shows_the_panel_as_it_is(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The form keeps its values, the board shows what happened meanwhile, and both work."""
+    notebook, page = panel_page(server, open_notebook, connect)
+    (clip,) = generate_and_wait(page, service, "A red balloon")
+    page.get_by_label("Prompt", exact=True).fill("A blue balloon")
+    page.get_by_role("radio", name="10 s").check()
+    page.locator(".oxv-price", has_text="10 s").wait_for()
+    notebook.save()
+    page.goto("about:blank")
+    service.finish(clip)
+    service.wait_until(lambda: service.counts["GET /files/{file}"] > 0, timeout=10)
+    notebook.reload()
+    tiles(page).first.wait_for()
+    assert page.get_by_label("Prompt", exact=True).input_value() == "A blue balloon"
+    assert page.get_by_role("radio", name="10 s").is_checked()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    service.wait_until(lambda: len(service.jobs) == 2, timeout=10)
+    assert list(service.jobs.values())[1].body["prompt"] == "A blue balloon"
+    page.locator(".oxv-job").get_by_text("Queued").wait_for()
