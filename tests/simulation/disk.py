@@ -94,6 +94,13 @@ class Connection(sqlite3.Connection):
 _context = functools.cache(httpx.create_ssl_context)  # loading certificates is slow
 
 
+async def _send(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+    """What httpx does where there is no authentication flow, no redirect and no cookie, in a fifth of the time."""
+    response = await client._transport.handle_async_request(request)
+    response.request = request
+    return response
+
+
 @contextmanager
 def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
     """Put the simulation's disk in place of the machine's, for as long as the block lasts."""
@@ -124,7 +131,7 @@ def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
     sqlite3.connect, os.open, os.link, uuid.uuid4 = connect, open_descriptor, link, uuid4  # type: ignore[assignment]
     builtins.open = io.open = open_file  # type: ignore[assignment]
     httpx.create_ssl_context = _context  # type: ignore[assignment]
-    httpx.Cookies.extract_cookies = lambda self, response: None  # type: ignore[method-assign]  # there are none
+    httpx.AsyncClient.send = _send  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
