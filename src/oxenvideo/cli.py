@@ -8,6 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from oxenvideo import __version__
@@ -47,13 +48,21 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--port", type=int, default=DEFAULT_PORT, help="port, or 0 for any free one (default: %(default)s)")
     add("--api-key", metavar="KEY", help="key that requests must carry (default: OXEN_API_KEY, or a random one)")
     add("--data-dir", type=Path, help="directory of the queue and the videos")
-    add("--workers", type=int, help="videos rendered at the same time (default: number of processors - 1, at most 4)")
+    workers = max(1, min(4, (os.cpu_count() or 2) - 1))
+    add("--workers", type=int, default=workers, help="videos rendered at the same time (default: %(default)s)")
     add("--delay", type=float, default=0.0, metavar="S", help="minimum seconds in the queue")
     add("--min-seconds", type=float, default=0.0, metavar="S", help="minimum seconds of rendering")
     add("--allow-host", action="append", default=[], metavar="NAME", help="additional Host name to serve")
     add("--allow-private-inputs", action="store_true", help="fetch input URLs from private addresses")
     add("--allow-file-inputs", action="store_true", help="read input URLs that are files of this machine")
-    add("--max-body-mb", type=float, default=100, metavar="MB", help="largest request body (default: %(default)s)")
+    add(
+        "--max-body-mb",
+        dest="max_body",
+        type=float,
+        default=100,
+        metavar="MB",
+        help="largest request body (default: %(default)s)",
+    )
     add("--url-ttl", type=float, default=3600, metavar="S", help="lifetime of result URLs (default: %(default)s)")
     add("--keep-alive", type=float, default=15, metavar="S", help="seconds between keep-alives (default: %(default)s)")
     add("--renderer", default=DEFAULT_RENDERER, metavar="MODULE:FACTORY", help="the renderer of the videos")
@@ -87,7 +96,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     try:
         server = serve.Server(settings, first, announce)
     except OSError as error:
-        first.stop()
+        first.kill()
         where = f"{settings.host} port {settings.port}"
         raise OSError(f"Cannot listen on {where}: {error.strerror}. Try --port 0.") from None
     if arguments.end_with_parent:
@@ -96,28 +105,17 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    if arguments.workers is not None and arguments.workers < 1:
+    if arguments.workers < 1:
         raise ValueError(f"--workers {arguments.workers} is not possible. Use 1 or more.")
     renderer.check(arguments.renderer)
     if arguments.models is not None:
         models.load(arguments.models)
-    return Settings(
-        data_dir=(arguments.data_dir or _default_data_dir()).resolve(),
-        api_key=arguments.api_key or os.environ.get("OXEN_API_KEY") or secrets.token_urlsafe(24),
-        host=arguments.host,
-        port=arguments.port,
-        workers=arguments.workers or max(1, min(4, (os.cpu_count() or 2) - 1)),
-        delay=arguments.delay,
-        min_seconds=arguments.min_seconds,
-        allow_hosts=tuple(arguments.allow_host),
-        allow_private_inputs=arguments.allow_private_inputs,
-        allow_file_inputs=arguments.allow_file_inputs,
-        max_body=int(arguments.max_body_mb * _MIB),
-        url_ttl=arguments.url_ttl,
-        keep_alive=arguments.keep_alive,
-        renderer=arguments.renderer,
-        models_file=arguments.models,
-    )
+    given = vars(arguments) | {
+        "data_dir": (arguments.data_dir or _default_data_dir()).resolve(),
+        "api_key": arguments.api_key or os.environ.get("OXEN_API_KEY") or secrets.token_urlsafe(24),
+        "max_body": int(arguments.max_body * _MIB),
+    }
+    return Settings(**{field.name: given[field.name] for field in fields(Settings)})
 
 
 def _default_data_dir() -> Path:

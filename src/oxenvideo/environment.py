@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+JOURNAL = "journal.sqlite3"
+"""The journal's file in the data directory."""
+
 
 def default_data_dir() -> Path:
     """The directory of the journal, the cached catalogs and the embedded server: ``OXENVIDEO_DATA_DIR`` or the user's."""
@@ -14,11 +17,6 @@ def default_data_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_data_dir("oxenvideo", appauthor=False))
-
-
-def journal_path(data_dir: Path) -> Path:
-    """The journal's file in a data directory."""
-    return data_dir / "journal.sqlite3"
 
 
 def notebook_path() -> str | None:

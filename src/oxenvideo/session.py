@@ -20,7 +20,7 @@ from oxenvideo.engine.catalog_cache import CatalogCache
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.resume import Resumed
-from oxenvideo.environment import journal_path, notebook_path
+from oxenvideo.environment import JOURNAL, notebook_path
 from oxenvideo.errors import ConfigurationError, CostLimitExceeded, InvalidRequest
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
@@ -38,7 +38,7 @@ class Session:
 
     def __init__(self, settings: Settings | None = None, *, notebook: str | None = None, **options: Any) -> None:
         self.settings = (settings or Settings()).changed(**options)
-        self.journal = Journal(journal_path(self.settings.data_dir), notebook=notebook)
+        self.journal = Journal(self.settings.data_dir / JOURNAL, notebook=notebook)
         self.engine = Engine(self.journal, self.settings, recall=resuming.recall)
         self._catalog_cache: CatalogCache | None = None
         self._observers: list[Callable[[Sequence[Generation]], object]] = []
@@ -160,6 +160,7 @@ class Session:
     ) -> list[Generation]:
         """Enqueue what has been checked; ``places`` are the videos' numbers in their batch."""
         engine, new_key, target = self.engine, self.journal.new_key, self.target
+        engine.check_usable()
         directory = self.settings.download_dir.absolute()
         batch = new_key() if len(places) > 1 else None
         state = State(submitted_at=engine.registry.clock(), fetching=self.settings.download)
@@ -202,9 +203,7 @@ class Session:
             return None
         seconds = None
         if request.has_media:
-            from oxenvideo.request.estimate import input_seconds
-
-            seconds = input_seconds(request, catalog)
+            seconds = pricing.input_seconds(request.parameters, catalog)
         return pricing.estimate(model, request.parameters, request.count, seconds)
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Run the measurements, print the table, write it as JSON: `python -m tests.benchmarks [--only NAME ...] [--json FILE]`.
+"""Run the measurements, print the table and write the figures as JSON: `python -m tests.benchmarks [--only NAME ...]`.
 
-With `--readme README.md` the table also goes between that file's marks.
+`--readme tests/benchmarks/README.md` also writes the table between the marks in that file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="the parts to run; all by default")
     parser.add_argument("--json", type=Path, default=Path("benchmarks.json"), help="where the rows are written")
-    parser.add_argument("--readme", type=Path, help="a file in which the table is put between its marks")
+    parser.add_argument("--readme", type=Path, help="a file that gets the table between its marks")
     options = parser.parse_args()
     rows: list[Row] = []
     begun, load = time.monotonic(), os.getloadavg()[0]

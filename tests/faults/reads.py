@@ -19,7 +19,7 @@ READS = "Lists and reads by id, without a stream"
 STREAMS = "The event stream"
 
 NO_STREAM = always(STREAM, f.not_found())
-ASKED_AGAIN = "asked again with growing pauses; delivered"
+ASKED_AGAIN = "asked again after increasing delays; delivered"
 
 
 def _reads(does: str, make: Callable[[], Behaviour]) -> Fault:
@@ -68,64 +68,69 @@ _REASON = "Total shot duration"
 
 OF_READS = (
     _reads("connection reset before the request was read", f.reset_before_reading),
-    _reads("connection reset after it", f.reset),
-    _reads("closed without an answer", f.close),
+    _reads("connection reset after the request was read", f.reset),
+    _reads("connection closed without an answer", f.close),
     _reads("no answer in time", f.never_answer),
     _reads("429", f.rate_limited),
     Fault(
-        READS, "429, `Retry-After: 1`", "asked again after that second; delivered",
+        READS, "429, `Retry-After: 1`", "asked again after one second; delivered",
         both(NO_STREAM, scripted(LIST, f.rate_limited(1))),
     ),
     Fault(
-        READS, "429, `Retry-After` with a date", "asked again after that date; delivered",
+        READS, "429, `Retry-After` with a date", "asked again at that date; delivered",
         both(NO_STREAM, scripted(LIST, f.rate_limited_until(0.1))),
     ),
     _reads("500", f.server_error),
     _reads("502 with a proxy's page", f.bad_gateway),
     _reads("503", f.unavailable),
-    _reads("200 with a page", f.html_page),
-    _reads("200 with nothing", f.empty_body),
-    _reads("200 with no JSON", f.not_json),
+    _reads("200 with an HTML page", f.html_page),
+    _reads("200 with an empty body", f.empty_body),
+    _reads("200 with a body that is not JSON", f.not_json),
     _reads("truncated JSON", f.truncated_json),
-    _reads("shorter than announced", f.wrong_length),
+    _reads("a body shorter than its Content-Length", f.wrong_length),
     _reads("half an answer, then a reset", f.act_then_half_the_answer),
-    _reads("JSON of another shape", lambda: f.altered(lambda data: [1, None, "x"])),
-    _reads("closed after each answer", f.ok_then_close),
+    _reads("JSON of an unexpected shape", lambda: f.altered(lambda data: [1, None, "x"])),
+    _reads("connection closed after each answer", f.ok_then_close),
     Fault(
-        READS, "rows that cannot be read, and a thousand of somebody else's", "passed over; delivered",
+        READS, "rows that cannot be read, and a thousand rows of other users", "ignored; delivered",
         both(NO_STREAM, always(LIST, f.altered(_with_strangers))),
     ),
     Fault(
-        READS, "a status that is not documented", "shown as unknown; delivered",
+        READS, "an undocumented status", "shown as unknown; delivered",
         both(NO_STREAM, scripted(LIST, *[_rows(lambda row: row | {"status": "moderating"}) for _ in range(3)])),
     ),
     Fault(
-        READS, "an id is unknown three times, as on a copy that lags behind", "asked again; delivered",
+        READS, "an id is unknown three times, as on a replica that lags behind", "asked again; delivered",
         both(NO_STREAM, scripted(ONE, f.not_found(), f.not_found(), f.not_found())), _hide,
     ),
     Fault(
-        READS, "an id is unknown for good", "believed after three times and 45 s: failed, with that reason",
+        READS, "an id is unknown permanently", "after three answers and 45 s it fails with that reason",
         both(NO_STREAM, always(ONE, f.not_found())), _hide, end=End.FAILED, says="knows no generation", service=_BY_HAND,
     ),
     Fault(READS, "the list does not show the video", "read by its id; delivered", NO_STREAM, _hide),
-    Fault(READS, "the list fails for good", "read by its id; delivered", both(NO_STREAM, always(LIST, f.server_error()))),
+    Fault(READS, "the list fails permanently", "read by its id; delivered", both(NO_STREAM, always(LIST, f.server_error()))),
     Fault(
-        READS, "reading one of five fails for good", "the others are delivered, and that one when it can be read",
+        READS, "reading one of five fails for a while", "the others are delivered, and that one as soon as it can be read",
         both(NO_STREAM, scripted(ONE, *[f.server_error() for _ in range(6)])), jobs=5,
     ),
     Fault(
-        READS, "cancelled at the service", "seen in the list: cancelled",
+        READS, "the job is cancelled at the service", "the list reports it; cancelled",
         NO_STREAM, _cancel_there, end=End.CANCELLED, service=_BY_HAND,
     ),
     Fault(
-        READS, "failed at the service", "failed, with the service's reason",
+        READS, "the job fails at the service", "fails with the service's reason",
         NO_STREAM, _fail_there, end=End.FAILED, says=_REASON, service=_BY_HAND,
     ),
-    Fault(READS, "unreachable for a while", "said so; delivered afterwards", NO_STREAM, _fall_silent(0.5)),
+    Fault(
+        READS, "the service is unreachable for a while", "a notice says so; delivered afterwards",
+        NO_STREAM, _fall_silent(0.5),
+    ),
 )  # fmt: skip
 
 
-def _stream(does: str, behaviour: Behaviour, then: str = "the list tells; delivered", **more: Any) -> Fault:
+def _stream(
+    does: str, behaviour: Behaviour, then: str = "the list reports the result; delivered", **more: Any
+) -> Fault:
     return Fault(STREAMS, does, then, always(STREAM, behaviour), **({"jobs": 3} | more))
 
 
@@ -133,33 +138,33 @@ def _withhold(service: FaultyService) -> None:
     service.withholds = lambda job: True
 
 
-CONNECTED_AGAIN = "connected again, and listed; delivered"
-READ_ON = "read on; delivered"
+CONNECTED_AGAIN = "connected again, and the list is read; delivered"
+READ_ON = "no effect; delivered"
 
 OF_STREAMS = (
     _stream("does not exist (404)", f.not_found()),
     _stream("500", f.server_error()),
     _stream("429, `Retry-After: 1`", f.rate_limited(1)),
-    _stream("a page", f.html_page()),
+    _stream("an HTML page", f.html_page()),
     _stream("connection reset at once", f.reset()),
-    _stream("no answer", f.never_answer(), "submits wait a moment for it and go on without; delivered"),
-    _stream("dropped as soon as it stands", f.drop_stream(), CONNECTED_AGAIN),
+    _stream("no answer", f.never_answer(), "submits wait for it briefly and continue without it; delivered"),
+    _stream("dropped as soon as it is open", f.drop_stream(), CONNECTED_AGAIN),
     _stream("dropped after each event", f.drop_stream(1), CONNECTED_AGAIN),
     _stream("ended after each event", f.end_stream(1), CONNECTED_AGAIN),
-    _stream("stands and says nothing", f.silent_stream(), "given up after three missed keep-alives; delivered"),
-    _stream("half open after an event", f.half_open(1), "given up after three missed keep-alives; delivered"),
+    _stream("open but silent", f.silent_stream(), "closed after three missed keep-alives; delivered"),
+    _stream("half open after an event", f.half_open(1), "closed after three missed keep-alives; delivered"),
     _stream("no keep-alives", f.no_keep_alives(), READ_ON),
     _stream("byte by byte", f.dribble(0.0005), READ_ON),
-    _stream("each event twice", f.repeat_events(), "taken in once; delivered"),
+    _stream("each event twice", f.repeat_events(), "counted once; delivered"),
     _stream("events out of order", f.out_of_order(), READ_ON),
-    _stream("events of other kinds and of others' videos", f.foreign_events(), "passed over; delivered"),
-    _stream("malformed events among good ones", f.malformed_events(), "passed over; delivered"),
+    _stream("events of other kinds and of other users' videos", f.foreign_events(), "ignored; delivered"),
+    _stream("malformed events among good ones", f.malformed_events(), "ignored; delivered"),
     _stream("only malformed events", f.only_malformed_events()),
-    _stream("bytes that are no UTF-8", f.invalid_utf8(), READ_ON),
+    _stream("bytes that are not UTF-8", f.invalid_utf8(), READ_ON),
     _stream("comments of a megabyte", f.huge_comments(), READ_ON),
-    _stream("a line of 64 MB without an end", f.endless_line(), "left after 4 MB; the list tells; delivered"),
-    _stream("lines ended by CR LF", f.other_line_ends(), READ_ON),
-    _stream("lines ended by CR", f.other_line_ends("\r"), READ_ON),
-    _stream("success without a link", f.links_missing(), "read by its id; delivered"),
-    Fault(STREAMS, "never tells of a video's end", "the list tells; delivered", _withhold),
+    _stream("a line of 64 MB without an end", f.endless_line(), "closed after 4 MB; the list reports the result; delivered"),
+    _stream("lines that end with CR LF", f.other_line_ends(), READ_ON),
+    _stream("lines that end with CR", f.other_line_ends("\r"), READ_ON),
+    _stream("success without a URL", f.links_missing(), "read by its id; delivered"),
+    Fault(STREAMS, "never reports a final status", "the list reports the result; delivered", _withhold),
 )  # fmt: skip

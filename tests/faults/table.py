@@ -1,4 +1,7 @@
-"""The table of all faults, and its form in the README."""
+"""All faults, and the table of them in this directory's README.
+
+``PYTHONPATH=tests:src python -m faults.table tests/faults/README.md`` writes the table.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from faults.submits import SUBMITS
 
 FAULTS: tuple[Fault, ...] = (*SUBMITS, *OF_READS, *OF_STREAMS, *OF_DOWNLOADS, *OF_RESUMED)
 
+_BETWEEN_MARKS = re.compile(r"(<!-- faults -->\n).*?(<!-- /faults -->)", re.DOTALL)
+
 
 def markdown() -> str:
-    """One table a group: what the service does, and what happens."""
+    """One table for each group: what the service does, and what the client does then."""
     tables = []
     for group, faults in groupby(FAULTS, key=lambda fault: fault.group):
         rows = [f"| {fault.does} | {fault.then} |" for fault in faults]
@@ -24,14 +29,11 @@ def markdown() -> str:
     return "\n\n".join(tables)
 
 
-_PLACE = re.compile(r"(<!-- faults -->\n).*?(<!-- /faults -->)", re.DOTALL)
+def with_table(text: str) -> str:
+    """The text with the current table between its marks."""
+    return _BETWEEN_MARKS.sub(lambda marks: f"{marks[1]}\n{markdown()}\n\n{marks[2]}", text)
 
 
-def filled(readme: str) -> str:
-    """The README with the table in its place."""
-    return _PLACE.sub(lambda place: f"{place[1]}\n{markdown()}\n\n{place[2]}", readme)
-
-
-if __name__ == "__main__":  # python -m faults.table README.md
+if __name__ == "__main__":
     target = Path(sys.argv[1])
-    target.write_text(filled(target.read_text(encoding="utf-8")), encoding="utf-8")
+    target.write_text(with_table(target.read_text(encoding="utf-8")), encoding="utf-8")

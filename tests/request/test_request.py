@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from oxenvideo.catalog.catalog import Model, bundled
 from oxenvideo.catalog.media_parameters import for_model
+from oxenvideo.catalog.schema import from_text
 from oxenvideo.errors import InvalidRequest, UnknownModel
 from oxenvideo.media.media import Media
-from oxenvideo.request.build import Built, build, coerce_text
+from oxenvideo.request.build import Built, build
 from oxenvideo.request.request import VideoRequest
 
 TEXT = "kling-video-v2-6-pro-text-to-video"
@@ -406,7 +407,7 @@ def test_from_body_keeps_nulls_of_targets_out() -> None:
 )
 def test_text_becomes_the_type_of_the_schema(model: str | None, name: str, text: str, value: Any) -> None:
     """An option's text is a number, a switch, a list or text, as the model wants it."""
-    found = coerce_text(bundled().get(model) if model else None, name, text)
+    found = from_text(bundled().get(model).parameters.get(name, {}) if model else {}, name, text)
     assert found == value
     assert type(found) is type(value)
 
@@ -426,7 +427,7 @@ def test_text_becomes_the_type_of_the_schema(model: str | None, name: str, text:
 def test_text_of_another_type_is_refused(model: str, name: str, text: str, message: str) -> None:
     """Text that cannot be the parameter's type is named, with what could."""
     with pytest.raises(InvalidRequest) as caught:
-        coerce_text(bundled().get(model), name, text)
+        from_text(bundled().get(model).parameters[name], name, text)
     assert str(caught.value) == message
 
 

@@ -379,7 +379,7 @@ def test_drawing_costs_little_beside_encoding(one_core: None, tmp_path: Path) ->
     """Rendering reaches at least 0.7 of the speed of encoding the same frames."""
     job = Job("id", MODELS[KLING], {"prompt": BALLOON, "duration": 3})
     request = Request(job)
-    given = rendering.Inputs.read(request.media(), job.inputs)
+    given = rendering.Inputs(request.media(), job.inputs)
     plan = request.plan(given.facts)
     kept = [picture.buffer.copy() for picture in rendering.pictures(plan, given)]
     ratios = []

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from oxenvideo.server.lock import Presence
-from oxenvideo.server.queue import Queue
+from oxenvideo.server.queue import Presence, Queue
 
 
 @pytest.fixture

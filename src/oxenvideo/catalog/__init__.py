@@ -1,1 +1,4 @@
-"""The model catalog: schemas, media parameters, validation and prices. Nothing here sends a request."""
+"""The model catalog: the schema, media parameters, rules and prices of each model.
+
+Here belongs everything that depends on a model. Nothing here sends a request.
+"""

@@ -96,9 +96,6 @@ class Catalog(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._models
-
     def __repr__(self) -> str:
         return f"Catalog({len(self)} models)"
 
@@ -149,7 +146,10 @@ class Catalog(Mapping[str, Model]):
 
     def merge(self, live: Catalog) -> Catalog:
         """The live models, completed with schemas and prices from this catalog, and then this catalog's other models."""
-        merged = [_completed(model, self._models.get(model.id)) for model in live.values()]
+        merged = []
+        for model in live.values():
+            known = self._models.get(model.id, model)
+            merged.append(replace(model, schema=model.schema or known.schema, pricing=model.pricing or known.pricing))
         return Catalog([*merged, *self._models.values()])
 
 
@@ -200,12 +200,6 @@ def load_cache(path: Path) -> CachedCatalog | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return CachedCatalog(catalog, fetched_at) if catalog else None
-
-
-def _completed(live: Model, known: Model | None) -> Model:
-    if known is None:
-        return live
-    return replace(live, schema=live.schema or known.schema, pricing=live.pricing or known.pricing)
 
 
 def _makes(row: Mapping[str, Any], output: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Literal
 
+from oxenvideo.catalog import schema
 from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.media.media import Kind, Media, is_url
@@ -89,15 +90,12 @@ def place(
     ``catalog`` that take it.
     """
     placing = _Placing(model, catalog)
-    if start_image is not None:
-        placing.frame("start", url_or_media(start_image, "image"))
-    placing.add("image", [url_or_media(image, "image") for image in images])
-    if end_image is not None:
-        placing.frame("end", url_or_media(end_image, "image"))
-    placing.add("video", [url_or_media(video, "video") for video in videos])
-    placing.add("audio", [url_or_media(audio, "audio") for audio in audios])
-    if elements:
-        placing.elements([_element(element) for element in elements])
+    placing.frame("start", start_image)
+    placing.add("image", images)
+    placing.frame("end", end_image)
+    placing.add("video", videos)
+    placing.add("audio", audios)
+    placing.elements(elements)
     return placing.parameters
 
 
@@ -113,11 +111,6 @@ def url_or_media(value: Any, kind: Kind) -> str | Media:
     """A URL as text, anything else as a Media of this kind; InvalidRequest if it is neither."""
     media = Media.from_value(value, kind)
     return media if media.url is None else media.url
-
-
-def given(model: Model, parameters: Mapping[str, Any], kind: Kind, roles: Sequence[Role]) -> int:
-    """How many media of this kind the request holds in parameters of these roles."""
-    return sum(1 for found, _ in values(model, parameters) if found.kind == kind and found.role in roles)
 
 
 def values(model: Model, parameters: Mapping[str, Any]) -> Iterator[tuple[MediaParameter, Any]]:
@@ -136,66 +129,58 @@ class _Placing:
         self.catalog = catalog
         self.parameters: dict[str, Any] = {}
 
-    def frame(self, role: Literal["start", "end"], image: str | Media) -> None:
-        """Place the first or the last frame."""
-        own = self._find("image", role)
-        keyframes = self._find("image", "keyframes")
-        single = next((parameter for parameter in self._all("image", "main") if not parameter.many), None)
-        if own is not None:
-            self._set(own, [image])
-        elif keyframes is not None:
-            self._set(keyframes, [*self._present(keyframes), image])
-        elif role == "start" and single is not None:
-            self._set(single, [image])
-        else:
+    def frame(self, role: Literal["start", "end"], image: Any) -> None:
+        """Place the first or the last frame, or nothing if it is None."""
+        if image is None:
+            return
+        own, keyframes = self._all("image", role), self._all("image", "keyframes")
+        single = [p for p in self._all("image", "main") if role == "start" and not p.many]
+        target = next(iter(own + keyframes + single), None)
+        if target is None:
             what = "a start image" if role == "start" else "an end image"
             raise self._refusal(what, "image", lambda model: _has_frame(model, role))
+        self._add(target, [url_or_media(image, "image")])
 
-    def add(self, kind: Kind, media: list[str | Media]) -> None:
+    def add(self, kind: Kind, given: Sequence[Any]) -> None:
         """Place media other than frames: first in required single parameters, then in a list."""
-        if not media:
-            return
-        rest = list(media)
+        media = [url_or_media(value, kind) for value in given]
         targets = self._all(kind, "main", "keyframes") + self._all(kind, "reference")
-        targets = [target for target in targets if target.many or target.name not in self.parameters]
-        singles = [target for target in targets if not target.many]
+        if kind == "image" and not any(self._is_free(target) for target in targets):
+            targets = self._all(kind, "start")  # only if nothing else takes an ordinary image
+        singles = [target for target in targets if not target.many and self._is_free(target)]
         lists = [target for target in targets if target.many]
-        if kind == "image" and not targets:  # an ordinary image becomes the start frame only if nothing else takes it
-            singles = [target for target in self._all(kind, "start") if target.name not in self.parameters]
         # A single input goes to the single parameter if the list is only for references.
         prefer_single = not lists or (len(media) == 1 and lists[0].role == "reference")
+        rest = media[:]
         for target in singles:
             if rest and (target.name in self.model.required or prefer_single):
-                self._set(target, [rest.pop(0)])
+                self._add(target, [rest.pop(0)])
         if rest and lists:
-            self._set(lists[0], [*self._present(lists[0]), *rest])
+            self._add(lists[0], rest)
         elif rest:
-            noun = NOUNS[kind]
-            article = "a" if kind == "video" else "an"
-            what = f"{article} {noun}" if len(media) == 1 else f"{len(media)} {noun}s"
+            one = "a video" if kind == "video" else f"an {NOUNS[kind]}"
+            what = one if len(media) == 1 else f"{len(media)} {NOUNS[kind]}s"
             raise self._refusal(what, kind, lambda model: _has_room(model, kind, len(media)))
 
-    def elements(self, elements: list[dict[str, Any]]) -> None:
+    def elements(self, given: Sequence[Any]) -> None:
         """Place the elements in the parameter of that name."""
-        target = self._find("image", "elements")
-        if target is None:
+        targets = self._all("image", "elements")
+        if given and not targets:
             raise self._refusal("elements", "image", lambda model: any(p.role == "elements" for p in for_model(model)))
-        self.parameters[target.name] = elements
+        if given:
+            self.parameters[targets[0].name] = [_element(element) for element in given]
 
     def _all(self, kind: Kind, *roles: Role) -> list[MediaParameter]:
         return [p for p in for_model(self.model) if p.kind == kind and p.role in roles and p.placeable]
 
-    def _find(self, kind: Kind, role: Role) -> MediaParameter | None:
-        return next(iter(self._all(kind, role)), None)
+    def _is_free(self, parameter: MediaParameter) -> bool:
+        return parameter.many or parameter.name not in self.parameters
 
-    def _present(self, parameter: MediaParameter) -> list[Any]:
-        value = self.parameters.get(parameter.name, [])
-        return value if isinstance(value, list) else [value]
-
-    def _set(self, parameter: MediaParameter, media: list[Any]) -> None:
-        key = parameter.key
-        wrapped = [{key: item} if key and not isinstance(item, dict) else item for item in media]
-        self.parameters[parameter.name] = wrapped[0] if parameter.alone and len(wrapped) == 1 else wrapped
+    def _add(self, parameter: MediaParameter, media: Sequence[Any]) -> None:
+        present = self.parameters.get(parameter.name, [])
+        wrapped = [{parameter.key: item} if parameter.key else item for item in media]
+        held = [*(present if isinstance(present, list) else [present]), *wrapped]
+        self.parameters[parameter.name] = held[0] if parameter.alone and len(held) == 1 else held
 
     def _refusal(self, what: str, kind: Kind, takes_it: Callable[[Model], bool]) -> InvalidRequest:
         own = [parameter for parameter in for_model(self.model) if parameter.kind == kind]
@@ -235,9 +220,11 @@ def _media_parameter(name: str, spec: Mapping[str, Any]) -> MediaParameter | Non
         return MediaParameter(name, "image", "elements", many=True, alone=False)
     words = name.split("_")
     kind = next((_KINDS[word] for word in words if word in _KINDS), None)
-    types = _types(spec)
     # The last word says what the value is: image_url and input_image are media, audio_setting and image_strength not.
-    if kind is None or words[-1] not in _KINDS.keys() | _URL_WORDS or not types or "enum" in spec:
+    if kind is None or words[-1] not in _KINDS.keys() | _URL_WORDS or "enum" in spec:
+        return None
+    types = {"string", "array"} & set(schema.types(spec) or ("string", "array"))
+    if not types:
         return None
     plural = words[-1].endswith("s")
     many, alone = ("array" in types, "string" in types) if len(types) == 1 or not plural else (True, False)
@@ -245,14 +232,6 @@ def _media_parameter(name: str, spec: Mapping[str, Any]) -> MediaParameter | Non
     objects = isinstance(items, Mapping) and items.get("type") == "object"
     key = _url_key(items) if isinstance(items, Mapping) and objects else None
     return MediaParameter(name, kind, _role(words, spec, many), many, alone, key, not objects or key is not None)
-
-
-def _types(spec: Mapping[str, Any]) -> set[str]:
-    """Which of the types "string" and "array" the value may have; both if the schema does not say."""
-    branches = [spec, *(branch for word in ("anyOf", "oneOf") for branch in spec.get(word, ()))]
-    types = [branch.get("type") for branch in branches if isinstance(branch, Mapping)]
-    named = {name for entry in types for name in (entry if isinstance(entry, list) else [entry]) if name}
-    return named & {"string", "array"} if named else {"string", "array"}
 
 
 def _role(words: Sequence[str], spec: Mapping[str, Any], many: bool) -> Role:
@@ -278,18 +257,19 @@ def _url_key(items: Mapping[str, Any]) -> str | None:
 
 def _element(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {name: _element_value(item) for name, item in value.items()}
+        return {
+            name: _images(item) if isinstance(item, (list, tuple)) else _images([item])[0]
+            for name, item in value.items()
+        }
     views = list(value) if isinstance(value, (list, tuple)) else [value]
     if not views:
         raise InvalidRequest("An element needs at least its front image.")
-    front, *others = (url_or_media(view, "image") for view in views)
+    front, *others = _images(views)
     return {"frontal_image_url": front} | ({"reference_image_urls": others} if others else {})
 
 
-def _element_value(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [url_or_media(item, "image") for item in value]
-    return url_or_media(value, "image")
+def _images(values: Sequence[Any]) -> list[str | Media]:
+    return [url_or_media(value, "image") for value in values]
 
 
 def _coerced(parameter: MediaParameter | None, value: Any) -> Any:

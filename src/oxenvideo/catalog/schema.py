@@ -74,9 +74,9 @@ def accepts(spec: Mapping[str, Any], value: Any) -> bool:
 
     try:
         _compiled_text(json.dumps(spec))(value)
+        return True
     except JsonSchemaValueException:
         return False
-    return True
 
 
 def allowed(spec: Mapping[str, Any]) -> str:
@@ -94,9 +94,7 @@ def allowed(spec: Mapping[str, Any]) -> str:
         return f"{low} to {high}"
     if low is not None:
         return f"at least {low}" if "minimum" in spec else f"more than {low}"
-    if high is not None:
-        return f"at most {high}" if "maximum" in spec else f"less than {high}"
-    return ""
+    return "" if high is None else f"at most {high}" if "maximum" in spec else f"less than {high}"
 
 
 def type_words(spec: Mapping[str, Any]) -> str:
@@ -165,10 +163,7 @@ def _where(path: Sequence[str]) -> str:
     if path[:1] == ["multi_prompt"] and len(path) > 1:
         inner = _where(path[2:])
         return f"Shot {int(path[1]) + 1}{f': {inner}' if inner else ''}"
-    text = ""
-    for step in path:
-        text += f"[{step}]" if step.isdigit() else f"{'.' if text else ''}{step}"
-    return text
+    return "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path).removeprefix(".")
 
 
 def from_text(spec: Mapping[str, Any], name: str, text: str) -> Any:
@@ -178,9 +173,7 @@ def from_text(spec: Mapping[str, Any], name: str, text: str) -> Any:
     other text is itself. Raises InvalidRequest if the text is not of the parameter's type.
     """
     literal = _json(text)
-    kinds = sorted(
-        types(spec), key=lambda kind: kind == "string"
-    )  # any text is a string, so the other types come first
+    kinds = sorted(types(spec), key=lambda kind: kind == "string")  # any text is a string, so other types come first
     for choice in spec.get("enum", ()):
         if text == shown_choice(choice) or (literal == choice and type(literal) is type(choice)):
             return choice
@@ -211,8 +204,7 @@ def _as(kind: str, spec: Mapping[str, Any], name: str, text: str, literal: Any) 
             return literal
         items = spec.get("items")
         return [from_text(items if isinstance(items, Mapping) else {}, name, text)]
-    fits = type(literal) in _CLASSES.get(kind, ())
-    return literal if fits else _NOTHING
+    return literal if type(literal) in _CLASSES.get(kind, ()) else _NOTHING
 
 
 def _json(text: str) -> Any:

@@ -1,1 +1,4 @@
-"""Oxen's HTTP API: endpoints, transport and answers. No other package of the client side knows HTTP."""
+"""Oxen's HTTP API: endpoints, transport, answers, credentials and retries.
+
+Here belongs everything that depends on HTTP. What happens to a job, and in which order, belongs in the package engine.
+"""

@@ -85,19 +85,16 @@ def key_from_file(host: str, path: Path) -> Secret | None:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Cannot read the key file {path}: {error}. Repair it, or set OXEN_API_KEY.") from None
     try:
-        hosts = tomllib.loads(text).get("host_configs", [])
-        for entry in hosts:
+        for entry in tomllib.loads(text).get("host_configs", []):
             token = entry.get("auth_token")
             if entry.get("host") == host and isinstance(token, str) and token:
                 return Secret(token)
+        return None
     except (tomllib.TOMLDecodeError, AttributeError, TypeError) as error:
         # The parser's message may quote a line that holds the key: give the position only.
         place = f" ({str(error).rpartition('(')[2]}" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise ConfigurationError(
-            f"The key file {path} cannot be parsed{place}. Repair it with `oxen config --auth {host} TOKEN`, "
-            "or set OXEN_API_KEY."
-        ) from None
-    return None
+        repair = f"Repair it with `oxen config --auth {host} TOKEN`, or set OXEN_API_KEY."
+        raise ConfigurationError(f"The key file {path} cannot be parsed{place}. {repair}") from None
 
 
 def normalize_base_url(text: str) -> str:
@@ -134,19 +131,14 @@ def resolve(
     chosen = normalize_base_url(address or HUB)
     if chosen == LOCAL:
         return Target(LOCAL, Secret(api_key) if api_key else None)
-    key = api_key or environ.get("OXEN_API_KEY") or None
-    file = credentials or credentials_path(environ)
-    secret = Secret(key) if key else key_from_file(urlsplit(chosen).netloc, file)
+    key, host = api_key or environ.get("OXEN_API_KEY"), urlsplit(chosen).netloc
+    secret = Secret(key) if key else key_from_file(host, credentials or credentials_path(environ))
     if secret is not None:
         if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in secret.reveal()):
             raise ConfigurationError("The API key holds a space or another character that no key has: copy it again.")
         return Target(chosen, secret)
     if address is None:
-        return Target(
-            LOCAL,
-            note="No API key: using the embedded server (free local previews). Set OXEN_API_KEY to make real videos.",
-        )
-    raise ConfigurationError(
-        f"No API key for {urlsplit(chosen).netloc}: set OXEN_API_KEY, or run "
-        f"`oxen config --auth {urlsplit(chosen).netloc} TOKEN`."
-    )
+        note = "No API key: using the embedded server (free local previews). Set OXEN_API_KEY to make real videos."
+        return Target(LOCAL, note=note)
+    advice = f"set OXEN_API_KEY, or run `oxen config --auth {host} TOKEN`."
+    raise ConfigurationError(f"No API key for {host}: {advice}")

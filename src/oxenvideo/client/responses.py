@@ -93,20 +93,16 @@ def encode(body: Mapping[str, Any]) -> bytes:
         raise InvalidRequest(f"The request cannot be written as JSON: {error}.") from None
 
 
-def decode(content: bytes, *, status_code: int, what: str) -> dict[str, Any]:
+def decode(content: bytes, status_code: int, *, what: str) -> dict[str, Any]:
     """The JSON object in an answer; UnexpectedAnswer says what it holds instead."""
     try:
         payload = json.loads(content)
+        found = f"a JSON {type(payload).__name__}, not an object"
     except (ValueError, RecursionError):
-        raise UnexpectedAnswer(
-            f"The service answered {what} with {_kind(content)}, not JSON (HTTP {status_code}).",
-            status_code=status_code,
-        ) from None
+        payload, found = None, f"{_kind(content)}, not JSON"
     if not isinstance(payload, dict):
-        raise UnexpectedAnswer(
-            f"The service answered {what} with a JSON {type(payload).__name__}, not an object (HTTP {status_code}).",
-            status_code=status_code,
-        )
+        message = f"The service answered {what} with {found} (HTTP {status_code})."
+        raise UnexpectedAnswer(message, status_code=status_code)
     return payload
 
 
@@ -126,51 +122,40 @@ def error_from(status_code: int, content: bytes, retry_after: float | None = Non
     except (ValueError, RecursionError):
         payload = None
     type_, message = _error_words(payload) if isinstance(payload, dict) else (None, None)
-    said = message or f"{_kind(content)} instead of a JSON error"
-    return _error(said, type_, status_code, status_code, retry_after)
+    return _error(message or f"{_kind(content)} instead of a JSON error", type_, status_code, status_code, retry_after)
 
 
 def _error(
     said: str, type_: str | None, status_code: int, shown: int, retry_after: float | None = None
 ) -> ServiceError:
     """The exception for what the service said; ``shown`` is the status that it sent."""
-    text = f"{said} (HTTP {shown})"
-    if status_code == 402 or (400 <= status_code < 500 and _CREDITS.search(said)):
-        kind: type[ServiceError] = InsufficientCredits
-        text += " Add credits to the Oxen.ai account, then run the cell again."
-    elif status_code == 429 or (400 <= status_code < 500 and "rate limit exceeded" in said.lower()):
-        # Not for a 5xx, which may pass on a provider's rate limit after the service acted.
-        kind = RateLimited
+    advice = ""
+    is_refusal = 400 <= status_code < 500
+    kind: type[ServiceError] = BadRequest if is_refusal else UnexpectedAnswer
+    if status_code == 402 or (is_refusal and _CREDITS.search(said)):
+        kind, advice = InsufficientCredits, " Add credits to the Oxen.ai account, then run the cell again."
+    elif status_code == 429 or (is_refusal and "rate limit exceeded" in said.lower()):
+        kind = RateLimited  # not for a 5xx, which may pass on a provider's rate limit after the service acted
     elif status_code in (401, 403) or type_ == "unauthenticated":
-        kind = AuthenticationFailed
-        text += " Check the API key: OXEN_API_KEY or `oxen config --auth`."
+        kind, advice = AuthenticationFailed, " Check the API key: OXEN_API_KEY or `oxen config --auth`."
     elif status_code == 404:
         kind = NotFound
     elif status_code >= 500 or status_code == 408:
         kind = ServiceUnavailable
-    elif 400 <= status_code < 500:
-        kind = BadRequest
-    else:
-        kind = UnexpectedAnswer
-    return kind(text, status_code=shown, type=type_, retry_after=retry_after)
+    return kind(f"{said} (HTTP {shown}){advice}", status_code=shown, type=type_, retry_after=retry_after)
 
 
 def _error_words(payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The service's type of error and its message, or None for each."""
-    error = payload.get("error")
-    if isinstance(error, str):
-        return None, _shorten(error)
-    if not isinstance(error, dict):
-        words = payload.get("message") or payload.get("status_message")
-        return None, _shorten(str(words)) if words else None
-    type_ = error.get("type")
-    words = error.get("message") or error.get("detail") or error.get("title") or type_
-    return (str(type_) if type_ else None), (_shorten(str(words)) if words else None)
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+    error, type_ = payload.get("error"), None
+    if isinstance(error, dict):
+        type_ = error.get("type")
+        words = error.get("message") or error.get("detail") or error.get("title") or type_
+    else:
+        words = error if isinstance(error, str) else payload.get("message") or payload.get("status_message")
+    text = " ".join(str(words or "").split())
+    message = text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
+    return (str(type_) if type_ else None), message or None
 
 
 def accepted(payload: Mapping[str, Any]) -> list[Accepted]:
@@ -246,11 +231,14 @@ def completion(name: str, data: str) -> Observation | None:
 
 def rendered(payload: Mapping[str, Any]) -> Rendered:
     """The synchronous endpoint's answer, also with the ``video_url`` of an older documentation page."""
-    videos = payload.get("videos")
-    if not isinstance(videos, list):
-        videos = [{"url": payload["video_url"]}] if payload.get("video_url") else []
-    urls = tuple(str(v["url"]) for v in videos if isinstance(v, dict) and v.get("url"))
-    encoded = tuple(str(v["b64_json"]) for v in videos if isinstance(v, dict) and v.get("b64_json"))
+    rows = payload.get("videos")
+    videos = (
+        [row for row in rows if isinstance(row, dict)]
+        if isinstance(rows, list)
+        else [{"url": payload.get("video_url")}]
+    )
+    urls = tuple(str(video["url"]) for video in videos if video.get("url"))
+    encoded = tuple(str(video["b64_json"]) for video in videos if video.get("b64_json"))
     if not urls and not encoded:
         raise UnexpectedAnswer("The service answered without a video.", status_code=200)
     return Rendered(str(payload.get("model", "")), payload.get("created"), urls, encoded)
@@ -300,10 +288,7 @@ def _number(value: object) -> float | None:
 
 
 def _decimal(value: object) -> Decimal | None:
-    if value is None or isinstance(value, bool):
-        return None
-    try:
+    with contextlib.suppress(InvalidOperation):
         number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+        return number if number.is_finite() else None
+    return None

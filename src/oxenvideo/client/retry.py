@@ -75,10 +75,7 @@ def pace_of(error: OxenVideoError) -> float | None:
 
 
 async def persist(
-    ask: Callable[[], Awaitable[T]],
-    *,
-    attempts: int = 5,
-    backoff: Backoff = Backoff(first=0.3, most=8.0),
+    ask: Callable[[], Awaitable[T]], *, attempts: int = 5, backoff: Backoff = Backoff(first=0.3, most=8.0)
 ) -> T:
     """The result of ``ask``, called again after a failure in ``PASSING``; the last failure is raised.
 

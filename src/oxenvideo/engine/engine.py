@@ -106,7 +106,7 @@ class Engine:
         self.registry = Registry(journal, clock)
         self._recall = recall
         self._client_factory = client_factory
-        self._services: dict[Target, Service] = {}
+        self._services: dict[tuple[str, str], Service] = {}  # by address and account
         self._handles: WeakValueDictionary[str, Generation] = WeakValueDictionary()
         self._handles_lock = threading.Lock()
         self._arrived: list[Submission] = []  # on the loop, in this turn of it
@@ -285,10 +285,11 @@ class Engine:
 
     def service(self, target: Target) -> Service:
         """The engine's side of a service, made when it is first needed."""
-        service = self._services.get(target)
+        which = target.base_url, target.account
+        service = self._services.get(which)
         if service is None:
             service = Service(target, self.settings, self.registry, self.find, self._client_factory)
-            self._services[target] = service
+            self._services[which] = service
         return service
 
     def _arrive(self, submissions: Sequence[Submission]) -> None:

@@ -123,32 +123,23 @@ class Service:
                 self.settings.media_repo,
                 lambda names: submission.tell(local=Status.WAITING, notice=f"Waits for {names}."),
             )
-        submission.tell(local=Status.SUBMITTING, notice=None)
+            submission.tell(local=Status.SUBMITTING, notice=None)
         return request
 
     def _take(self, submission: Submission, answer: Rendered) -> None:
         """Take the answer of the synchronous endpoint, which names no id."""
         (job,) = submission.jobs
         url = answer.urls[0] if answer.urls else self._downloads.keep(job, answer.b64_json[0])
-        if url is not None:
-            self._succeeded(submission, url)
-        else:
-            submission.advance(Step.ACCEPTED)
-            job.update(remote="succeeded", notice=None)
+        submission.take_result(url)
+        if url is None:
             self._spawn(self._keep(job))
 
     def _take_kept(self, submission: Submission) -> bool:
         """Take a video that was kept by a kernel which ended before it wrote that down."""
         url = self._downloads.kept_url(submission.jobs[0]) if submission.synchronous and submission.jobs else None
         if url is not None:
-            self._succeeded(submission, url)
+            submission.take_result(url)
         return url is not None
-
-    def _succeeded(self, submission: Submission, url: str) -> None:
-        (job,) = submission.jobs
-        self._registry.write(lambda: self._registry.journal.answered(submission.key, job.key, url))
-        submission.step = Step.ACCEPTED
-        job.update(remote="succeeded", result_url=url, notice=None)
 
     async def _keep(self, job: Job) -> None:
         """Write a video that is only in memory as soon as there is room for it."""

@@ -15,9 +15,8 @@ from typing import IO
 
 import httpx
 
-from oxenvideo.client.client import Client
+from oxenvideo.client.client import Client, retry_after
 from oxenvideo.client.retry import PASSING, Backoff
-from oxenvideo.client.transport import retry_after
 from oxenvideo.errors import DownloadFailed, OxenVideoError
 from oxenvideo.media import mp4
 
@@ -119,7 +118,7 @@ class _Transfer:
         self._client = client
         self._file = file
         self._progress = progress
-        self._told = -_PROGRESS_EVERY
+        self._told = time.monotonic()
         self._most = most
         self._validator: str | None = None  # a strong one of the file that is on disk in part
         self._total: int | None = None
@@ -154,7 +153,7 @@ class _Transfer:
                     self._check_head(response)
                     checked = True
                 self._tell(expected)
-        self._check_whole(response, expected)
+        self._check_whole(response, expected, checked)
 
     def _tell(self, expected: int | None) -> None:
         if (now := time.monotonic()) - self._told >= _PROGRESS_EVERY:
@@ -209,12 +208,13 @@ class _Transfer:
             kind = response.headers.get("content-type") or "no content type"
             raise _NotAVideo(f"the result URL gave {what} ({kind[:80]})")
 
-    def _check_whole(self, response: httpx.Response, expected: int | None) -> None:
+    def _check_whole(self, response: httpx.Response, expected: int | None, checked: bool) -> None:
         if self.received == 0:
             raise _Broken("the file is empty")
         if expected is not None and self.received < expected:
             raise _Broken(f"only {self.received} of {expected} bytes came")
-        self._check_head(response)
+        if not checked:  # it is shorter than what the check needs
+            self._check_head(response)
         if (lack := mp4.missing(self._file)) is not None:
             if expected is not None:
                 self._start_anew()  # what was announced is here, and it is not a whole video

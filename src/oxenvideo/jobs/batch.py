@@ -9,12 +9,22 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from oxenvideo.errors import ConfigurationError, OxenVideoError, WaitTimeout
+from oxenvideo.errors import (
+    ConfigurationError,
+    DownloadFailed,
+    GenerationEnded,
+    OutcomeUnknown,
+    OxenVideoError,
+    WaitTimeout,
+)
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.status import Status
 
 if TYPE_CHECKING:
     import pandas
+
+# How a generation can end without a video here; a wait for a batch goes on to the next one.
+_ENDINGS = (GenerationEnded, DownloadFailed, OutcomeUnknown)
 
 
 class Batch(Sequence[Generation]):
@@ -91,7 +101,7 @@ class Batch(Sequence[Generation]):
                     generation.wait(None if end is None else max(0.0, end - time.monotonic()))
                 except WaitTimeout as error:
                     raise self._timed_out(timeout, error) from None
-                except OxenVideoError:
+                except _ENDINGS:
                     continue
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
@@ -114,7 +124,7 @@ class Batch(Sequence[Generation]):
                 await generation.wait_async(None if end is None else max(0.0, end - loop.time()))
             except WaitTimeout as error:
                 raise self._timed_out(timeout, error) from None
-            except OxenVideoError:
+            except _ENDINGS:
                 continue
         return self
 

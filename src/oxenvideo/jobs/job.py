@@ -167,6 +167,16 @@ class Submission:
             pairs[0][0].update(notice=notice)
         return True
 
+    def take_result(self, url: str | None) -> None:
+        """Take the result of a synchronous submission, which has no id; ``url`` is None while it is only in memory."""
+        (job,) = self.jobs
+        if url is None:
+            self.advance(Step.ACCEPTED)
+        else:
+            self.registry.write(lambda: self.registry.journal.answered(self.key, job.key, url))
+            self.step = Step.ACCEPTED
+        job.update(remote="succeeded", result_url=url, notice=None)
+
     def refuse(self, error: OxenVideoError) -> None:
         """End every job with an error, because the service does not have this submission."""
         self.advance(Step.REFUSED)

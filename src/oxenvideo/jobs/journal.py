@@ -124,7 +124,9 @@ class Entry:
         del values["updated_at"]
         fingerprint = values.pop("fingerprint")
         try:
-            values["request"] = json.loads(values["request"])
+            values["request"] = request = json.loads(values["request"])
+            if not isinstance(request["model"], str) or not isinstance(request["parameters"], dict):
+                raise ValueError("it holds no request")
             values["sent"] = json.loads(fingerprint) if fingerprint else None
             values["step"] = Step(values["step"])
             values["cost"] = Decimal(values["cost"]) if values["cost"] is not None else None
@@ -133,7 +135,7 @@ class Entry:
             for name in ("delivered", "synchronous", "attached", "cancel_requested"):
                 values[name] = bool(values[name])
             return cls(**values)
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise ValueError(f"The journal's entry of a {row['model']} cannot be read ({error}).") from None
 
 
@@ -415,9 +417,8 @@ class Journal:
                 (base_url, self.owner),
             ).fetchall()
         alive = self._live_owners({row["owner"] for row in rows})
-        return [
-            (Step(row["step"]), json.loads(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive
-        ]
+        ours = [(Step(row["step"]), _parsed(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive]
+        return [(step, sent, count) for step, sent, count in ours if sent is not None]
 
     def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float]]:
         """Key, sent parameters and time of sending (the service's clock) of synchronous submissions that were answered."""
@@ -428,7 +429,7 @@ class Journal:
                 " AND s.fingerprint IS NOT NULL AND s.sent_at_service IS NOT NULL",
                 (base_url,),
             ).fetchall()
-        return [(row[0], json.loads(row[1]), row[2]) for row in rows]
+        return [(row[0], sent, row[2]) for row in rows if (sent := _parsed(row[1])) is not None]
 
     def is_followed_elsewhere(self, entry: Entry) -> bool:
         """Whether an entry belongs to another kernel that is alive."""
@@ -497,6 +498,15 @@ def make_private_directory(path: Path) -> None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """What was sent; None for a damaged entry, with which nothing can be compared."""
+    try:
+        sent = json.loads(text)
+    except ValueError:
+        return None
+    return sent if isinstance(sent, dict) else None
 
 
 def _patiently(work: Callable[[], object], seconds: float = 10.0) -> None:

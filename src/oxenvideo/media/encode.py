@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from oxenvideo.errors import ConfigurationError, InvalidRequest
+
+_PNG_MODES = {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}  # of PIL images
 
 
 def encode(value: Any, kind: str) -> bytes | None:
@@ -18,7 +21,10 @@ def encode(value: Any, kind: str) -> bytes | None:
     This imports none of those libraries: an object of theirs exists only if its library is loaded already.
     """
     if _is(value, "PIL.Image", "Image"):
-        return _png_of_pil(value)
+        image = value if value.mode in _PNG_MODES else value.convert("RGB")
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG", compress_level=1)
+        return buffer.getvalue()
     if _is(value, "matplotlib.figure", "Figure"):
         buffer = io.BytesIO()
         value.savefig(buffer, format="png")
@@ -31,14 +37,6 @@ def encode(value: Any, kind: str) -> bytes | None:
 def _is(value: Any, module: str, name: str) -> bool:
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(value, getattr(loaded, name))
-
-
-def _png_of_pil(image: Any) -> bytes:
-    if image.mode not in {"1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA"}:
-        image = image.convert("RGB")
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def png(array: Any) -> bytes:
@@ -77,13 +75,10 @@ def mp4(frames: Any, fps: int = 24) -> bytes:
     try:
         import av
     except ImportError:
-        raise ConfigurationError(
-            "A video from a NumPy array needs PyAV: pip install 'oxenvideo[local]', or give a file or a URL."
-        ) from None
+        advice = "pip install 'oxenvideo[local]', or give a file or a URL."
+        raise ConfigurationError(f"A video from a NumPy array needs PyAV: {advice}") from None
     pixels = _as_bytes(frames)
     height, width = pixels.shape[1] // 2 * 2, pixels.shape[2] // 2 * 2
-    import tempfile
-
     # +faststart rewrites the file when it is closed, which a memory buffer cannot do.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.mp4"

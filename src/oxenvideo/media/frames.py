@@ -83,17 +83,22 @@ def _frame(container: Any, at: float | None) -> Image:
     return image
 
 
-def poster(path: Path, *, width: int = 480, quality: int = 72, most: int = 24 * 1024) -> bytes | None:
-    """The first frame as a JPEG of at most ``most`` bytes, or None if it cannot be read."""
+def poster(path: Path, *, width: int, most: int) -> bytes | None:
+    """The first frame as a JPEG of at most ``most`` bytes and ``width`` pixels, or None if it cannot be read."""
     try:
-        image = frame_at(path, 0.0)
+        return small_picture(frame_at(path, 0.0), "JPEG", width, most)
     except Exception:  # a poster is optional: without PyAV, or for an unusual file, there is none
         return None
-    image = image.convert("RGB")
-    image.thumbnail((width, width))
-    while True:
+
+
+def small_picture(image: Image, format: str, widest: int, most: int) -> bytes | None:
+    """The image in a file of at most ``most`` bytes and ``widest`` pixels; None if that is too little for it."""
+    sizes = ((640, 75), (480, 75), (480, 55), (320, 60), (320, 35), (200, 30))
+    for width, quality in [size for size in sizes if size[0] <= widest]:
+        small = image.convert("RGB")
+        small.thumbnail((width, width))
         out = io.BytesIO()
-        image.save(out, "JPEG", quality=quality, optimize=True)
-        if out.tell() <= most or quality <= 20:
-            return out.getvalue() if out.tell() <= most else None
-        quality -= 15
+        small.save(out, format, quality=quality)
+        if out.tell() <= most:
+            return out.getvalue()
+    return None

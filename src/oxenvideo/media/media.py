@@ -29,9 +29,8 @@ _DATA_URI = re.compile(r"data:(?:[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+(?:=[\w.+-]+)?)*
 _SPACE = re.compile(r"\s")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ARTICLE = {"image": "an image", "video": "a video", "audio": "an audio file"}
-_UNVERIFIED = (
-    "unverified"  # as a recorded hash: the path comes from somebody else, and no hash says which file is meant
-)
+_UNVERIFIED = "unverified"
+"""As a recorded hash: the path comes from somebody else, and no hash says which file is meant."""
 
 
 def is_url(text: str) -> bool:
@@ -123,21 +122,17 @@ class Media:
             return self.content
         if self.path is None:
             raise InvalidRequest(f"{self.label} has no bytes on this machine.")
-        try:
+        with _reading(self.path):
             content = self.path.read_bytes()
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
         self._verified(hashlib.sha256(content).hexdigest())
         return content
 
     def _verified(self, sha256: str) -> str:
         if self.recorded_sha256 in {None, sha256}:
             return sha256
-        if self.recorded_sha256 == _UNVERIFIED:
-            raise InvalidRequest(f"{self.path} is named by a video's metadata only: give {_ARTICLE[self.kind]} again.")
-        raise InvalidRequest(
-            f"{self.path} is not the file that the request was made with: give {_ARTICLE[self.kind]} again."
-        )
+        unverified = self.recorded_sha256 == _UNVERIFIED
+        why = "named by a video's metadata only" if unverified else "not the file that the request was made with"
+        raise InvalidRequest(f"{self.path} is {why}: give {_ARTICLE[self.kind]} again.")
 
     def data_uri(self) -> str:
         """The URL to send: the given one, or the bytes as a data URI. Raises InvalidRequest for a Generation."""
@@ -227,10 +222,8 @@ class Media:
 
     def _stat(self) -> os.stat_result:
         assert self.path is not None  # noqa: S101 - callers checked
-        try:
+        with _reading(self.path):
             return self.path.stat()
-        except OSError as error:
-            raise _unreadable(self.path, error) from None
 
 
 def walk(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Media]]:
@@ -245,15 +238,16 @@ def walk(tree: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[st
             yield from walk(value, (*path, index))
 
 
+def map_leaves(tree: Any, change: Callable[[Any], Any]) -> Any:
+    """The tree as plain dictionaries and lists, each value in it replaced by ``change(value)``."""
+    if isinstance(tree, Mapping):
+        return {key: map_leaves(value, change) for key, value in tree.items()}
+    return [map_leaves(value, change) for value in tree] if isinstance(tree, (list, tuple)) else change(tree)
+
+
 def replace(tree: Any, change: Callable[[Media], Any]) -> Any:
     """The tree as plain dictionaries and lists, each Media in it replaced by ``change(media)``."""
-    if isinstance(tree, Media):
-        return change(tree)
-    if isinstance(tree, Mapping):
-        return {key: replace(value, change) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [replace(value, change) for value in tree]
-    return tree
+    return map_leaves(tree, lambda leaf: change(leaf) if isinstance(leaf, Media) else leaf)
 
 
 def shortened(url: str) -> str:
@@ -285,19 +279,13 @@ def _existing(text: str | bytes, kind: Kind) -> Path:
 @lru_cache(maxsize=64)
 def _hash_of_file(path: Path, size: int, changed: int) -> str:
     """The SHA-256 of a file with this size and time of change, cached because many requests may hold the same file."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    with _reading(path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _mime_of_file(path: Path) -> str | None:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(SNIFF_BYTES)
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    with _reading(path), path.open("rb") as stream:
+        head = stream.read(SNIFF_BYTES)
     if not head:
         raise InvalidRequest(f"{path} is empty.")
     return sniff(head) or mimetypes.guess_type(path.name)[0]
@@ -314,5 +302,9 @@ def _require_kind(mime: str | None, kind: Kind, what: str) -> None:
         raise InvalidRequest(f"{what}: {mime}, which is not {_ARTICLE[kind]}.")
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidRequest:
-    return InvalidRequest(f"{path} cannot be read: {error.strerror or error}.")
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be read: {error.strerror or error}.") from None

@@ -44,22 +44,20 @@ def _is_iso(head: bytes) -> bool:
 
 
 def _missing_box(file: IO[bytes], size: int) -> str | None:
-    at = 0
-    seen = set()
+    at, has_movie = 0, False
     while at < size:
         file.seek(at)
         header = file.read(16)
-        length, kind = int.from_bytes(header[:4]), header[4:8]
-        smallest = 8
+        length, kind, smallest = int.from_bytes(header[:4]), header[4:8], 8
         if length == 1:  # the length is in the eight bytes that follow
             length, smallest = int.from_bytes(header[8:16]), 16
         elif length == 0:  # to the end of the file
             length = size - at
         if len(header) < smallest or length < smallest or at + length > size:
             return f"it ends within its {kind.decode('latin-1')!r} box" if len(kind) == 4 else "it ends within a header"
-        seen.add(kind)
+        has_movie |= kind == b"moov"
         at += length
-    return None if b"moov" in seen else "it has no movie header"
+    return None if has_movie else "it has no movie header"
 
 
 def write_metadata(path: Path, record: Mapping[str, Any], *, title: str, comment: str) -> None:
@@ -72,9 +70,7 @@ def write_metadata(path: Path, record: Mapping[str, Any], *, title: str, comment
 
     try:
         tags = MP4(path)
-        tags["\xa9nam"] = [title]
-        tags["\xa9cmt"] = [comment]
-        tags["\xa9too"] = ["oxenvideo"]
+        tags["\xa9nam"], tags["\xa9cmt"], tags["\xa9too"] = [title], [comment], ["oxenvideo"]
         tags[_RECORD] = [MP4FreeForm(json.dumps(record).encode())]
         tags.save()
     except (MutagenError, KeyError, IndexError, struct.error) as error:

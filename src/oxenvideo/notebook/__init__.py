@@ -1,1 +1,4 @@
-"""What a person sees in a notebook: magics, cards, the panel."""
+"""Magics, cards and the panel: everything that users see in a notebook.
+
+Modules here act through `session.Session` and the handles in the package jobs. They send no requests themselves.
+"""

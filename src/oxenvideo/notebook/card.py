@@ -47,37 +47,42 @@ def one_line(item: Item) -> str:
     """The state of an item for a terminal, with its file or the time that it has taken so far."""
     if isinstance(item, Batch):
         return f"{item.name}: {item.summary}" if item.name else item.summary
-    state = item.state
-    status, settled = state.status, state.is_settled
-    words = _words(item, state, status)
+    state, words = _described(item)
     if state.path is not None:
         return f"{words} → {os.path.relpath(state.path)}"
-    since = None if settled else state.submitted_at
-    return words if since is None else f"{words} {duration_text(time.time() - since)}"
+    running = state.submitted_at is not None and not state.is_settled
+    return f"{words} {duration_text(time.time() - (state.submitted_at or 0))}" if running else words
 
 
-def wait_command(item: Item) -> str:
-    """The line that waits for an item."""
-    return f"%oxenvideo wait {item.name}" if item.name else "%oxenvideo wait"
+def wait_command(name: str | None) -> str:
+    """The line that waits for the item with this name."""
+    return f"%oxenvideo wait {name}" if name else "%oxenvideo wait"
 
 
 def text(generation: Generation) -> str:
     """One line without ids and times, so that the outputs of two runs of a notebook compare equal."""
-    state = generation.state
-    return _words(generation, state, state.status)
+    return _described(generation)[1]
 
 
-def _words(generation: Generation, state: State, status: Status) -> str:
-    name = label(generation)
-    words = f"{name}: {status}" if name else str(status)
-    error = _error(state, status)
-    return f"{words}: {error}" if error else f"{words} ({generation.request.model})"
+def _described(generation: Generation) -> tuple[State, str]:
+    state, name, index, model = generation.state, generation.name, generation.index, generation.request.model
+    label, error = _label(name, index), _error(state)
+    words = f"{label}: {state.status}" if label else str(state.status)
+    return state, f"{words}: {error}" if error else f"{words} ({model})"
 
 
 def label(generation: Generation) -> str:
     """The name of a generation, with its number in the batch; empty if it has none."""
-    name = generation.name or ""
-    return name if generation.index is None else f"{name}[{generation.index}]"
+    return _label(generation.name, generation.index)
+
+
+def _label(name: str | None, index: int | None) -> str:
+    return f"{name or ''}{'' if index is None else f'[{index}]'}"
+
+
+def generations(item: Item) -> Sequence[Generation]:
+    """The generations of an item."""
+    return (item,) if isinstance(item, Generation) else item
 
 
 def html(
@@ -96,9 +101,8 @@ def html(
     ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
     that it costs nothing; ``path`` is the file as the card shows it.
     """
-    state, request = generation.state, generation.request
+    state, request, name = generation.state, generation.request, label(generation)
     status = state.status
-    name = label(generation)
     parts = [_head(name, state, _times(state, now, expected), _price(state, estimate, free))]
     if embedded is not None:
         fitted = ""
@@ -111,7 +115,7 @@ def html(
     if request.prompt:
         prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
         parts.append(f'<div style="margin-top:4px">{prompt}</div>')
-    if error := _error(state, status):
+    if error := _error(state):
         parts.append(_line(error, _COLOURS.get(status, _COLOURS[Status.UNCONFIRMED])))
     if status is Status.UNKNOWN:
         parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
@@ -193,8 +197,8 @@ def elapsed(state: State, now: float) -> float | None:
     return None if state.submitted_at is None else now - state.submitted_at
 
 
-def _error(state: State, status: Status) -> str | None:
-    if state.error is None and status not in (Status.FAILED, Status.UNCONFIRMED):
+def _error(state: State) -> str | None:
+    if state.error is None and state.status not in (Status.FAILED, Status.UNCONFIRMED):
         return None
     return state.error_message or (str(state.error) if state.error else None)
 

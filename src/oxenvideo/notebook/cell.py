@@ -47,46 +47,51 @@ def requests(
         names = {**variables, **row} if row else variables
         for sweep in _sweeps(options.sweep):
             model_id = sweep.pop("model", None) or _filled(options.model, names) or model
-            known = None if options.no_check and model_id not in catalog else catalog.get(model_id)
-            given = {name: v for name, v in defaults.items() if v is not None and known and name in known.parameters}
-            given |= _arguments(options, body, names, known)
-            given |= {name: _from_text(known, name, text) for name, text in sweep.items()}
-            built = build(model=model_id, catalog=catalog, check=not options.no_check, **given)
+            known = catalog.get(model_id, Model(model_id)) if options.no_check else catalog.get(model_id)
+            given = _arguments(options, body, names, known, defaults)
+            for name, text in sweep.items():
+                given[name] = schema.from_text(known.parameters.get(name, {}), name, text)
+            built = build(model=known, catalog=catalog, check=not options.no_check, **given)
             made.append(built.request)
             warnings.update(dict.fromkeys(built.warnings))
-    unused = [
-        f"Column {column} of {options.each} is not used: write {{{column}}} in the prompt or an option."
-        for column in _unused_columns(options, body, rows)
-    ]
-    return made, [*warnings, *unused]
+    # A user can take columns that no text of the cell names for parameters.
+    written = f"{body} {vars(options)}"
+    for column in dict.fromkeys(itertools.chain(*rows)):
+        if f"{{{column}" not in written:
+            unused = f"Column {column} of {options.each} is not used: write {{{column}}} in the prompt or an option."
+            warnings[unused] = None
+    return made, list(warnings)
 
 
-def _arguments(options: Namespace, body: str, names: Mapping[str, Any], model: Model | None) -> dict[str, Any]:
+def _arguments(
+    options: Namespace, body: str, names: Mapping[str, Any], model: Model, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
     """The arguments of ``build`` for one request, without the model."""
-    given: dict[str, Any] = {
-        parameter: _from_text(model, parameter, fill(text, names))
-        for option, parameter in _TEXTS.items()
-        if (text := getattr(options, option)) is not None
-    }
-    given |= {name: _typed(model, name, written, names) for name, written in _parameters(options)}
+    own, required = model.parameters, model.required
+    given = {name: value for name, value in defaults.items() if value is not None and name in own}
+    for option, name in _TEXTS.items():
+        if (text := getattr(options, option)) is not None:
+            given[name] = schema.from_text(own.get(name, {}), name, fill(text, names))
+    for name, written in _parameters(options):
+        given[name] = _typed(own.get(name, {}), name, written, names)
     if options.audio:
         given["generate_audio"] = True
     for option in ("start_image", "end_image"):
         if text := getattr(options, option):
             given[option] = _medium(option, text, names)
     for option, argument in _LISTS.items():
-        if texts := getattr(options, option):
-            given[argument] = _media(option, texts, names)
-    if options.element:
-        given["elements"] = [[_medium("element", text, names) for text in views] for views in options.element]
+        # A variable can hold a list of media, or a Batch.
+        values = [_medium(option, text, names) for text in getattr(options, option)]
+        many = [value if isinstance(value, list | tuple | Batch) else (value,) for value in values]
+        given[argument] = list(itertools.chain(*many))
+    given["elements"] = [[_medium("element", text, names) for text in views] for views in options.element]
     if body.strip():
         text = fill(body.strip("\n"), names)
         prompt = shots.parse(text) if "---" in text else text.strip()  # most cells have no shots
         given["prompt" if isinstance(prompt, str) else "shots"] = prompt
-    if model is not None and model.schema is not None and not options.no_check:
+    if model.schema is not None and not options.no_check:
         _check_options(model, options.parameters)
-        needs_prompt = "prompt" in model.required or "multi_prompt" in model.parameters
-        if needs_prompt and not given.keys() & {"prompt", "shots", "multi_prompt"}:
+        if ("prompt" in required or "multi_prompt" in own) and not given.keys() & {"prompt", "shots", "multi_prompt"}:
             raise InvalidRequest("Write a prompt in the cell's body.")
     if options.count is not None:
         given["count"] = _count(fill(options.count, names))
@@ -107,7 +112,7 @@ def _parameters(options: Namespace) -> Iterator[tuple[str, str | bool]]:
         yield key.replace("-", "_"), value
 
 
-def _typed(model: Model | None, name: str, written: str | bool, names: Mapping[str, Any]) -> Any:
+def _typed(spec: Mapping[str, Any], name: str, written: str | bool, names: Mapping[str, Any]) -> Any:
     if isinstance(written, bool):
         return written
     whole = _whole_field(written)
@@ -116,11 +121,7 @@ def _typed(model: Model | None, name: str, written: str | bool, names: Mapping[s
     if written in names and not isinstance(names[written], str | int | float | bool | None | list | dict | tuple):
         return names[written]  # a medium
     as_it_is = written.lstrip().startswith(("{", "[")) and not whole  # JSON
-    return _from_text(model, name, written if as_it_is else fill(written, names))
-
-
-def _from_text(model: Model | None, name: str, text: str) -> Any:
-    return schema.from_text(model.parameters.get(name, {}) if model is not None else {}, name, text)
+    return schema.from_text(spec, name, written if as_it_is else fill(written, names))
 
 
 def _check_options(model: Model, parameters: Mapping[str, Any]) -> None:
@@ -158,12 +159,6 @@ def _rows(name: str | None, variables: Mapping[str, Any]) -> Sequence[Mapping[st
     if not rows or not all(isinstance(row, Mapping) for row in rows):
         raise InvalidRequest(f"--each {name}: the variable must hold a list of dicts or a DataFrame, with rows.")
     return [{str(key): item for key, item in row.items()} for row in rows]
-
-
-def _unused_columns(options: Namespace, body: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Columns that no text of the cell uses: a user can take them for parameters."""
-    written = f"{body} {vars(options)}"
-    return [column for column in dict.fromkeys(itertools.chain(*rows)) if f"{{{column}" not in written]
 
 
 def _sweeps(sweeps: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -207,12 +202,6 @@ def _whole_field(text: str) -> str:
     """The name in a text that is only ``{name}``; empty for any other text."""
     inner = text[1:-1]
     return inner if text[:1] == "{" and text[-1:] == "}" and inner.isidentifier() else ""
-
-
-def _media(option: str, texts: Sequence[str], names: Mapping[str, Any]) -> list[Any]:
-    """The media of a repeatable option; a variable can hold a list of them, or a Batch."""
-    values = [_medium(option, text, names) for text in texts]
-    return [medium for value in values for medium in (value if isinstance(value, list | tuple | Batch) else (value,))]
 
 
 def _medium(option: str, text: str, names: Mapping[str, Any]) -> Any:

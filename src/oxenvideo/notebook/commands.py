@@ -26,20 +26,17 @@ def run(runner: Runner, line: str) -> Any:
         return runner.run_cell(line, "")
     words = arguments.split(line)
     if not words or words[0] in ("help", "--help", "-h"):
-        print(arguments.help_text())
-        return None
+        return print(arguments.help_text())
     options = arguments.parse_verb(line)
     if options.help:
-        print(arguments.help_text(options.verb))
-        return None
+        return print(arguments.help_text(options.verb))
     return _VERBS[options.verb](runner, options)
 
 
 def _list(runner: Runner, options: Namespace) -> Any:
     generations = current_session().generations
     if not generations:
-        print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
-        return None
+        return print("No videos in this kernel yet. %oxenvideo history shows earlier ones.")
     variables = {id(v): k for k, v in runner.shell.user_ns.items() if isinstance(v, Generation) and k[0] != "_"}
     now = time.time()
     heads = ["name", "status", "model", "prompt", "time", "id"]
@@ -62,9 +59,8 @@ def _wait(runner: Runner, options: Namespace) -> None:
     if not runner.wait(items, options.timeout):
         print(f"Still running after {options.timeout:g} s; the videos go on.")
         return
-    if not runner.in_terminal:
-        for item in items:
-            print(card.text(item) if isinstance(item, Generation) else item.summary)
+    for item in items if not runner.in_terminal else ():
+        print(card.text(item) if isinstance(item, Generation) else item.summary)
     for item in items:
         raise_failure(item)
 
@@ -144,8 +140,7 @@ def _history(runner: Runner, options: Namespace) -> Any:
     session = current_session()
     rows = session.history(page=options.page or 1, page_size=options.size or 20)
     if not rows:
-        print("This page of the history is empty.")
-        return None
+        return print("This page of the history is empty.")
     heads = ["when", "status", "model", "prompt", "cost", "file", "id"]
     table = Table(heads, unbroken=("when", "status", "model", "cost"), small=("id",))
     is_local = session.target.is_local
@@ -162,14 +157,12 @@ def _models(runner: Runner, options: Namespace) -> Any:
     words = " ".join(options.operands)
     models = session.models(words, input=options.input, refresh=options.refresh)
     catalog = session.catalog
-    exact = catalog.get(words, None)
-    if exact is not None:
-        return model_table(exact)
+    if words in catalog:
+        return model_table(catalog[words])
     if models:
         return models_table(models)
     near = catalog.nearest(words) if words else []
-    print("No model has all of these words." + (f" Near: {', '.join(near)}" if near else ""))
-    return None
+    return print("No model has all of these words." + (f" Near: {', '.join(near)}" if near else ""))
 
 
 def _panel(runner: Runner, options: Namespace) -> Any:
@@ -178,16 +171,8 @@ def _panel(runner: Runner, options: Namespace) -> Any:
     return Panel(current_session())
 
 
-_VERBS: Mapping[str, Callable[[Runner, Namespace], Any]] = {
-    "list": _list,
-    "wait": _wait,
-    "cancel": _cancel,
-    "attach": _attach,
-    "resume": _resume,
-    "history": _history,
-    "models": _models,
-    "panel": _panel,
-}
+_FUNCTIONS = (_list, _wait, _cancel, _attach, _resume, _history, _models, _panel)
+_VERBS: Mapping[str, Callable[[Runner, Namespace], Any]] = {verb.__name__[1:]: verb for verb in _FUNCTIONS}
 
 
 def _item(runner: Runner, word: str) -> Item:

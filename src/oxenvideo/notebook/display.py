@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -60,7 +60,7 @@ class Card:
     _sha256: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.generations: Sequence[Generation] = [self.item] if isinstance(self.item, Generation) else self.item
+        self.generations = cards.generations(self.item)
 
     def due(self) -> float | None:
         """When to draw it next (monotonic seconds); None if only a change can need it."""
@@ -116,7 +116,7 @@ class Card:
         words = cards.text(self.item) if isinstance(self.item, Generation) else cards.one_line(self.item)
         if over:
             return words
-        return f"{words}; it runs in the background, {cards.wait_command(self.item)} waits for it"
+        return f"{words}; it runs in the background, {cards.wait_command(self.item.name)} waits for it"
 
     def _files(self, generations: Iterable[Generation], limit: int, widest: int) -> dict[str, Embedded]:
         """The videos that are here, by key; each file is read once."""
@@ -125,9 +125,8 @@ class Card:
             if path is None or generation.key in self._embedded:
                 continue
             try:
-                made = embed.embed(
-                    path, self.how, url=generation.result_url, base=self.base, limit=limit, widest=widest
-                )
+                url = generation.result_url
+                made = embed.embed(path, self.how, url=url, base=self.base, limit=limit, widest=widest)
             except OSError as error:
                 log.info("%s cannot be shown: %s", path, error)
                 continue
@@ -136,9 +135,9 @@ class Card:
         return self._embedded
 
     def _metadata(self, over: bool) -> dict[str, Any]:
-        estimate = {"estimate": str(self.estimate) if self.estimate is not None else None}
         if isinstance(self.item, Batch) and not over:
             return {}
+        estimate = {"estimate": str(self.estimate) if self.estimate is not None else None}
         rows = [cards.metadata(g, sha256=self._sha256.get(g.key), free=self.free) for g in self.generations]
         return {"oxenvideo": (rows[0] if isinstance(self.item, Generation) else {"batch": rows}) | estimate}
 

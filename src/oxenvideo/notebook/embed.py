@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import mimetypes
 import os
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from oxenvideo.media.frames import frame_at
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from oxenvideo.media.frames import frame_at, small_picture
 
 INLINE_LIMIT = 8 * 1024 * 1024
 """Bytes up to which ``auto`` stores a video inside the notebook, where it takes 4/3 of its size."""
@@ -71,7 +66,8 @@ def embed(
         size = picture.size
         # Inside the notebook, video and poster together stay below 1.4 times the file.
         room = min(_POSTER, int(path.stat().st_size * 0.0495) - _MARKUP) if inline else _POSTER
-        poster = _poster(picture, room, widest)
+        content = small_picture(picture, "WEBP", widest, room)
+        poster = f"data:image/webp;base64,{base64.b64encode(content).decode()}" if content else None
     except Exception:  # noqa: S110 - a poster is optional: there is none without PyAV, or for a file it cannot read
         pass
     if how == "url" and url is not None:
@@ -81,20 +77,6 @@ def embed(
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
     src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     return Embedded(src, poster, sha256, inline=True, size=size)
-
-
-def _poster(picture: Image, limit: int, widest: int) -> str | None:
-    """The picture as a data URI of at most ``limit`` bytes before its encoding; None if that is too little."""
-    for width, quality in ((640, 75), (480, 75), (480, 55), (320, 60), (320, 35), (200, 30)):
-        if width > widest:
-            continue
-        small = picture.convert("RGB")
-        small.thumbnail((width, width))
-        out = io.BytesIO()
-        small.save(out, "WEBP", quality=quality)
-        if out.tell() <= limit:
-            return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
-    return None
 
 
 def relative_link(path: Path, base: Path) -> str:

@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from traitlets import Bool, Enum, Float, Int, Unicode
 
-from oxenvideo.environment import default_data_dir, journal_path, notebook_path
+from oxenvideo.environment import JOURNAL, default_data_dir, notebook_path
 from oxenvideo.errors import OxenVideoError
 
 if TYPE_CHECKING:
@@ -131,19 +131,14 @@ def _own_traits() -> list[str]:
 
 def load(shell: InteractiveShell) -> None:
     """Register the magics, completion and formatters; a second time has no effect."""
-    if _loaded(shell) is None:
+    if OxenVideo.__name__ not in shell.magics_manager.registry:
         OxenVideo(shell).load()
 
 
 def unload(shell: InteractiveShell) -> None:
     """Undo ``load``."""
-    if (magics := _loaded(shell)) is not None:
+    if (magics := shell.magics_manager.registry.get(OxenVideo.__name__)) is not None:
         magics.unload()
-
-
-def _loaded(shell: InteractiveShell) -> OxenVideo | None:
-    magics = shell.magics_manager.registry.get(OxenVideo.__name__)
-    return magics if isinstance(magics, OxenVideo) else None
 
 
 def _add_body(lines: list[str]) -> list[str]:
@@ -158,7 +153,7 @@ _add_body.has_side_effects = True  # type: ignore[attr-defined]  # so that a ter
 
 def _unfinished_line() -> str | None:
     """A line about unfinished videos, or None. Reads the journal directly, since loading must stay fast."""
-    path = journal_path(default_data_dir())
+    path = default_data_dir() / JOURNAL
     if not path.exists():
         return None
     try:
@@ -173,9 +168,6 @@ def _unfinished_line() -> str | None:
             db.close()
     except sqlite3.Error:
         return None  # only a hint: %oxenvideo resume reports what is wrong
-    if not count:
-        return None
-    videos, them = (
-        ("1 video of this notebook is", "it") if count == 1 else (f"{count} videos of this notebook are", "them")
-    )
-    return f"oxenvideo: {videos} unfinished; %oxenvideo resume brings {them} back."
+    videos = "1 video of this notebook is" if count == 1 else f"{count} videos of this notebook are"
+    them = "it" if count == 1 else "them"
+    return f"oxenvideo: {videos} unfinished; %oxenvideo resume brings {them} back." if count else None

@@ -21,7 +21,7 @@ from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import TICK, Generation
 from oxenvideo.notebook import arguments, cell
-from oxenvideo.notebook.card import Item, one_line, wait_command
+from oxenvideo.notebook.card import Item, generations, one_line, wait_command
 from oxenvideo.notebook.display import Card, LiveCards
 from oxenvideo.notebook.outputs import Output, output_for
 from oxenvideo.request.request import VideoRequest
@@ -112,12 +112,10 @@ class Runner:
         host = "" if session.target.is_local else session.target.base_url
         parts = [part for r in requests for part in (r.split(1) if options.sync else r.split())]
         for part in parts[:_MAX_SHOWN]:
-            print(f"POST {host}{path}")
-            print(json.dumps(part.preview(), indent=2, ensure_ascii=False))
-        if len(parts) > _MAX_SHOWN:
-            print(f"and {len(parts) - _MAX_SHOWN} more requests")
-        for remark in remarks:
-            print(remark)
+            print(f"POST {host}{path}", json.dumps(part.preview(), indent=2, ensure_ascii=False), sep="\n")
+        more = [f"and {len(parts) - _MAX_SHOWN} more requests"] if len(parts) > _MAX_SHOWN else []
+        for words in [*more, *remarks]:
+            print(words)
         try:
             session.check(requests, options.max_cost)
         except InvalidRequest as error:
@@ -155,9 +153,10 @@ class Runner:
             self._cards.show(card)
 
     def _print(self, item: Item, remarks: Sequence[str]) -> None:
+        done, name = item.done, item.name
         print(*remarks, one_line(item), sep="\n")
-        if not item.done:
-            print(f"It runs in the background: {wait_command(item)} waits for it, %oxenvideo list shows its status.")
+        if not done:
+            print(f"It runs in the background: {wait_command(name)} waits for it, %oxenvideo list shows its status.")
 
     def _is_captured(self) -> bool:
         """Whether the output of the present cell is captured, as by ``%%capture``."""
@@ -183,9 +182,8 @@ class Runner:
             while running := [item for item in items if not is_settled(item)]:
                 if end is not None and time.monotonic() >= end:
                     return False
-                generations = [g for item in running for g in ((item,) if isinstance(item, Generation) else item)]
-                several = len(running) > 1
-                status.show(f"Waiting for {Batch(generations).summary}" if several else one_line(running[0]))
+                everything = Batch([g for item in running for g in generations(item)])
+                status.show(f"Waiting for {everything.summary}" if len(running) > 1 else one_line(running[0]))
                 pause(TICK / 2)
         except KeyboardInterrupt:
             names = ", ".join(item.name or "the video" for item in items if not is_settled(item))
@@ -193,7 +191,7 @@ class Runner:
                 f"Stopped waiting. {names} goes on at the service; cancel with %oxenvideo cancel NAME."
             ) from None
         finally:
-            status.clear()
+            status.show("")
         for item in items:
             if self.in_terminal:
                 print(one_line(item))
@@ -204,7 +202,7 @@ class Runner:
 
 def is_settled(item: Item) -> bool:
     """Whether waiting for an item has ended."""
-    return all(g.state.is_settled for g in ((item,) if isinstance(item, Generation) else item))
+    return all(g.state.is_settled for g in generations(item))
 
 
 def raise_failure(item: Item) -> None:
@@ -247,13 +245,9 @@ class _StatusLine:
         self._shown = ""
 
     def show(self, text: str) -> None:
+        """Replace the line; an empty text removes it."""
         if self._enabled and text != self._shown:
             width = os.get_terminal_size().columns - 1
-            sys.stdout.write("\r" + text[:width].ljust(min(len(self._shown), width)))
+            sys.stdout.write("\r" + text[:width].ljust(len(self._shown)) + ("" if text else "\r"))
             sys.stdout.flush()
             self._shown = text[:width]
-
-    def clear(self) -> None:
-        if self._enabled and self._shown:
-            sys.stdout.write("\r" + " " * len(self._shown) + "\r")
-            sys.stdout.flush()

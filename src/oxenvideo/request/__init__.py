@@ -1,1 +1,4 @@
-"""VideoRequest: build it, estimate it, write it as code. What becomes of a request is in the package jobs."""
+"""`VideoRequest`: build it, estimate its price, and write it as a cell or as Python.
+
+A request is a value and is sent elsewhere. What becomes of it is in the package jobs.
+"""

@@ -108,14 +108,14 @@ def _value(value: Any) -> str:
 
 
 def _plain_elements(value: Any) -> bool:
-    if not isinstance(value, list) or not value:
-        return False
-    return all(
+    """Whether ``--element`` can express each element: a front image, and perhaps other views."""
+    known = {"frontal_image_url", "reference_image_urls"}
+    return bool(isinstance(value, list) and value) and all(
         isinstance(element, Mapping)
         and "frontal_image_url" in element
-        and set(element) <= {"frontal_image_url", "reference_image_urls"}
-        and isinstance(element.get("reference_image_urls", []), list)
-        and element.get("reference_image_urls") != []
+        and element.keys() <= known
+        and (others := element.get("reference_image_urls", [""])) != []
+        and isinstance(others, list)
         for element in value
     )
 

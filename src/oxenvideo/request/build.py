@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from oxenvideo.catalog import media_parameters, schema, validation
+from oxenvideo.catalog import media_parameters, validation
 from oxenvideo.catalog.catalog import Catalog, Model
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.request.request import TARGETS, VideoRequest
@@ -22,7 +22,7 @@ class Built(NamedTuple):
 def build(
     prompt: str | None = None,
     *,
-    model: str,
+    model: str | Model,
     catalog: Catalog | None = None,
     count: int = 1,
     image: Any = None,
@@ -50,45 +50,38 @@ def build(
     Raises UnknownModel and InvalidRequest. ``check=False`` skips the checks, and without a catalog only the API's own
     rules are checked.
     """
-    known = _model(model, catalog, check)
+    if not isinstance(model, Model):
+        model = catalog.get(model) if catalog is not None and check else (catalog or Catalog()).get(model, Model(model))
     given = {name: value for name, value in parameters.items() if value is not None}
     fields = _fields(given, count, repo, namespace, response_format)
-    validation.check_count(fields["count"])
     if prompt is not None and prompt.strip():
         given["prompt"] = prompt
     if shots is not None:
         given["multi_prompt"] = from_values(shots)
-    given = media_parameters.coerce(known, given)
-    placed = media_parameters.place(
-        known,
-        images=[*_listed(image), *images],
-        start_image=start_image,
-        end_image=end_image,
-        videos=[*_listed(video), *videos],
-        audios=_listed(audio_ref),
-        elements=elements,
-        catalog=catalog,
-    )
-    twice = sorted(placed.keys() & given.keys())
-    if twice:
-        raise InvalidRequest(f"{twice[0]} is given twice: by its own name, and by a media option.")
-    request = VideoRequest(known.id, _ordered(known, given | placed), **fields)
-    return Built(request, tuple(validation.check(known, request.parameters, request.count)) if check else ())
-
-
-def coerce_text(model: Model | None, name: str, text: str) -> Any:
-    """The value of an option's text, by the model's schema: ``"5"`` is 5 for a whole number.
-
-    For an unknown parameter, text that is JSON is its value, and other text is itself. Raises InvalidRequest if the
-    text is not of the parameter's type.
-    """
-    return schema.from_text(model.parameters.get(name, {}) if model is not None else {}, name, text)
-
-
-def _model(model: str, catalog: Catalog | None, check: bool) -> Model:
-    if catalog is None or not check:
-        return (catalog or Catalog()).get(model, Model(model))
-    return catalog.get(model)
+    images, videos, audios = [*_listed(image), *images], [*_listed(video), *videos], _listed(audio_ref)
+    given = media_parameters.coerce(model, given)
+    if images or videos or audios or elements or start_image is not None or end_image is not None:
+        placed = media_parameters.place(
+            model,
+            images=images,
+            start_image=start_image,
+            end_image=end_image,
+            videos=videos,
+            audios=audios,
+            elements=elements,
+            catalog=catalog,
+        )
+        if twice := sorted(placed.keys() & given.keys()):
+            raise InvalidRequest(f"{twice[0]} is given twice: by its own name, and by a media option.")
+        given |= placed
+    # In the schema's order: the prompt or the shots first, unknown parameters last.
+    order = ["prompt", "multi_prompt", *model.parameters]
+    known = {name: given[name] for name in order if name in given}
+    request = VideoRequest(model.id, known | given, **fields)
+    if check:
+        return Built(request, tuple(validation.check(model, request.parameters, request.count)))
+    validation.check_count(request.count)
+    return Built(request)
 
 
 def _fields(
@@ -108,13 +101,6 @@ def _fields(
     if response_format not in {None, "url", "b64_json"}:
         raise InvalidRequest(f"response_format {response_format!r} is not allowed: use url or b64_json.")
     return fields | {"count": given.pop("num_generations", count), "response_format": response_format}
-
-
-def _ordered(model: Model, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters in the schema's order: the prompt or the shots first, unknown parameters last."""
-    order = ["prompt", "multi_prompt", *model.parameters]
-    known = {name: parameters[name] for name in order if name in parameters}
-    return known | {name: value for name, value in parameters.items() if name not in known}
 
 
 def _listed(value: Any) -> list[Any]:

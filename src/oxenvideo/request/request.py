@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Mapping
@@ -64,11 +65,15 @@ class VideoRequest:
         ``resolve`` gives the URL of each Media, by default a data URI, which raises InvalidRequest for a Generation.
         ``count`` replaces the request's own number of videos.
         """
-        return self._assembled(count, resolve)
+        parameters = self._with_media(resolve)
+        number = self.count if count is None else count
+        body = {"model": self.model, **parameters, **({"num_generations": number} if number > 1 else {})}
+        return body | self._fields()
 
     def preview(self, count: int | None = None) -> dict[str, Any]:
         """The body for display: files and data URIs by type and size, a Generation by name. It cannot be sent."""
-        return {name: _short(value) for name, value in self._assembled(count, lambda medium: medium.label).items()}
+        body = self.body(count, lambda medium: medium.label)
+        return dict(media.map_leaves(body, lambda leaf: media.shortened(leaf) if isinstance(leaf, str) else leaf))
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> VideoRequest:
@@ -83,10 +88,8 @@ class VideoRequest:
     def to_json(self) -> dict[str, Any]:
         """The form for the journal; ``from_json`` reads it back without loss."""
         parameters = self._with_media(Media.to_json)
-        data: dict[str, Any] = {"model": self.model, "parameters": parameters}
-        if self.count != 1:
-            data["count"] = self.count
-        return data | self._fields()
+        count = {"count": self.count} if self.count != 1 else {}
+        return {"model": self.model, "parameters": parameters, **count, **self._fields()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, trusted: bool = True) -> VideoRequest:
@@ -108,10 +111,9 @@ class VideoRequest:
         """
         fields = {name: changes.pop(name) for name in list(changes) if name in self.__dataclass_fields__}
         parameters = dict(fields.pop("parameters", self.parameters))
-        if changes.get("prompt") is not None:
-            parameters.pop("multi_prompt", None)
-        if changes.get("multi_prompt") is not None:
-            parameters.pop("prompt", None)
+        for name, other in (("prompt", "multi_prompt"), ("multi_prompt", "prompt")):
+            if changes.get(name) is not None:
+                parameters.pop(other, None)
         parameters |= changes
         kept = {name: value for name, value in parameters.items() if value is not None or name not in changes}
         return replace(self, parameters=kept, **fields)
@@ -124,10 +126,8 @@ class VideoRequest:
     @property
     def depends_on(self) -> tuple[str, ...]:
         """The keys of the generations whose results are inputs of this request."""
-        if not self.has_media:
-            return ()
         found = (medium.key for _, medium in media.walk(self.parameters) if medium.key is not None)
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(found)) if self.has_media else ()
 
     def stored(self, directory: Path) -> VideoRequest:
         """This request with media that are only bytes written to files in ``directory``; see ``Media.store``."""
@@ -148,21 +148,11 @@ class VideoRequest:
         return as_code.python(self.model, self.parameters, self.count, self._fields())
 
     def __repr__(self) -> str:
-        words = [repr(_cut(self.prompt, 60)), f"model={self.model!r}"]
-        for key, value in self.preview(count=1).items():
-            if key not in {"model", "prompt", "multi_prompt"}:
-                words.append(f"{key}={_cut(repr(value), 60)}")
-        if self.count != 1:
-            words.append(f"count={self.count}")
+        shown = self.preview(count=1)
+        rest = {key: _cut(repr(shown[key]), 60) for key in shown if key not in {"model", "prompt", "multi_prompt"}}
+        named = {"model": repr(self.model)} | rest | ({"count": str(self.count)} if self.count != 1 else {})
+        words = [repr(_cut(self.prompt, 60)), *(f"{key}={value}" for key, value in named.items())]
         return f"VideoRequest({', '.join(words)})"
-
-    def _assembled(self, count: int | None, change: Callable[[Media], Any]) -> dict[str, Any]:
-        parameters = self._with_media(change)
-        body: dict[str, Any] = {"model": self.model, **parameters}
-        number = self.count if count is None else count
-        if number > 1:
-            body["num_generations"] = number
-        return body | self._fields()
 
     def _with_media(self, change: Callable[[Media], Any]) -> dict[str, Any]:
         """A copy of the parameters, each Media replaced by ``change(media)``."""
@@ -198,7 +188,7 @@ def _json_value(value: Any, name: str) -> Any:
 
 def _holds_media(tree: Any) -> bool:
     if isinstance(tree, Mapping):
-        return any(map(_holds_media, tree.values()))
+        tree = list(tree.values())
     return any(map(_holds_media, tree)) if isinstance(tree, list) else isinstance(tree, Media)
 
 
@@ -214,8 +204,7 @@ def _without_paths(model: Model, tree: Any, kind: Kind | None = None) -> Any:
     """The parameters with text that is in the place of a URL and is none, such as a path, made an unverified Media."""
     if isinstance(tree, Mapping):
         found = {key: media_parameters.by_name(model, key) for key in tree}
-        kinds = {key: parameter.kind if parameter is not None else None for key, parameter in found.items()}
-        return {key: _without_paths(model, value, kinds[key]) for key, value in tree.items()}
+        return {key: _without_paths(model, value, p.kind if (p := found[key]) else None) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_without_paths(model, value, kind) for value in tree]
     if kind is None or not isinstance(tree, str) or media.is_url(tree):
@@ -230,21 +219,11 @@ def recall(path: str | Path) -> VideoRequest:
     one. Raises InvalidRequest for a file without such metadata.
     """
     record = mp4.read_metadata(Path(path))
-    try:
+    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, RecursionError):
         data = record["request"]
         if isinstance(data["model"], str):
             return VideoRequest.from_json({**data, "count": 1}, trusted=False)
-    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
-        pass  # the metadata holds no request
     raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
-
-
-def _short(tree: Any) -> Any:
-    if isinstance(tree, str):
-        return media.shortened(tree)
-    if isinstance(tree, dict):
-        return {key: _short(value) for key, value in tree.items()}
-    return [_short(value) for value in tree] if isinstance(tree, list) else tree
 
 
 def _cut(text: str, limit: int) -> str:
@@ -267,11 +246,8 @@ def sent_parameters(body: Mapping[str, Any]) -> dict[str, Any]:
 def hashed(value: Any) -> Any:
     """The value with embedded media replaced by their hashes."""
     if isinstance(value, str):
-        if value.startswith("data:") and not value.startswith(EMBEDDED):
-            return EMBEDDED + hashlib.sha256(value.encode()).hexdigest()
-        return value
+        is_embedded = value.startswith("data:") and not value.startswith(EMBEDDED)
+        return EMBEDDED + hashlib.sha256(value.encode()).hexdigest() if is_embedded else value
     if isinstance(value, Mapping):
         return {name: hashed(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list | tuple):
-        return [hashed(item) for item in value]
-    return value
+    return [hashed(item) for item in value] if isinstance(value, list | tuple) else value

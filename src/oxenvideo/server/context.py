@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ from starlette.requests import Request
 from oxenvideo.server.errors import invalid
 from oxenvideo.server.events import Endings
 from oxenvideo.server.models import Models
-from oxenvideo.server.queue import Queue
+from oxenvideo.server.queue import Generation, Queue
 from oxenvideo.server.repos import Repos
-from oxenvideo.server.responses import Signer
 from oxenvideo.server.settings import Settings
+from oxenvideo.server.signing import Signer
 from oxenvideo.server.worker_pool import Pool
 
 _MAX_DEPTH = 64
@@ -40,13 +39,17 @@ def state_of(request: Request) -> State:
     return state
 
 
+def url_of(request: Request, row: Generation) -> str | None:
+    """Return a URL of the video of a generation, at the origin that the client used, or None if it has none."""
+    return state_of(request).signer.url(row, f"{request.url.scheme}://{request.url.netloc}")
+
+
 async def json_body(request: Request) -> dict[str, Any]:
     """Read the body, which must be a JSON object; raise ApiError if it is not."""
-    content = await request.body()
     try:
-        body = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
-        if b"\\ud" in content.lower():  # half of a surrogate pair can be written like this, but not be encoded again
-            json.dumps(body, ensure_ascii=False).encode()
+        body = json.loads(await request.body())
+        # Python reads numbers and halves of surrogate pairs that it could not send again.
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
         depth = _depth(body)
     except (ValueError, RecursionError) as error:
         raise invalid(f"The body is not JSON: {error}") from None
@@ -55,17 +58,6 @@ async def json_body(request: Request) -> dict[str, Any]:
     if depth > _MAX_DEPTH:
         raise invalid(f"The body is nested more than {_MAX_DEPTH} deep.")
     return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is too large")
-    return number
 
 
 def _depth(value: object) -> int:

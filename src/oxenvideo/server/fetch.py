@@ -6,13 +6,12 @@ import base64
 import binascii
 import ipaddress
 import socket
-import ssl
 import time
-from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from urllib.request import url2pathname
 
-import httpcore
+import httpx
 
 from oxenvideo.server.renderer import InputRules, RenderError
 
@@ -65,80 +64,71 @@ def _read_file(uri: str, rules: InputRules) -> bytes:
     if not rules.allow_files:
         raise RenderError(f"Input {shown(uri)} is a local file, which this server does not read.")
     try:
-        with open(url2pathname(urlsplit(uri).path), "rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        return Path(url2pathname(urlsplit(uri).path)).read_bytes()
     except OSError as error:
         raise RenderError(f"Input {shown(uri)} could not be read: {error.strerror}.") from None
-    if len(content) > MAX_BYTES:
-        raise RenderError(f"Input {shown(uri)} has more than {MAX_BYTES // 2**20} MB.")
-    return content
 
 
 def _download(uri: str, rules: InputRules) -> bytes:
     deadline = time.monotonic() + MAX_SECONDS
-    backend = GuardedBackend(rules)
-    with httpcore.ConnectionPool(network_backend=backend, ssl_context=ssl.create_default_context()) as pool:
-        for _ in range(MAX_REDIRECTS + 1):
-            try:
-                status, location, content = _get(pool, uri, rules, deadline)
-            except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-                raise RenderError(f"Input {shown(uri)} could not be fetched: {reason}.") from None
-            if location is None:
-                if status != 200:
-                    raise RenderError(f"Input {shown(uri)} could not be fetched: it answered {status}.")
-                return content
-            uri = urljoin(uri, location)
-            if urlsplit(uri).scheme not in ("http", "https"):
-                raise RenderError(f"Input was redirected to {shown(uri)}, which is neither http nor https.")
-    raise RenderError(f"Input was redirected more than {MAX_REDIRECTS} times.")
+    client = httpx.Client(
+        transport=CheckedTransport(rules),
+        trust_env=False,  # a proxy would connect to addresses that were not checked
+        timeout=_CONNECT_SECONDS,
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+    )
+    content = bytearray()
+    try:
+        with client, client.stream("GET", uri, headers={"User-Agent": "oxenvideo"}) as response:
+            if response.status_code != 200:
+                raise RenderError(f"Input {shown(uri)} could not be fetched: it answered {response.status_code}.")
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MAX_BYTES:
+                    raise RenderError(f"Input {shown(uri)} has more than {MAX_BYTES // 2**20} MB.")
+                if time.monotonic() > deadline:
+                    raise RenderError(f"Input {shown(uri)} took more than {MAX_SECONDS:.0f} s.")
+    except httpx.TooManyRedirects:
+        raise RenderError(f"Input {shown(uri)} was redirected more than {MAX_REDIRECTS} times.") from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise RenderError(f"Input {shown(uri)} could not be fetched: {reason}.") from None
+    return bytes(content)
 
 
-def _get(pool: httpcore.ConnectionPool, uri: str, rules: InputRules, deadline: float) -> tuple[int, str | None, bytes]:
-    headers: dict[bytes | str, bytes | str] = {"User-Agent": "oxenvideo", "Accept": "*/*"}
-    parts = urlsplit(uri)
-    if rules.key is not None and parts.scheme == "http" and parts.netloc.lower() in rules.own:
-        headers["Authorization"] = f"Bearer {rules.key}"
-    timeout = dict.fromkeys(("connect", "read", "write", "pool"), _CONNECT_SECONDS)
-    target = parts._replace(fragment="").geturl()
-    with pool.stream("GET", target.encode("ascii"), headers=headers, extensions={"timeout": timeout}) as response:
-        fields = {name.lower(): value for name, value in response.headers}
-        if response.status in (301, 302, 303, 307, 308) and b"location" in fields:
-            return response.status, fields[b"location"].decode("latin-1"), b""
-        content = bytearray()
-        for chunk in response.iter_stream():
-            content += chunk
-            if len(content) > MAX_BYTES:
-                raise RenderError(f"Input {shown(uri)} has more than {MAX_BYTES // 2**20} MB.")
-            if time.monotonic() > deadline:
-                raise RenderError(f"Input {shown(uri)} took more than {MAX_SECONDS:.0f} s.")
-        return response.status, None, bytes(content)
-
-
-class GuardedBackend(httpcore.NetworkBackend):
+class CheckedTransport(httpx.HTTPTransport):
     """Connects to the address that it has checked, so that a second DNS lookup cannot lead elsewhere."""
 
     def __init__(self, rules: InputRules) -> None:
+        super().__init__()
         self._rules = rules
-        self._inner = httpcore.SyncBackend()
 
-    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
-        """Connect to the first address of the host that is allowed."""
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if authority.lower() in self._rules.own and self._rules.address is not None:
-            own_host, own_port = self._rules.address
-            return self._inner.connect_tcp(own_host, own_port, *args, **options)
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request to the first address of its host that is allowed. The key goes to this server only."""
+        url, headers = request.url, request.headers.copy()
+        authority = url.netloc.decode() if url.port else f"{url.netloc.decode()}:80"
+        if self._rules.address is not None and url.scheme == "http" and authority in self._rules.own:
+            host, port = self._rules.address
+            headers["Authorization"] = f"Bearer {self._rules.key}"
+            target = url.copy_with(host=host, port=port)
+        else:
+            target = url.copy_with(host=self._allowed_address(url.host))
+        extensions = request.extensions | {"sni_hostname": url.host}
+        return super().handle_request(httpx.Request("GET", target, headers=headers, extensions=extensions))
+
+    def _allowed_address(self, host: str) -> str:
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise httpcore.ConnectError(f"the host {host} is unknown ({error.strerror})") from None
+            raise httpx.ConnectError(f"the host {host} is unknown ({error.strerror})") from None
         addresses = [str(entry[4][0]) for entry in found]
         allowed = [a for a in addresses if self._rules.allow_private or is_public(a)]
         if not allowed:
             raise RenderError(
                 f"Input host {host!r} has the private address {addresses[0]}, and this server does not connect to those."
             )
-        return self._inner.connect_tcp(allowed[0], port, *args, **options)
+        return allowed[0]
 
 
 def is_public(address: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import secrets
@@ -11,9 +10,11 @@ import sys
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
+from threading import Timer
 
 _REQUIRED = ("starlette", "uvicorn", "sse_starlette", "python_multipart", "av", "numpy", "PIL")
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
 
 
 class LocalServerError(RuntimeError):
@@ -32,27 +33,21 @@ class LocalServer:
     api_key: str = field(repr=False)
     process: subprocess.Popen[bytes] = field(repr=False)
 
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the server, by force after ``timeout`` seconds. Calling it again does nothing."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.close()
+    def stop(self) -> None:
+        """End the server, by force after a few seconds. Calling it again does nothing."""
+        self.process.terminate()
         try:
-            self.process.wait(timeout)
+            self.process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+            self.process.communicate()
 
 
-def launch(
-    data_dir: Path, *, api_key: str | None = None, options: tuple[str, ...] = (), timeout: float = 30.0
-) -> LocalServer:
-    """Start a server on a free loopback port and wait until it listens.
+def launch(data_dir: Path, *, api_key: str | None = None, options: tuple[str, ...] = ()) -> LocalServer:
+    """Start a server on a free loopback port and wait until it listens. It ends when this process ends.
 
-    ``options`` are additional arguments of `oxenvideo serve`, ``timeout`` is in seconds. The server ends when this
-    process ends. Raises LocalExtraMissingError if packages are missing, LocalServerError if it does not start.
+    ``options`` are additional arguments of `oxenvideo serve`. Raises LocalExtraMissingError if packages are missing,
+    LocalServerError if the server does not start.
     """
     check_packages()
     key = api_key or secrets.token_urlsafe(24)
@@ -68,39 +63,18 @@ def launch(
             env=os.environ | {"OXEN_API_KEY": key},  # not an argument, because all users can see those
             start_new_session=True,  # so that an interrupt of a cell does not reach the server
         )
-    ready = _read_announcement(process, timeout)
-    if ready is None:
-        process.kill()
-        process.wait()
-        reason = f"The embedded server did not start. Its log is {log_path}. {_last_line(log_path)}"
-        raise LocalServerError(reason.strip())
-    return LocalServer(ready["base_url"], key, process)
+    timer = Timer(_START_SECONDS, process.kill)
+    timer.start()
+    line = process.stdout.readline() if process.stdout is not None else b""
+    timer.cancel()
+    if not line:
+        process.communicate()
+        last = log_path.read_text("utf-8", "replace").strip().rpartition("\n")[2]
+        raise LocalServerError(f"The embedded server did not start. Its log is {log_path}. {last}".strip())
+    return LocalServer(json.loads(line)["base_url"], key, process)
 
 
 def check_packages() -> None:
     """Raise LocalExtraMissingError if a package that the server needs is not installed."""
     if any(find_spec(name) is None for name in _REQUIRED):
         raise LocalExtraMissingError("The embedded server needs: pip install 'oxenvideo[local]'")
-
-
-def _read_announcement(process: subprocess.Popen[bytes], timeout: float) -> dict[str, str] | None:
-    lines: list[bytes] = []
-
-    def read() -> None:
-        if process.stdout is not None:
-            lines.append(process.stdout.readline())
-
-    reader = Thread(target=read, daemon=True)
-    reader.start()
-    reader.join(timeout)
-    try:
-        ready: dict[str, str] = json.loads(lines[0])
-    except (IndexError, ValueError):
-        return None
-    return ready
-
-
-def _last_line(path: Path) -> str:
-    with contextlib.suppress(OSError, IndexError):
-        return path.read_text("utf-8", "replace").strip().splitlines()[-1]
-    return ""

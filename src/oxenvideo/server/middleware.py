@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 from urllib.parse import urlsplit
 
@@ -12,8 +13,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from oxenvideo.server.errors import ApiError
 from oxenvideo.server.settings import Settings
 
-# A client that is still sending does not read the answer, so some more of a refused body is read.
-_DRAIN_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
 
 
@@ -29,35 +28,30 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         try:
-            self._check_host(headers)
-            if scope["path"].startswith("/api/"):
-                self._check_key(headers)
-            self._check_length(headers)
+            self._check(scope["path"], Headers(scope=scope))
         except ApiError as error:
             await error.response()(scope, receive, send)
-            await _drain(receive)
-            return
-        await self._app(scope, self._bounded(receive), send)
+            # A client that is still sending does not read the answer, so some more of a refused body is read.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    while (await receive()).get("more_body"):
+                        pass
+        else:
+            await self._app(scope, self._bounded(receive), send)
 
-    def _check_host(self, headers: Headers) -> None:
+    def _check(self, path: str, headers: Headers) -> None:
         # A web page can make the browser connect to this server under the page's own host name (DNS rebinding).
         given = headers.get("host", "")
-        try:
-            name = urlsplit(f"//{given}").hostname or ""
-        except ValueError:
-            name = ""
+        name = None
+        with contextlib.suppress(ValueError):
+            name = urlsplit(f"//{given}").hostname
         if name not in self._settings.hosts:
             raise ApiError(403, "forbidden", f"This server does not serve the host {given!r}. --allow-host adds one.")
-
-    def _check_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        good = hmac.compare_digest(self._settings.api_key.encode(), key.strip().encode())
-        if scheme.lower() != "bearer" or not good:
+        is_known = hmac.compare_digest(self._settings.api_key.encode(), key.strip().encode())
+        if path.startswith("/api/") and not (is_known and scheme.lower() == "bearer"):
             raise ApiError(401, "unauthenticated", "Send the header 'Authorization: Bearer <API key>'.")
-
-    def _check_length(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > self._settings.max_body:
             raise self._too_large()
@@ -77,16 +71,3 @@ class Guard:
 
     def _too_large(self) -> ApiError:
         return ApiError(413, "payload_too_large", f"A request body may have {self._settings.max_body} bytes.")
-
-
-async def _drain(receive: Receive) -> None:
-    left = _DRAIN_BYTES
-    try:
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return

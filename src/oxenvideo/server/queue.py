@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 import time
@@ -13,12 +14,12 @@ from typing import Any
 
 STATUSES = ("queued", "processing", "succeeded", "failed", "cancelled")
 ACTIVE = ("queued", "processing")
-MAX_ATTEMPTS = 2
 
 Filters = Mapping[str, Sequence[str]]  # columns and the values that they may have
 NO_FILTERS: Filters = {}
 
-_SCHEMA = """
+_IS_ACTIVE = "status IN ('queued', 'processing')"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS generations (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -39,11 +40,8 @@ CREATE TABLE IF NOT EXISTS generations (
     started_at REAL,
     completed_at REAL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS generations_active ON generations (status, owner, seq)
-    WHERE status IN ('queued', 'processing');
+CREATE INDEX IF NOT EXISTS generations_active ON generations (status, owner, seq) WHERE {_IS_ACTIVE};
 """
-# Earlier versions knew several users.
-_WITHOUT_USERS = "DROP INDEX IF EXISTS generations_of_user; ALTER TABLE generations DROP COLUMN user;"
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,6 @@ class Generation:
     started_at: float | None
     completed_at: float | None
 
-    @property
-    def is_active(self) -> bool:
-        """Whether it is queued or being rendered."""
-        return self.status in ACTIVE
-
 
 class Queue:
     """The table, over one connection that one thread uses. ``owner`` is the id of this server."""
@@ -85,11 +78,7 @@ class Queue:
         self._owner = owner
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
         self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
-        if any(column["name"] == "user" for column in self._db.execute("PRAGMA table_info(generations)")):
-            self._db.executescript(_WITHOUT_USERS)
+        self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -108,30 +97,22 @@ class Queue:
     ) -> list[Generation]:
         """Add ``count`` generations of one request, all or none. They start after ``delay`` seconds at the earliest."""
         now = time.time()
-        text = json.dumps(parameters)
-        ids = [str(uuid.uuid4()) for _ in range(count)]
-        rows = [
-            (id_, self._owner, model, text, variation, namespace, repo, directory, now + delay, now)
-            for variation, id_ in enumerate(ids)
-        ]
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        common = (self._owner, model, json.dumps(parameters), namespace, repo, directory, now + delay, now)
+        rows = [(str(uuid.uuid4()), variation, *common) for variation in range(count)]
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
-                "INSERT INTO generations (id, owner, model, media_type, status, parameters, variation,"
+                "INSERT INTO generations (status, media_type, id, variation, owner, model, parameters,"
                 " namespace, repo, directory, not_before, enqueued_at)"
-                " VALUES (?, ?, ?, 'video', 'queued', ?, ?, ?, ?, ?, ?, ?)",
+                " VALUES ('queued', 'video', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        return [found for id_ in ids if (found := self.get(id_)) is not None]
+        return [found for row in rows if (found := self.get(row[0])) is not None]
 
     def claim(self) -> Generation | None:
         """Take the oldest generation that may start, or None. Two callers never get the same one."""
         now = time.time()
-        return self._changed(
+        return self._update(
             "status = 'processing', started_at = ?, attempts = attempts + 1",
             "seq = (SELECT seq FROM generations WHERE status = 'queued' AND owner = ? AND not_before <= ?"
             " ORDER BY seq LIMIT 1)",
@@ -140,35 +121,32 @@ class Queue:
 
     def next_due(self) -> float | None:
         """Return when the next queued generation may start (unix seconds), or None if none is queued."""
-        (due,) = self._db.execute(
-            "SELECT min(not_before) FROM generations WHERE status = 'queued' AND owner = ?", (self._owner,)
-        ).fetchone()
-        return None if due is None else float(due)
+        query = "SELECT min(not_before) FROM generations WHERE status = 'queued' AND owner = ?"
+        due: float | None = self._db.execute(query, (self._owner,)).fetchone()[0]
+        return due
 
     def succeed(self, id_: str, cost: str) -> Generation | None:
         """Complete a running generation; None if it is not running any more, such as after a cancellation."""
-        return self._end(id_, "succeeded", "cost", cost)
+        change = "status = 'succeeded', cost = ?, completed_at = ?"
+        return self._update(change, "id = ? AND status = 'processing'", cost, time.time(), id_)
 
     def fail(self, id_: str, message: str) -> Generation | None:
         """Fail a running generation; None if it is not running any more."""
-        return self._end(id_, "failed", "error_message", message)
+        change = "status = 'failed', error_message = ?, completed_at = ?"
+        return self._update(change, "id = ? AND status = 'processing'", message, time.time(), id_)
 
     def release(self, id_: str) -> None:
         """Put a running generation back at its place in the queue."""
-        self._changed("status = 'queued', started_at = NULL", "id = ? AND status = 'processing'", id_)
+        self._update("status = 'queued', started_at = NULL", "id = ? AND status = 'processing'", id_)
 
     def cancel(self, id_: str) -> Generation | None:
         """Cancel a queued or running generation and return it. One that has ended is returned as it is."""
-        now = time.time()
-        self._changed(
-            "status = 'cancelled', completed_at = ?", "id = ? AND status IN ('queued', 'processing')", now, id_
-        )
+        self._update("status = 'cancelled', completed_at = ?", f"id = ? AND {_IS_ACTIVE}", time.time(), id_)
         return self.get(id_)
 
     def get(self, id_: str) -> Generation | None:
         """Return a generation, or None."""
-        row = self._db.execute("SELECT * FROM generations WHERE id = ?", (id_,)).fetchone()
-        return None if row is None else _generation(row)
+        return next(iter(self.select({"id": (id_,)})), None)
 
     def select(
         self, filters: Filters = NO_FILTERS, *, newest_first: bool = False, limit: int = -1, offset: int = 0
@@ -189,24 +167,50 @@ class Queue:
 
     def take_over(self, is_alive: Callable[[str], bool]) -> int:
         """Put the unfinished generations of servers that are not alive into this server's queue; return how many."""
-        active = "status IN ('queued', 'processing')"
-        owners = self._db.execute(f"SELECT DISTINCT owner FROM generations WHERE {active}").fetchall()  # noqa: S608
+        owners = self._db.execute(f"SELECT DISTINCT owner FROM generations WHERE {_IS_ACTIVE}").fetchall()  # noqa: S608
+        change = "UPDATE generations SET owner = ?, status = 'queued', started_at = NULL"
         return sum(
-            self._db.execute(
-                f"UPDATE generations SET owner = ?, status = 'queued', started_at = NULL WHERE owner = ? AND {active}",  # noqa: S608
-                (self._owner, owner),
-            ).rowcount
+            self._db.execute(f"{change} WHERE owner = ? AND {_IS_ACTIVE}", (self._owner, owner)).rowcount
             for (owner,) in owners
             if not is_alive(owner)
         )
 
-    def _end(self, id_: str, status: str, column: str, value: str) -> Generation | None:
-        change = f"status = ?, {column} = ?, completed_at = ?"
-        return self._changed(change, "id = ? AND status = 'processing'", status, value, time.time(), id_)
-
-    def _changed(self, change: str, where: str, *values: object) -> Generation | None:
+    def _update(self, change: str, where: str, *values: object) -> Generation | None:
         rows = self._db.execute(f"UPDATE generations SET {change} WHERE {where} RETURNING *", values).fetchall()  # noqa: S608
         return _generation(rows[0]) if rows else None
+
+
+class Presence:
+    """A locked file that shows that this server is alive. The system unlocks it when the process ends."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.id = uuid.uuid4().hex
+        self._dir = data_dir / "servers"
+        self._dir.mkdir(parents=True, exist_ok=True)
+        self._file = self._path(self.id).open("wb")
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def is_alive(self, owner: str) -> bool:
+        """Return whether the server of this id is running; remove the file of one that is not."""
+        if owner == self.id:
+            return True
+        try:
+            with self._path(owner).open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        self._path(owner).unlink(missing_ok=True)
+        return False
+
+    def leave(self) -> None:
+        """Unlock the file and remove it."""
+        self._file.close()
+        self._path(self.id).unlink(missing_ok=True)
+
+    def _path(self, owner: str) -> Path:
+        return self._dir / f"{owner}.lock"
 
 
 def _condition(filters: Filters) -> tuple[str, list[str]]:
@@ -215,6 +219,4 @@ def _condition(filters: Filters) -> tuple[str, list[str]]:
 
 
 def _generation(row: sqlite3.Row) -> Generation:
-    fields = dict(row)
-    fields["parameters"] = json.loads(fields["parameters"])
-    return Generation(**fields)
+    return Generation(**{**dict(row), "parameters": json.loads(row["parameters"])})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ class InputRules:
     ``own`` are the authorities (`host:port`) of this server, which listens at ``address`` and requires ``key``.
     """
 
-    own: tuple[str, ...] = ()
+    own: Sequence[str] = ()
     address: tuple[str, int] | None = None
     key: str | None = None
     allow_private: bool = False
@@ -36,18 +36,6 @@ class Job:
     parameters: Mapping[str, Any]
     variation: int = 0
     inputs: InputRules = InputRules()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object that `from_json` reads."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Job:
-        """Read the JSON object that `to_json` returned."""
-        rules = dict(data["inputs"])
-        rules["own"] = tuple(rules["own"])
-        rules["address"] = None if rules["address"] is None else (rules["address"][0], rules["address"][1])
-        return cls(**{**data, "inputs": InputRules(**rules)})
 
 
 @dataclass(frozen=True)
@@ -73,16 +61,7 @@ class Renderer(Protocol):
 def check(spec: str) -> None:
     """Raise ValueError unless `module:factory` names an existing module. The module is not imported."""
     module, _, factory = spec.partition(":")
-    try:
-        found = importlib.util.find_spec(module) if module and factory else None
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        raise ValueError(f"--renderer {spec} is not module:factory of a module that can be imported.")
-
-
-def load(spec: str) -> Renderer:
-    """Call the factory of `module:factory`."""
-    module, _, factory = spec.partition(":")
-    renderer: Renderer = getattr(importlib.import_module(module), factory)()
-    return renderer
+    with contextlib.suppress(ModuleNotFoundError, ValueError):
+        if factory and importlib.util.find_spec(module):
+            return
+    raise ValueError(f"--renderer {spec} is not module:factory of a module that can be imported.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ class Repos:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        root.mkdir(exist_ok=True)
 
     def create(self, namespace: str, repo: str) -> None:
         """Create an empty repository; 409 if it exists."""
@@ -39,18 +39,16 @@ class Repos:
         if not self._repo(namespace, repo).is_dir():
             raise not_found()
         target = self._file(namespace, repo, branch, path)
-        part = target.with_name(f".{uuid.uuid4().hex}.part")
+        part = self._root / f".{uuid.uuid4().hex}.part"
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 shutil.copyfileobj(content, file)
-            os.replace(part, target)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-                raise invalid(f"{path[:100]!r} cannot be both a file and a directory.") from None
-            raise
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part.replace(target)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise invalid(f"{path[:100]!r} cannot be both a file and a directory.") from None
+        finally:
+            part.unlink(missing_ok=True)
 
     def link(self, namespace: str, repo: str, path: str, source: Path) -> None:
         """Store a result on the main branch of a repository, which is created if it is missing."""

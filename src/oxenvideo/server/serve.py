@@ -1,23 +1,35 @@
-"""Running a server: its socket, the announcement, and how it ends."""
+"""Running a server: the ASGI application, its socket, the announcement, and how it ends."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from types import FrameType
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 
-from oxenvideo.server.app import build
+from oxenvideo.server import errors, models
+from oxenvideo.server.context import State
+from oxenvideo.server.events import Endings
+from oxenvideo.server.middleware import Guard
+from oxenvideo.server.queue import Presence, Queue
+from oxenvideo.server.repos import Repos
+from oxenvideo.server.routes import files
+from oxenvideo.server.routes import models as model_routes
+from oxenvideo.server.routes import queue as queue_routes
 from oxenvideo.server.settings import Settings
-from oxenvideo.server.worker_pool import Worker
+from oxenvideo.server.signing import Signer
+from oxenvideo.server.worker_pool import Pool, Worker
 
 _GRACE_SECONDS = 1  # for open answers to end when the server stops
 _PARENT_SECONDS = 1.0
@@ -28,17 +40,16 @@ class Server(uvicorn.Server):
 
     def __init__(self, settings: Settings, first: Worker, on_ready: Callable[[str], None]) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-        if os.name == "posix":
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((settings.host, settings.port))
         port = self._socket.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._base_url = f"http://{host}:{port}"
         self._on_ready = on_ready
-        self._app = build(replace(settings, port=port), first)
+        self._endings = Endings()
         super().__init__(
             uvicorn.Config(
-                self._app,
+                _application(replace(settings, port=port), self._endings, first),
                 loop="asyncio",
                 ws="none",
                 lifespan="on",
@@ -58,7 +69,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, and end the event streams, which would otherwise stay open until the grace period is over."""
-        self._app.state.endings.close()
+        self._endings.close()
         super().handle_exit(sig, frame)
 
     def run_here(self) -> int:
@@ -70,6 +81,35 @@ class Server(uvicorn.Server):
         return 0 if self.started else 1
 
 
+def _application(settings: Settings, endings: Endings, first: Worker) -> Starlette:
+    """Build the application. Its parts are created when it starts; ``first`` is a worker that was started already."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        presence = Presence(settings.data_dir)
+        queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
+        known, repos = models.load(settings.models), Repos(settings.data_dir / "repos")
+        pool = Pool(settings, queue, known, repos, endings, first)
+        signer = Signer(settings.data_dir, settings.url_ttl)
+        app.state.server = State(settings, known, queue, repos, signer, endings, pool)
+        pool.start(presence.is_alive)
+        try:
+            yield
+        finally:
+            await pool.stop()
+            queue.close()
+            presence.leave()
+
+    app = Starlette(
+        routes=[*model_routes.ROUTES, *queue_routes.ROUTES, *files.ROUTES],
+        middleware=[Middleware(Guard, settings=settings)],
+        exception_handlers=dict.fromkeys((errors.ApiError, HTTPException, Exception), errors.answer_error),
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False  # a path with an additional slash is not found
+    return app
+
+
 def end_with_parent() -> None:
     """Stop this process when its parent process ends, however it ends.
 
@@ -78,18 +118,9 @@ def end_with_parent() -> None:
     """
     parent = os.getppid()
 
-    def stop() -> None:
+    def watch() -> None:
+        while os.getppid() == parent and not select.select([0], [], [], _PARENT_SECONDS)[0]:
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    def watch_input() -> None:
-        while os.read(0, 1024):
-            pass
-        stop()
-
-    def watch_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(_PARENT_SECONDS)
-        stop()
-
-    for watch in (watch_input, watch_parent):
-        threading.Thread(target=watch, name=watch.__name__, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

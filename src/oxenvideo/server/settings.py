@@ -17,29 +17,33 @@ class Settings:
 
     data_dir: Path
     api_key: str = field(repr=False)
-    host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
-    workers: int = 1
-    delay: float = 0.0
-    min_seconds: float = 0.0
-    allow_hosts: tuple[str, ...] = ()
-    allow_private_inputs: bool = False
-    allow_file_inputs: bool = False
-    max_body: int = 100 * 1024 * 1024
-    url_ttl: float = 3600.0
-    keep_alive: float = 15.0
-    renderer: str = DEFAULT_RENDERER
-    models_file: Path | None = None
+    host: str
+    port: int
+    workers: int
+    delay: float
+    min_seconds: float
+    allow_host: list[str]
+    allow_private_inputs: bool
+    allow_file_inputs: bool
+    max_body: int
+    url_ttl: float
+    keep_alive: float
+    renderer: str
+    models: Path | None
 
     def make_directories(self) -> None:
         """Create the directories that are missing; OSError if that is not allowed."""
-        for directory in (self.data_dir, self.results_dir, self.scratch_dir, self.repos_dir):
+        for directory in (self.results_dir, self.scratch_dir):
             directory.mkdir(parents=True, exist_ok=True)
 
     @property
     def hosts(self) -> frozenset[str]:
         """The names that a request may have in its Host header."""
-        return LOOPBACK_NAMES | {self.host.lower()} | {name.lower() for name in self.allow_hosts}
+        return LOOPBACK_NAMES | {name.lower() for name in (self.host, *self.allow_host)}
+
+    def result(self, id_: str) -> Path:
+        """Return the path of the finished video of a generation."""
+        return self.results_dir / f"{id_}.mp4"
 
     @property
     def results_dir(self) -> Path:
@@ -50,8 +54,3 @@ class Settings:
     def scratch_dir(self) -> Path:
         """The directory of videos that are being rendered."""
         return self.data_dir / "tmp"
-
-    @property
-    def repos_dir(self) -> Path:
-        """The directory of the repositories' files, by namespace and repository."""
-        return self.data_dir / "repos"

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
+from oxenvideo.server.models import Model
 
-Model = Mapping[str, Any]
 Parameters = Mapping[str, Any]
 
 _PREFIX = "Getting model response error: 422 - Value error, "
-_TYPES = {
-    "string": "string",
-    "integer": "integer",
-    "number": "number",
-    "boolean": "boolean",
-    "array": "list",
-    "object": "dictionary",
+_EXCLUSIVE = {
+    "flux-3-video": ("input_images", "input_video"),
+    "wan-v2-7-image-to-video": ("input_image", "input_video"),
+    "luma-ray-v3-2-video-to-video": ("edit_strength", "auto_controls"),
+}
+_TYPES = {"array": "list", "object": "dictionary"}  # other types have the name of the schema
+_MESSAGES = {
+    "minimum": "Input should be greater than or equal to {}",
+    "maximum": "Input should be less than or equal to {}",
+    "maxLength": "String should have at most {} characters",
+    "maxItems": "List should have at most {} items",
+    "minItems": "List should have at least {} items",
 }
 
 
@@ -32,19 +33,11 @@ def prompt_problem(model: Model, parameters: Parameters) -> str | None:
     prompt, shots = parameters.get("prompt"), parameters.get("multi_prompt")
     if prompt and shots:
         return f"{_PREFIX}Cannot provide both 'prompt' and 'multi_prompt'."
-    if not prompt and not shots and _needs_prompt(model):
+    schema = model.get("request_schema")
+    is_needed = not schema or "multi_prompt" in schema.get("properties", ()) or "prompt" in schema.get("required", ())
+    if is_needed and not prompt and not shots:
         return f"{_PREFIX}Either 'prompt' or 'multi_prompt' must be provided."
     return None
-
-
-def load() -> None:
-    """Import the library that `run_problem` needs."""
-    # jsonschema imports these for formats that are not checked here. They take longer than all the rest of it.
-    absent = {"rfc3987_syntax", "isoduration"} - sys.modules.keys()
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
-    importlib.import_module("jsonschema")
-    for name in absent:
-        del sys.modules[name]
 
 
 def run_problem(model: Model, parameters: Parameters) -> str | None:
@@ -53,11 +46,11 @@ def run_problem(model: Model, parameters: Parameters) -> str | None:
     Parameters that are not in the schema are ignored.
     """
     given = {name: value for name, value in parameters.items() if value is not None}
-    if problem := prompt_problem(model, given):
-        return problem
-    if problem := _schema_problem(model.get("request_schema") or {}, given):
-        return problem
-    return _combination_problem(str(model["id"]), given)
+    return (
+        prompt_problem(model, given)
+        or _schema_problem(model.get("request_schema") or {}, given)
+        or _combination_problem(str(model["id"]), given)
+    )
 
 
 def _combination_problem(model: str, given: Parameters) -> str | None:
@@ -84,59 +77,37 @@ def _combination_problem(model: str, given: Parameters) -> str | None:
     return None
 
 
-_EXCLUSIVE = {
-    "flux-3-video": ("input_images", "input_video"),
-    "wan-v2-7-image-to-video": ("input_image", "input_video"),
-    "luma-ray-v3-2-video-to-video": ("edit_strength", "auto_controls"),
-}
-
-
-def _needs_prompt(model: Model) -> bool:
-    schema = model.get("request_schema")
-    if not schema:
-        return True
-    properties = schema.get("properties") or {}
-    return "multi_prompt" in properties or "prompt" in (schema.get("required") or ())
-
-
 def _schema_problem(schema: Mapping[str, Any], given: Parameters) -> str | None:
-    from jsonschema import Draft202012Validator  # slow to import, and only workers need it
+    import fastjsonschema  # only workers need it
 
-    errors: Iterable[ValidationError] = Draft202012Validator(schema).iter_errors(given)
     # prompt_problem reports the choice between prompt and multi_prompt in the documented words.
-    reported = [error for error in errors if not (error.validator in ("oneOf", "anyOf") and not error.path)]
-    if not reported:
-        return None
-    return _words(min(reported, key=lambda error: (error.validator != "required", list(map(str, error.absolute_path)))))
+    checked = {keyword: value for keyword, value in schema.items() if keyword not in ("oneOf", "anyOf")}
+    try:
+        fastjsonschema.validate(checked, given, use_default=False, use_formats=False)
+    except fastjsonschema.JsonSchemaValueException as error:
+        return _words(error.path[1:], str(error.rule), error.definition, error.value)
+    return None
 
 
-def _words(error: ValidationError) -> str:
-    path = list(error.absolute_path)
-    if path and path[-1] == "duration" and error.validator in ("enum", "minimum", "maximum"):
-        return _duration_words(error, in_shot=len(path) > 1)
-    limit: Any = error.validator_value  # the value of the violated keyword of the schema
-    if error.validator == "required":
-        given: Any = error.instance
-        missing = next((name for name in limit if name not in given), "")
+def _words(path: list[str], rule: str, schema: Mapping[str, Any], value: Any) -> str:
+    """Return a violation in the words of the service. ``path`` leads to the value."""
+    limit = schema.get(rule)
+    if path and path[-1] == "duration" and rule in ("enum", "minimum", "maximum"):
+        if "enum" not in schema and (len(path) > 1 or not 1 <= value <= schema.get("maximum", value)):
+            return f"Input should be {_choice(range(1, int(schema.get('maximum', 15)) + 1))}"
+        return _bad_duration(value, schema.get("default", 5))
+    if rule == "required":
+        missing = next(name for name in schema["required"] if name not in value)
         return "Field required" if path else f"{missing}: Field required"
-    if error.validator == "type":
-        names = [limit] if isinstance(limit, str) else limit
+    if rule == "type":
+        names = [limit] if isinstance(limit, str) else limit or ()
         words = f"Input should be a valid {' or '.join(_TYPES.get(name, name) for name in names)}"
-    elif error.validator == "enum":
-        words = f"Input should be {_choice(limit)}"
+    elif rule == "enum":
+        words = f"Input should be {_choice(limit or ())}"
     else:
-        words = _MESSAGES[str(error.validator)].format(limit) if error.validator in _MESSAGES else error.message
-    where = ".".join(str(part) for part in path)
+        words = _MESSAGES.get(rule, "Input should be valid").format(limit)
     # For shots the service does not name the field.
-    return f"{where}: {words}" if where and path[0] != "multi_prompt" else words
-
-
-def _duration_words(error: ValidationError, *, in_shot: bool) -> str:
-    schema: Any = error.schema
-    value: Any = error.instance
-    if "enum" not in schema and (in_shot or not 1 <= value <= schema.get("maximum", value)):
-        return f"Input should be {_choice(range(1, int(schema.get('maximum', 15)) + 1))}"
-    return _bad_duration(value, schema.get("default", 5))
+    return words if path[:1] == ["multi_prompt"] else f"{'.'.join(path)}: {words}"
 
 
 def _bad_duration(value: object, instead: object) -> str:
@@ -149,12 +120,3 @@ def _bad_duration(value: object, instead: object) -> str:
 def _choice(values: Iterable[object]) -> str:
     *most, last = [f"'{value}'" for value in values]
     return f"{', '.join(most)} or {last}" if most else last
-
-
-_MESSAGES = {
-    "minimum": "Input should be greater than or equal to {}",
-    "maximum": "Input should be less than or equal to {}",
-    "maxLength": "String should have at most {} characters",
-    "maxItems": "List should have at most {} items",
-    "minItems": "List should have at least {} items",
-}

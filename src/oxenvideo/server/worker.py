@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pkgutil
 import sys
 import threading
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from oxenvideo.server import renderer as renderers
-from oxenvideo.server import validation
+from oxenvideo.server.renderer import InputRules, Job, Renderer, RenderError
+from oxenvideo.server.validation import run_problem
 
 _NICENESS = 15
 _MAX_MESSAGE = 2000
@@ -21,16 +23,14 @@ _MAX_MESSAGE = 2000
 
 def main(spec: str) -> None:
     """Render jobs until standard input ends, which also happens when the server dies."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.nice(_NICENESS)  # rendering must not slow the notebook down
+    os.nice(_NICENESS)  # rendering must not slow the notebook down
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # so that nothing that a renderer prints is taken for an answer
-    renderer = renderers.load(spec)
-    validation.load()
+    renderer: Renderer = pkgutil.resolve_name(spec)()
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read_jobs, args=(jobs,), daemon=True).start()
     while True:
-        answers.write(json.dumps(_render(renderer, json.loads(jobs.get()))) + "\n")
+        answers.write(json.dumps(_render(renderer, **json.loads(jobs.get()))) + "\n")
 
 
 def _read_jobs(jobs: SimpleQueue[str]) -> None:
@@ -39,21 +39,18 @@ def _read_jobs(jobs: SimpleQueue[str]) -> None:
     os._exit(0)  # also in the middle of a job: there is no server left to take the video
 
 
-def _render(renderer: renderers.Renderer, message: dict[str, Any]) -> dict[str, Any]:
-    path = Path(message["path"])
+def _render(renderer: Renderer, *, path: str, inputs: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    job = Job(**fields, inputs=InputRules(**inputs))
     try:
-        job = renderers.Job.from_json(message["job"])
-        if problem := validation.run_problem(job.model, job.parameters):
-            raise renderers.RenderError(problem)
-        done = renderer.render(job, path)
-    except renderers.RenderError as error:
-        path.unlink(missing_ok=True)
-        return {"error": str(error)[:_MAX_MESSAGE]}
+        if problem := run_problem(job.model, job.parameters):
+            raise RenderError(problem)
+        return asdict(renderer.render(job, Path(path)))
+    except RenderError as error:
+        message = str(error)
     except Exception as error:
         traceback.print_exc()
-        path.unlink(missing_ok=True)
-        return {"error": f"The renderer failed: {type(error).__name__}: {error}"[:_MAX_MESSAGE]}
-    return {"seconds": done.seconds, "audio": done.audio, "resolution": done.resolution}
+        message = f"The renderer failed: {type(error).__name__}: {error}"
+    return {"error": message[:_MAX_MESSAGE]}
 
 
 if __name__ == "__main__":

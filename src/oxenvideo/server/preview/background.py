@@ -37,18 +37,16 @@ class Background:
 
     def draw(self, picture: Picture, seconds: float) -> None:
         """Draw the field as it is at this time."""
-        (width, height), views = self._size, []
+        width, height = self._size
+        views = []
         for planes, phase, period in zip(self._layers, self._phases, _PERIODS, strict=True):
             angle = phase + math.tau * seconds / period
             x, y = (round(room / 4 * (1 + f(angle))) for room, f in zip(self._room, (math.cos, math.sin), strict=True))
-            luma, *chroma = planes
+            starts = zip(planes, (2, 1, 1), strict=True)  # x and y are in pixels of the two chroma planes
             views.append(
-                [
-                    luma[2 * y : 2 * y + height, 2 * x : 2 * x + width],
-                    *(plane[y : y + height // 2, x : x + width // 2] for plane in chroma),
-                ]
+                [plane[n * y : n * y + n * height // 2, n * x : n * x + n * width // 2] for plane, n in starts]
             )
-        for target, one, other in zip((picture.y, picture.u, picture.v), *views, strict=True):
+        for target, one, other in zip(picture.planes, *views, strict=True):
             np.add(one, other, out=target)
 
 
@@ -57,7 +55,7 @@ def is_dark(seed: int) -> bool:
     return (seed >> 16) % 5 < 3
 
 
-def _layer(chance: Random, hue: float, dark: bool, width: int, height: int) -> tuple[Plane, Plane, Plane]:
+def _layer(chance: Random, hue: float, dark: bool, width: int, height: int) -> list[Plane]:
     """Return the planes of one layer at half their value, so that two layers add up to a picture."""
     yuv = to_yuv(_blobs(chance, hue, dark, max(4, width // _GRID), max(4, height // _GRID)))
     planes = []
@@ -66,7 +64,7 @@ def _layer(chance: Random, hue: float, dark: bool, width: int, height: int) -> t
         # Without noise a gradient this soft shows its 8-bit steps as bands.
         noise = np.tile(_NOISE, (size[1] // 128 + 1, size[0] // 128 + 1))[: size[1], : size[0]]
         planes.append(np.add(smooth, noise, dtype=np.float32).astype(np.uint8))
-    return planes[0], planes[1], planes[2]
+    return planes
 
 
 _NOISE: Float = np.random.default_rng(1).random((128, 128), np.float32)

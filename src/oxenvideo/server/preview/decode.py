@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import cast
 
 import av
+import av.filter
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from oxenvideo.server.preview.encode import SAMPLE_RATE, Frame, Sound
+from oxenvideo.server.preview.encode import SAMPLE_RATE, Sound
 from oxenvideo.server.preview.picture import Picture
 from oxenvideo.server.renderer import RenderError
 
 MAX_PIXELS = 64_000_000
 MAX_SOUND_SECONDS = 120
+_COVERING = "force_original_aspect_ratio=increase:force_divisible_by=2:out_color_matrix=bt709:out_range=limited"
 
 # FFmpeg must not guess the format: some of its formats are playlists that open other files and addresses. So the
 # container is chosen by the first bytes (offset, signatures, name).
@@ -48,11 +51,6 @@ def image(content: bytes, name: str) -> Image.Image:
         raise RenderError(f"Input {name} is not an image that can be read (PNG, JPEG, WebP, GIF, BMP).") from None
 
 
-def covering(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Scale an image to cover a frame of this size, cropped equally on two sides."""
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
 class Clip:
     """A video of the request; lengths in seconds. Raises RenderError if it cannot be read."""
 
@@ -73,22 +71,23 @@ class Clip:
 
     def pictures(self, width: int, height: int, fps: Fraction, frames: int, *, lead: float = 0.0) -> Iterator[Picture]:
         """Yield this many frames of this size. The first one is held for ``lead`` seconds, the last one to the end."""
-        scale = max(width / self.size[0], height / self.size[1])
-        wide, high = (
-            max(side, round(own * scale / 2) * 2) for side, own in zip((width, height), self.size, strict=True)
-        )
-        decoded = self._decoded(wide, high)
-        shown, following = next(decoded, None), next(decoded, None)
-        if shown is None:
-            raise RenderError(f"Input {self._name} has no frame that can be decoded.")
-        picture = Picture.blank(width, height)
-        _crop(shown[1], wide, high, picture)
-        for number in range(frames):
-            time = float(number / fps) - lead
-            while following is not None and following[0] <= time + 1e-6:
-                _crop(following[1], wide, high, picture)
-                following = next(decoded, None)
-            yield picture
+        with self._open() as container:
+            stream = container.streams.video[0]
+            stream.thread_count = 1
+            filters = (
+                ("setpts", "PTS-STARTPTS"),
+                ("fps", str(fps)),
+                ("scale", f"{width}:{height}:{_COVERING}"),
+                ("crop", f"{width}:{height}"),
+                ("format", "yuv420p"),
+                ("tpad", f"start_mode=clone:start_duration={lead}:stop_mode=clone:stop=-1"),
+                ("buffersink", None),
+            )
+            graph = av.filter.Graph()
+            graph.link_nodes(graph.add_buffer(template=stream), *(graph.add(*each) for each in filters)).configure()
+            decoded = self._decoded(container)
+            for _ in range(frames):
+                yield Picture(self._pulled(graph, decoded).to_ndarray().astype(np.uint8, copy=False))
 
     def sound(self) -> Sound | None:
         """Return the sound of the clip, or None if it has none."""
@@ -101,30 +100,24 @@ class Clip:
             raise RenderError(f"Input {self._name} has no video in it.")
         return container
 
-    def _decoded(self, width: int, height: int) -> Iterator[tuple[float, Frame]]:
-        first = None
-        with self._open() as container:
-            stream = container.streams.video[0]
-            stream.thread_count = 1
+    def _decoded(self, container: av.container.InputContainer) -> Iterator[av.VideoFrame]:
+        with contextlib.suppress(av.FFmpegError):  # the frames before the damage are shown
+            yield from container.decode(video=0)
+
+    def _pulled(self, graph: av.filter.Graph, decoded: Iterator[av.VideoFrame]) -> av.VideoFrame:
+        """Return the next frame of a graph that is fed from ``decoded``."""
+        while True:
             try:
-                for frame in container.decode(stream):
-                    time = frame.time or 0.0
-                    first = time if first is None else first
-                    resized = frame.reformat(
-                        width, height, "yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
-                    )
-                    yield time - first, resized.to_ndarray().astype(np.uint8, copy=False)
-            except av.FFmpegError:
-                return  # the frames before the damage are shown
+                return cast(av.VideoFrame, graph.pull())
+            except av.BlockingIOError:
+                graph.push(next(decoded, None))
+            except av.EOFError:
+                raise RenderError(f"Input {self._name} has no frame that can be decoded.") from None
 
     def _counted_seconds(self) -> float:
         """Find the length of a clip whose file does not say it by decoding all of it."""
         with self._open() as container:
-            try:
-                last = max((frame.time or 0.0 for frame in container.decode(video=0)), default=0.0)
-            except av.FFmpegError:
-                last = 0.0
-        return last + float(1 / self.fps)
+            return max((frame.time or 0.0 for frame in self._decoded(container)), default=0.0) + float(1 / self.fps)
 
 
 def sound(content: bytes, name: str) -> Sound:
@@ -156,15 +149,3 @@ def open_media(content: bytes, name: str) -> av.container.InputContainer:
             except (av.FFmpegError, ValueError):
                 raise RenderError(f"Input {name} cannot be read as {form}.") from None
     raise RenderError(f"Input {name} is not a video or sound that can be read (MP4, MOV, WebM, AVI, GIF, WAV, MP3).")
-
-
-def _crop(frame: Frame, wide: int, high: int, into: Picture) -> None:
-    """Copy the middle of a decoded frame into a picture."""
-    width, height = into.size
-    flat, luma, chroma = frame.reshape(-1), wide * high, wide * high // 4
-    half = (high // 2, wide // 2)
-    x, y = (wide - width) // 4 * 2, (high - height) // 4 * 2
-    into.y[...] = frame[y : y + height, x : x + width]
-    across, down = np.s_[x // 2 : (x + width) // 2], np.s_[y // 2 : (y + height) // 2]
-    into.u[...] = flat[luma : luma + chroma].reshape(half)[down, across]
-    into.v[...] = flat[luma + chroma :].reshape(half)[down, across]

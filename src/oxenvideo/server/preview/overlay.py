@@ -33,16 +33,17 @@ class Overlay:
         line = max(2, round(unit * 0.008))
         bottom = height - margin - line
         top = bottom - margin // 2 - text.height
-        self._sprites = [(Sprite.from_image(text), margin, top)]
+        self._sprites = []
         if on_images:
             shade = _shade(width, min(height, height - top + 2 * margin))
-            self._sprites.insert(0, (Sprite.from_image(shade), 0, height - shade.height))
-        self._sprites.append((Sprite.from_image(_mark(max(8, round(unit * 0.026)), light)), margin, margin))
+            self._sprites.append((Sprite(shade), 0, height - shade.height))
+        self._sprites.append((Sprite(text), margin, top))
+        self._sprites.append((Sprite(_mark(max(8, round(unit * 0.026)), light)), margin, margin))
         self._sprites += _prints(references, width, unit, margin)
         lengths = [each.frames for each in plan.shots]
         across = max(2, width - 2 * margin)
-        self._sprites.append((Sprite.from_image(_line(across, line, lengths, (*colour, 70))), margin, bottom))
-        self._progress = Sprite.from_image(_line(across, line, lengths, (*colour, 230)))
+        self._sprites.append((Sprite(_line(across, line, lengths, (*colour, 70))), margin, bottom))
+        self._progress = Sprite(_line(across, line, lengths, (*colour, 230)))
         self._at = margin, bottom
         self._frames = plan.frames
 
@@ -51,7 +52,7 @@ class Overlay:
         for sprite, x, y in self._sprites:
             sprite.paste(picture, x, y)
         done = number / max(1, self._frames - 1)
-        self._progress.paste(picture, *self._at, width=round(self._progress.size[0] * done))
+        self._progress.paste(picture, *self._at, width=round(self._progress.width * done))
 
 
 def _font(size: float) -> Font:
@@ -106,11 +107,9 @@ def _prints(images: Sequence[Image.Image], width: int, unit: int, margin: int) -
     for image in reversed(images):
         small = ImageOps.contain(image, (side, side), Image.Resampling.LANCZOS)
         framed = ImageOps.expand(small, max(1, side // 48), _LIGHT)
-        mask = Image.new("L", (framed.width * 4, framed.height * 4))
-        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), side // 4, fill=255)
-        framed.putalpha(mask.reduce(4))
+        framed.putalpha(_mask([(0, framed.width)], framed.height, side / 16, 255))
         right -= framed.width
-        placed.append((Sprite.from_image(framed), right, margin))
+        placed.append((Sprite(framed), right, margin))
         right -= margin // 3
     return placed
 
@@ -125,13 +124,17 @@ def _line(width: int, height: int, lengths: Sequence[int], fill: tuple[int, int,
 
 def _rounded(parts: Sequence[tuple[float, float]], height: float, fill: tuple[int, int, int, int]) -> Image.Image:
     """Draw bars with round ends, given by their left and right edges."""
-    width, high = round(parts[-1][1]), round(height)
-    mask = Image.new("L", (4 * width, 4 * high))  # larger, so that the ends become smooth when it is reduced
-    for left, right in parts:
-        ImageDraw.Draw(mask).rounded_rectangle((4 * left, 0, 4 * right - 1, 4 * high - 1), 2 * high, fill=fill[3])
-    image = Image.new("RGBA", (width, high), fill)
-    image.putalpha(mask.reduce(4))
+    mask = _mask(parts, round(height), height / 2, fill[3])
+    image = Image.new("RGBA", mask.size, fill)
+    image.putalpha(mask)
     return image
+
+
+def _mask(parts: Sequence[tuple[float, float]], height: int, radius: float, opacity: int) -> Image.Image:
+    mask = Image.new("L", (4 * round(parts[-1][1]), 4 * height))  # larger, so that reducing it makes the edges smooth
+    for left, right in parts:
+        ImageDraw.Draw(mask).rounded_rectangle((4 * left, 0, 4 * right - 1, 4 * height - 1), 4 * radius, fill=opacity)
+    return mask.reduce(4)
 
 
 def _wrapped(words: Sequence[str], space: str, font: Font, room: float) -> list[str]:

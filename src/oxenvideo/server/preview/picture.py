@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Plane = NDArray[np.uint8]
-Wide = NDArray[np.uint16]
 
 # Without this matrix and range players guess, and not all guess the same.
 _TO_YUV = np.array(
@@ -18,36 +15,26 @@ _TO_YUV = np.array(
 _OFFSET = np.array([16.0, 128.0, 128.0], np.float32)
 
 
-@dataclass(frozen=True)
 class Picture:
-    """One frame: the buffer that the encoder reads, and its three planes as views of it."""
+    """One frame of even width and height: the buffer that the encoder reads, and views of its planes (y, u, v)."""
 
-    buffer: Plane
-    y: Plane
-    u: Plane
-    v: Plane
+    def __init__(self, buffer: Plane) -> None:
+        self.buffer = buffer
+        height, width = buffer.shape[0] * 2 // 3, buffer.shape[1]
+        self.planes = (buffer[:height], *buffer[height:].reshape(2, height // 2, width // 2))
 
     @classmethod
     def blank(cls, width: int, height: int) -> Picture:
-        """Return a picture of even width and height with undefined content."""
-        buffer = np.empty((height * 3 // 2, width), np.uint8)
-        flat, luma, chroma = buffer.reshape(-1), width * height, width * height // 4
-        half = (height // 2, width // 2)
-        return cls(
-            buffer, buffer[:height], flat[luma : luma + chroma].reshape(half), flat[luma + chroma :].reshape(half)
-        )
+        """Return a picture with undefined content."""
+        return cls(np.empty((height * 3 // 2, width), np.uint8))
 
     @classmethod
     def from_image(cls, image: Image.Image) -> Picture:
-        """Convert an RGB image of even width and height."""
+        """Convert an RGB image."""
         picture = cls.blank(*image.size)
-        picture.y[:], picture.u[:], picture.v[:] = _planes(np.asarray(image.convert("RGB")))
+        for plane, values in zip(picture.planes, _planes(np.asarray(image)), strict=True):
+            plane[:] = values
         return picture
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.y.shape[1], self.y.shape[0]
 
     def copy_from(self, other: Picture) -> None:
         """Take the content of a picture of the same size."""
@@ -59,43 +46,32 @@ class Picture:
         np.copyto(self.buffer, np.asarray(mixed))
 
 
-@dataclass(frozen=True)
 class Sprite:
-    """An image with transparency, prepared for pasting: planes multiplied by opacity (0 to 256), and 256 - opacity."""
+    """An RGBA image prepared for pasting: each plane multiplied by opacity (0 to 256), and 256 - opacity."""
 
-    y: Wide
-    u: Wide
-    v: Wide
-    through: Wide
-    through_half: Wide
-
-    @classmethod
-    def from_image(cls, image: Image.Image) -> Sprite:
-        """Convert an RGBA image; an odd side is made even."""
-        width, height = image.size
-        canvas = Image.new("RGBA", (width + width % 2, height + height % 2))
-        canvas.paste(image.convert("RGBA"), (0, 0))
+    def __init__(self, image: Image.Image) -> None:
+        self.width, height = image.size
+        canvas = Image.new("RGBA", (self.width + self.width % 2, height + height % 2))
+        canvas.paste(image, (0, 0))
         pixels = np.asarray(canvas)
-        y, u, v = _planes(pixels[..., :3])
         alpha = pixels[..., 3].astype(np.uint16)
         opacity = alpha + (alpha >> 7)
         half = _halve(opacity.astype(np.float32)).astype(np.uint16)
-        wide_y, wide_u, wide_v = (plane.astype(np.uint16) for plane in (y, u, v))
-        return cls(wide_y * opacity, wide_u * half, wide_v * half, 256 - opacity, 256 - half)
+        shares = zip(_planes(pixels[..., :3]), (opacity, half, half), strict=True)
+        self._planes = [(plane * share, 256 - share) for plane, share in shares]
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.y.shape[1], self.y.shape[0]
-
-    def paste(self, target: Picture, x: float, y: float, *, width: int | None = None) -> None:
+    def paste(self, target: Picture, x: int, y: int, *, width: int | None = None) -> None:
         """Draw the sprite, or its leftmost ``width`` pixels, with its upper left corner here; clip at the edges."""
-        left, top = round(x) // 2 * 2, round(y) // 2 * 2
-        across = self.size[0] if width is None else min(width // 2 * 2, self.size[0])
-        half = across // 2
-        _blend(target.y, self.y[:, :across], self.through[:, :across], left, top)
-        _blend(target.u, self.u[:, :half], self.through_half[:, :half], left // 2, top // 2)
-        _blend(target.v, self.v[:, :half], self.through_half[:, :half], left // 2, top // 2)
+        across = self.width + 1 if width is None else width
+        for step, plane, (weighted, through) in zip((1, 2, 2), target.planes, self._planes, strict=True):
+            left, top = x // 2 * 2 // step, y // 2 * 2 // step
+            skipped = max(0, -top)
+            place = plane[top + skipped : top + weighted.shape[0], left : left + across // 2 * 2 // step]
+            inside = np.s_[skipped : skipped + place.shape[0], : place.shape[1]]
+            mixed = place * through[inside]
+            mixed += weighted[inside]
+            mixed >>= 8
+            np.copyto(place, mixed, casting="unsafe")
 
 
 def to_yuv(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -104,27 +80,12 @@ def to_yuv(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
     return yuv
 
 
-def _planes(rgb: NDArray[np.uint8]) -> tuple[Plane, Plane, Plane]:
+def _planes(rgb: Plane) -> tuple[Plane, Plane, Plane]:
     yuv = to_yuv(rgb.astype(np.float32))
-    y = np.rint(yuv[..., 0]).astype(np.uint8)
-    u, v = (np.rint(_halve(yuv[..., channel])).astype(np.uint8) for channel in (1, 2))
+    y, u, v = (np.rint(plane).astype(np.uint8) for plane in (yuv[..., 0], _halve(yuv[..., 1]), _halve(yuv[..., 2])))
     return y, u, v
 
 
 def _halve(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     halved: NDArray[np.float32] = plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]
-    halved *= np.float32(0.25)
-    return halved
-
-
-def _blend(target: Plane, weighted: Wide, through: Wide, left: int, top: int) -> None:
-    height, width = target.shape
-    x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + weighted.shape[1], width), min(top + weighted.shape[0], height)
-    if x0 < x1 and y0 < y1:
-        inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        place = target[y0:y1, x0:x1]
-        mixed = place * through[inside]
-        mixed += weighted[inside]
-        mixed >>= 8
-        np.copyto(place, mixed, casting="unsafe")
+    return halved * np.float32(0.25)

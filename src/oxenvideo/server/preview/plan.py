@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -29,7 +30,7 @@ _NAMED_SIZES = {
     "landscape_4_3": (1024, 768),
     "landscape_16_9": (1024, 576),
 }
-_NAMED_SHAPES = {"landscape": Fraction(16, 9), "portrait": Fraction(9, 16)}
+_NAMED_SHAPES = {"landscape": "16:9", "portrait": "9:16"}
 
 _FIRST = ("start_image_url", "first_frame_image")
 _LAST = ("tail_image_url", "last_frame_image", "end_image_url")
@@ -39,6 +40,7 @@ _SOUNDS = ("input_audio", "audio_url", "input_audios")
 _NOT_SHOWN = frozenset({"prompt", "duration", "width", "height", *_FIRST, *_LAST, *_REFERENCES, *_VIDEOS, *_SOUNDS,
                         "input_image", "input_images"})  # fmt: skip
 _RATES = ("fps", "frames_per_second", "target_fps", "output_fps")
+_KEEP_SOUND = ("keep_audio", "keep_original_sound")
 
 
 @dataclass(frozen=True)
@@ -124,29 +126,24 @@ class Request:
         `input_image` is the first frame if it is a single image, and references if it is a list. The images of
         flux-3-video are keyframes in order. If there is a video, all images are references.
         """
-        videos = _uris(self.given.get(name) for name in _VIDEOS)
-        first = _uris(self.given.get(name) for name in _FIRST)
-        last = _uris(self.given.get(name) for name in _LAST)
+
+        def uris(*names: str) -> list[str]:
+            return _uris(self.given.get(name) for name in names)
+
+        videos, first, last = uris(*_VIDEOS), uris(*_FIRST), uris(*_LAST)
         between: list[str] = []
-        references = _uris(self.given.get(name) for name in _REFERENCES)
-        single, several = self.given.get("input_image"), _uris([self.given.get("input_images")])
-        if isinstance(single, str) and not first and not videos:
-            first = [single]
-        else:
-            references = _uris([single]) + references
+        single, several = uris("input_image"), uris("input_images")
+        if isinstance(self.given.get("input_image"), str) and not first and not videos:
+            first, single = single, []
         if self.model == "flux-3-video" and several:
-            first, between, last = several[:1], several[1:-1], several[1:][-1:] or last
-        else:
-            references += several
-        references += _uris([self.given.get("elements")])
-        sounds = _uris(self.given.get(name) for name in _SOUNDS)
+            first, between, last, several = several[:1], several[1:-1], several[1:][-1:] or last, []
         return Media(
-            first=first[0] if first else None,
-            last=last[0] if last else None,
+            first=next(iter(first), None),
+            last=next(iter(last), None),
             between=tuple(between),
-            references=tuple(references),
-            video=videos[0] if videos else None,
-            sound=sounds[0] if sounds else None,
+            references=(*single, *uris(*_REFERENCES), *several, *uris("elements")),
+            video=next(iter(videos), None),
+            sound=next(iter(uris(*_SOUNDS)), None),
         )
 
     def plan(self, facts: Facts) -> Plan:
@@ -188,8 +185,8 @@ class Request:
     def _keeps_sound(self) -> bool:
         if self.value("audio_setting") == "origin":
             return True
-        kept = self.value("keep_audio", "keep_original_sound")
-        edits_sound = {"keep_audio", "keep_original_sound", "audio_setting", "generate_audio"} & set(self.properties)
+        kept = self.value(*_KEEP_SOUND)
+        edits_sound = {*_KEEP_SOUND, "audio_setting", "generate_audio"} & set(self.properties)
         return bool(kept) if kept is not None else not edits_sound
 
     def _fps(self, facts: Facts) -> Fraction:
@@ -204,33 +201,26 @@ class Request:
         return ntsc if rate.denominator != 1 and abs(ntsc - rate) < Fraction(1, 100) else rate
 
     def _shots(self, facts: Facts, fps: Fraction) -> tuple[Shot, ...]:
-        shots = self.given.get("multi_prompt")
-        if isinstance(shots, list) and shots and all(isinstance(shot, dict) for shot in shots):
-            lengths = [_number("duration", shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
-            self._check_length(sum(lengths) if min(lengths) > 0 else 0)
-            return tuple(
-                Shot(str(shot.get("prompt") or ""), _frames(length, fps))
-                for shot, length in zip(shots, lengths, strict=True)
-            )
-        prompt = str(self.given.get("prompt") or "")
-        frames = self._frame_count(facts)
-        seconds = self._seconds(facts) if frames is None else float(frames / fps)
-        self._check_length(seconds)
-        return (Shot(prompt, frames or _frames(seconds, fps)),)
+        given = self.given.get("multi_prompt")
+        shots: list[Mapping[str, Any]] = []
+        if isinstance(given, list):
+            shots = [shot for shot in given if isinstance(shot, dict)]
+        lengths = [_number("duration", shot.get("duration") or DEFAULT_SECONDS) for shot in shots]
+        if not shots:
+            shots, lengths = [self.given], [self._seconds(facts, fps)]
+        if min(lengths) <= 0 or sum(lengths) > MAX_SECONDS:
+            limits = f"more than 0 and at most {MAX_SECONDS:g} s"
+            raise RenderError(f"duration: Input should be {limits}, not {sum(lengths):g}")
+        return tuple(
+            Shot(str(shot.get("prompt") or ""), max(1, round(length * fps)))
+            for shot, length in zip(shots, lengths, strict=True)
+        )
 
-    def _check_length(self, seconds: float) -> None:
-        if not 0 < seconds <= MAX_SECONDS:
-            raise RenderError(f"duration: Input should be more than 0 and at most {MAX_SECONDS:g} s, not {seconds:g}")
-
-    def _frame_count(self, facts: Facts) -> int | None:
-        if facts.sound_seconds is not None and self.value("match_audio_length"):
-            return None
-        if "num_frames" in self.given or ("duration" not in self.given and self.value("num_frames") is not None):
-            return max(1, int(_number("num_frames", self.value("num_frames"))))
-        return None
-
-    def _seconds(self, facts: Facts) -> float:
+    def _seconds(self, facts: Facts, fps: Fraction) -> float:
         """Return the length: as sent, else that of the clip or the sound, else the model's default."""
+        count = self.given.get("num_frames") if "duration" in self.given else self.value("num_frames")
+        if count is not None and not (facts.sound_seconds is not None and self.value("match_audio_length")):
+            return float(max(1, int(_number("num_frames", count))) / fps)
         asked = self._asked_seconds(self.given.get("duration", self.given.get("seconds")))
         default = self._asked_seconds(self.value("duration", "seconds"))
         if facts.seconds is not None:
@@ -271,17 +261,12 @@ class Request:
     def _shape(self, facts: Facts) -> Fraction:
         """Return width over height: as sent or as the schema says, else that of the input, else 16:9."""
         asked = str(self.value("aspect_ratio") or "auto")
-        if asked in _NAMED_SHAPES:
-            return _NAMED_SHAPES[asked]
-        if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", asked):
-            across, down = int(match[1]), int(match[2])
-            if across and down and Fraction(1, 5) <= Fraction(across, down) <= 5:
-                return Fraction(across, down)
-            raise RenderError(f"aspect_ratio: Input should be between 1:5 and 5:1, not {asked!r}")
-        if facts.picture is not None:
-            across, down = facts.picture
-            return min(max(Fraction(across, down), Fraction(1, 5)), Fraction(5))
-        return Fraction(16, 9)
+        widest, size = Fraction(5), facts.picture or (16, 9)
+        if match := re.fullmatch(r"(\d{1,4}):(\d{1,4})", _NAMED_SHAPES.get(asked, asked)):
+            size = int(match[1]), int(match[2])
+            if not (size[0] <= widest * size[1] and size[1] <= widest * size[0] and all(size)):
+                raise RenderError(f"aspect_ratio: Input should be between 1:5 and 5:1, not {asked!r}")
+        return min(max(Fraction(*size), 1 / widest), widest)
 
 
 def _uris(values: Iterable[Any]) -> list[str]:
@@ -298,17 +283,12 @@ def _uris(values: Iterable[Any]) -> list[str]:
 
 
 def _number(name: str, value: Any) -> float:
-    try:
+    number = math.nan
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         number = float(value)
-        if math.isfinite(number):
-            return number
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise RenderError(f"{name}: Input should be a valid number, not {str(value)[:40]!r}")
-
-
-def _frames(seconds: float, fps: Fraction) -> int:
-    return max(1, round(seconds * fps))
+    if not math.isfinite(number):
+        raise RenderError(f"{name}: Input should be a valid number, not {str(value)[:40]!r}")
+    return number
 
 
 def _side(name: str, pixels: float) -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from oxenvideo.server import fetch
-from oxenvideo.server.preview import decode, encode, sound
+from oxenvideo.server.preview import decode, encode
 from oxenvideo.server.preview.background import Background
 from oxenvideo.server.preview.decode import Clip
 from oxenvideo.server.preview.overlay import Overlay
@@ -26,7 +25,7 @@ class LocalPreview:
     def render(self, job: Job, path: Path) -> Rendered:
         """Write the preview of this job to ``path``."""
         request = Request(job)
-        given = Inputs.read(request.media(), job.inputs)
+        given = Inputs(request.media(), job.inputs)
         plan = request.plan(given.facts)
         encode.write(
             path,
@@ -40,32 +39,19 @@ class LocalPreview:
         return Rendered(plan.seconds, plan.generate_audio, plan.tier)
 
 
-@dataclass(frozen=True)
 class Inputs:
     """The decoded inputs of a job."""
 
-    first: Image.Image | None
-    last: Image.Image | None
-    between: tuple[Image.Image, ...]
-    references: tuple[Image.Image, ...]
-    clip: Clip | None
-    sound: encode.Sound | None
-
-    @classmethod
-    def read(cls, media: Media, rules: InputRules) -> Inputs:
-        """Fetch and decode everything that a request refers to."""
-
+    def __init__(self, media: Media, rules: InputRules) -> None:
         def image(uri: str) -> Image.Image:
             return decode.image(fetch.fetch(uri, rules), fetch.shown(uri))
 
-        return cls(
-            first=image(media.first) if media.first else None,
-            last=image(media.last) if media.last else None,
-            between=tuple(image(uri) for uri in media.between),
-            references=tuple(image(uri) for uri in media.references),
-            clip=Clip(fetch.fetch(media.video, rules), fetch.shown(media.video)) if media.video else None,
-            sound=decode.sound(fetch.fetch(media.sound, rules), fetch.shown(media.sound)) if media.sound else None,
-        )
+        self.first = image(media.first) if media.first else None
+        self.last = image(media.last) if media.last else None
+        self.between = [image(uri) for uri in media.between]
+        self.references = [image(uri) for uri in media.references]
+        self.clip = Clip(fetch.fetch(media.video, rules), fetch.shown(media.video)) if media.video else None
+        self.sound = decode.sound(fetch.fetch(media.sound, rules), fetch.shown(media.sound)) if media.sound else None
 
     @property
     def facts(self) -> Facts:
@@ -88,21 +74,19 @@ def pictures(plan: Plan, given: Inputs) -> Iterator[Picture]:
 
 
 def _track(plan: Plan, given: Inputs) -> encode.Sound | None:
-    if given.sound is not None:
-        return sound.fitted(given.sound, plan.seconds)
-    kept = given.clip.sound() if given.clip is not None and plan.keep_audio else None
-    if kept is not None:
-        return sound.fitted(kept, plan.seconds)
-    return sound.tone(plan.seconds, plan.seed) if plan.generate_audio else None
+    sound = given.sound
+    if sound is None and given.clip is not None and plan.keep_audio:
+        sound = given.clip.sound()
+    if sound is not None:
+        return encode.fitted(sound, plan.seconds)
+    return encode.tone(plan.seconds, plan.seed) if plan.generate_audio else None
 
 
 def _clip(plan: Plan, given: Inputs, clip: Clip) -> Iterator[Picture]:
     """Draw the given clip with the overlay."""
     overlay = Overlay(plan, 0, given.references, on_images=True)
     lead = max(0.0, plan.seconds - clip.seconds) if plan.extend == "start" else 0.0
-    picture = Picture.blank(plan.width, plan.height)
-    for number, original in enumerate(clip.pictures(plan.width, plan.height, plan.fps, plan.frames, lead=lead)):
-        picture.copy_from(original)
+    for number, picture in enumerate(clip.pictures(plan.width, plan.height, plan.fps, plan.frames, lead=lead)):
         overlay.draw(picture, number)
         yield picture
 
@@ -143,5 +127,5 @@ def _shot(plan: Plan, given: Inputs, shot: int) -> Iterator[Picture]:
 
 
 def _still(image: Image.Image, size: tuple[int, int]) -> Callable[[Picture, float], None]:
-    still = Picture.from_image(decode.covering(image, *size))
+    still = Picture.from_image(ImageOps.fit(image, size, Image.Resampling.LANCZOS))
     return lambda picture, seconds: picture.copy_from(still)

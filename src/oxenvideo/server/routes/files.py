@@ -21,7 +21,7 @@ async def result(request: Request) -> Response:
     refusal = state.signer.refusal(request.url.path, query.get("expires", ""), query.get("signature", ""))
     if refusal is not None:
         raise ApiError(403, "forbidden", refusal)
-    path = state.settings.results_dir / f"{request.path_params['generation_id']}.mp4"
+    path = state.settings.result(request.path_params["generation_id"])
     if not path.is_file():
         raise not_found()
     return FileResponse(path, media_type="video/mp4")
@@ -44,10 +44,9 @@ async def put_file(request: Request) -> Response:
         if not isinstance(file, UploadFile):
             raise invalid("The body must be multipart form data with the part 'file'.")
         await asyncio.to_thread(state_of(request).repos.write, content=file.file, **request.path_params)
-        commit = {key: form.get(name) for key, name in (("message", "message"), ("author", "name"), ("email", "email"))}
-    return JSONResponse(
-        _CREATED | {"commit": {key: text for key, text in commit.items() if not isinstance(text, UploadFile)}}
-    )
+        texts = {key: text if isinstance(text := form.get(key), str) else None for key in ("message", "name", "email")}
+    commit = {"message": texts["message"], "author": texts["name"], "email": texts["email"]}
+    return JSONResponse(_CREATED | {"commit": commit})
 
 
 async def get_file(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,11 +15,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from oxenvideo.server import models, responses, validation
-from oxenvideo.server.context import State, json_body, state_of
+from oxenvideo.server import models
+from oxenvideo.server.context import State, json_body, state_of, url_of
 from oxenvideo.server.errors import ApiError, ModelError, invalid, not_found
 from oxenvideo.server.queue import ACTIVE, STATUSES, Filters, Generation
 from oxenvideo.server.settings import USER
+from oxenvideo.server.validation import prompt_problem
 
 _MAX_GENERATIONS = 4
 _MAX_PAGE_SIZE = 1000
@@ -27,36 +29,30 @@ _NOT_PARAMETERS = ("model", "num_generations", "target_namespace", "target_repo"
 
 async def enqueue(request: Request) -> Response:
     """POST /api/ai/queue."""
-    state, body = state_of(request), await json_body(request)
+    body = await json_body(request)
     count = body.get("num_generations", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_GENERATIONS:
         raise invalid(f"num_generations must be an integer between 1 and {_MAX_GENERATIONS}")
-    rows = _enqueue(state, body, count)
+    rows = _enqueue(state_of(request), body, count)
     return JSONResponse({"generations": [{"generation_id": row.id, "status": row.status} for row in rows]})
 
 
 async def list_queue(request: Request) -> Response:
     """GET /api/ai/queue."""
-    state = state_of(request)
-    rows = state.queue.select(_filters(request, status=ACTIVE))
-    base = responses.base_url(request)
-    shown = [responses.generation_view(row, base, state.signer) for row in rows]
-    return JSONResponse({"count": len(shown), "generations": shown})
+    rows = state_of(request).queue.select(_filters(request, status=ACTIVE))
+    return JSONResponse({"count": len(rows), "generations": [_view(request, row) for row in rows]})
 
 
 async def show_generation(request: Request) -> Response:
     """GET /api/ai/queue/{generation_id}."""
-    state = state_of(request)
-    row = _row(state, request)
-    return JSONResponse(responses.generation_view(row, responses.base_url(request), state.signer))
+    row = _found(state_of(request).queue.get(request.path_params["generation_id"]))
+    return JSONResponse(_view(request, row))
 
 
 async def cancel_generation(request: Request) -> Response:
     """DELETE /api/ai/queue/{generation_id}."""
     state = state_of(request)
-    row = state.queue.cancel(request.path_params["generation_id"])
-    if row is None:
-        raise not_found()
+    row = _found(state.queue.cancel(request.path_params["generation_id"]))
     if row.status == "cancelled":
         state.pool.interrupt(row.id)
         state.endings.publish(row)
@@ -70,33 +66,30 @@ async def generate(request: Request) -> Response:
     if response_format not in ("url", "b64_json"):
         raise invalid("response_format must be 'url' or 'b64_json'")
     model = state.models.get(str(body.get("model")))
-    if model is not None and (problem := validation.prompt_problem(model, body)):
+    if model is not None and (problem := prompt_problem(model, body)):
         raise ModelError(problem)
     (row,) = _enqueue(state, body, 1)
     row = await state.endings.wait(row, state.queue)
     if row.status != "succeeded":
         raise ModelError(row.error_message or "The generation was cancelled.")
+    video = {"url": url_of(request, row)}
     if response_format == "b64_json":
-        content = await asyncio.to_thread(state.settings.results_dir.joinpath(f"{row.id}.mp4").read_bytes)
-        video: dict[str, str | None] = {"b64_json": base64.b64encode(content).decode()}
-    else:
-        video = {"url": state.signer.url(row, responses.base_url(request))}
+        content = await asyncio.to_thread(state.settings.result(row.id).read_bytes)
+        video = {"b64_json": base64.b64encode(content).decode()}
     return JSONResponse({"model": row.model, "created": int(time.time()), "videos": [video]})
 
 
 async def list_history(request: Request) -> Response:
     """GET /api/ai/generations."""
-    state = state_of(request)
+    queue, wanted = state_of(request).queue, _filters(request)
     page = _number(request, "page", 1)
     size = min(_number(request, "page_size", 50), _MAX_PAGE_SIZE)
-    wanted = _filters(request)
-    costs = state.queue.costs(wanted)
-    rows = state.queue.select(wanted, newest_first=True, limit=size, offset=(page - 1) * size)
-    base = responses.base_url(request)
+    costs = queue.costs(wanted)
+    rows = queue.select(wanted, newest_first=True, limit=size, offset=(page - 1) * size)
     return JSONResponse(
         {
             "count": len(rows),
-            "generations": [responses.history_view(row, base, state.signer) for row in rows],
+            "generations": [_history_view(request, row) for row in rows],
             "page_number": page,
             "page_size": size,
             "total_pages": max(1, math.ceil(len(costs) / size)),
@@ -108,20 +101,25 @@ async def list_history(request: Request) -> Response:
 
 async def show_history(request: Request) -> Response:
     """GET /api/ai/generations/{generation_id}."""
-    state = state_of(request)
-    shown = responses.history_view(_row(state, request), responses.base_url(request), state.signer)
-    return JSONResponse({"status": "success", "status_message": "resource_found", "generation": shown})
+    row = _found(state_of(request).queue.get(request.path_params["generation_id"]))
+    found = {"status": "success", "status_message": "resource_found"}
+    return JSONResponse(found | {"generation": _history_view(request, row)})
 
 
 async def events(request: Request) -> Response:
     """GET /api/events."""
-    state, base = state_of(request), responses.base_url(request)
-    ended = state.endings.stream()  # before the answer, so that nothing is lost after the client has seen it
+    state = state_of(request)
+    ended = state.endings.open()  # before the answer, so that nothing is lost after the client has seen it
 
     async def completions() -> AsyncIterator[ServerSentEvent]:
-        async for row in ended:
-            data = responses.event_data(row, base, state.signer)
-            yield ServerSentEvent(event="media_generation_completed", data=data, sep="\n")
+        while (row := await ended.get()) is not None:
+            data: dict[str, Any] = {"generation_id": row.id, "status": row.status, "media_type": row.media_type}
+            if row.status == "succeeded":
+                data |= {"model": row.model, "url": url_of(request, row)}
+            else:
+                data |= {"error": row.error_message}
+            if row.status != "cancelled":
+                yield ServerSentEvent(event="media_generation_completed", data=json.dumps(data), sep="\n")
 
     return EventSourceResponse(
         completions(),
@@ -150,32 +148,52 @@ def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generati
     model = state.models.get(name)
     if model is None:
         raise ModelError(f"Model not found: {name}")
-    if not models.makes(model, "video"):
-        detail = None if not models.makes(model, "image") else "The embedded server makes videos only."
+    made = models.media(model, "output")
+    if "video" not in made:
+        detail = "The embedded server makes videos only." if "image" in made else None
         raise ApiError(415, "unsupported_media_type", detail)
-    target = {key: _text(body, f"target_{key}") for key in ("namespace", "repo", "directory")}
-    namespace = target["namespace"] or USER
-    state.repos.check(namespace, target["repo"], target["directory"])
+    texts = {name: value for name, value in body.items() if isinstance(value, str) and value}
+    namespace = texts.get("target_namespace", USER)
+    repo, directory = texts.get("target_repo"), texts.get("target_directory")
+    state.repos.check(namespace, repo, directory)
     rows = state.queue.enqueue(
         name,
         {key: value for key, value in body.items() if key not in _NOT_PARAMETERS},
         count=count,
         namespace=namespace,
-        repo=target["repo"],
-        directory=target["directory"],
+        repo=repo,
+        directory=directory,
         delay=state.settings.delay,
     )
     state.pool.wake()
     return rows
 
 
-def _text(body: Mapping[str, Any], name: str) -> str | None:
-    value = body.get(name)
-    return value if isinstance(value, str) and value else None
+def _view(request: Request, row: Generation) -> dict[str, Any]:
+    """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API."""
+    return {
+        **row.parameters,
+        "generation_id": row.id,
+        "model_name": row.model,
+        "prompt": row.parameters.get("prompt"),
+        "media_type": row.media_type,
+        "status": row.status,
+        "result_url": url_of(request, row),
+        "error_message": row.error_message,
+        "enqueued_at": int(row.enqueued_at),
+        "started_at": None if row.started_at is None else int(row.started_at),
+        "completed_at": None if row.completed_at is None else int(row.completed_at),
+        "target_namespace": row.namespace,
+        "target_repo": row.repo,
+        "target_directory": row.directory,
+    }
 
 
-def _row(state: State, request: Request) -> Generation:
-    row = state.queue.get(request.path_params["generation_id"])
+def _history_view(request: Request, row: Generation) -> dict[str, Any]:
+    return _view(request, row) | {"cost": row.cost, "user_id": USER, "username": USER}
+
+
+def _found(row: Generation | None) -> Generation:
     if row is None:
         raise not_found()
     return row
@@ -188,8 +206,8 @@ def _filters(request: Request, **default: Sequence[str]) -> Filters:
         raise invalid(f"status must be one of {', '.join(STATUSES)}")
     if media_type is not None and media_type not in ("image", "video"):
         raise invalid("media_type must be image or video")
-    columns = {name: name for name in ("status", "namespace", "model", "media_type", "repo")} | {"folder": "directory"}
-    return default | {column: (query[name],) for name, column in columns.items() if name in query}
+    names = ("status", "namespace", "model", "media_type", "repo", "folder")
+    return default | {"directory" if n == "folder" else n: (query[n],) for n in names if n in query}
 
 
 def _number(request: Request, name: str, default: int) -> int:
