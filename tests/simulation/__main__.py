@@ -76,8 +76,9 @@ def _play_many(seeds: range, jobs: int, seconds: float | None) -> int:
         figures.update(outcome.figures)
         if outcome.failure is not None:
             failures.setdefault(kind(outcome.failure), []).append(outcome)
-        if figures["lives"] % 5000 == 0:
-            print(f"{figures['lives']} lives, {sum(map(len, failures.values()))} broken", flush=True)
+            print(f"broken, seed {outcome.seed}: {outcome.failure[:150]}", flush=True)
+        if figures["lives"] % 1000 == 0:
+            print(f"{figures['lives']:,} lives", flush=True)
     print(", ".join(f"{count:,} {what}" for what, count in figures.items()) + f"; {time.monotonic() - began:.0f} s")
     for name, broken in sorted(failures.items(), key=lambda item: -len(item[1])):
         print(f"{len(broken)} times: {name}; seeds {', '.join(str(one.seed) for one in broken[:8])}")

@@ -6,6 +6,7 @@ shares the journal's connection, lies outside of the simulation and has a test o
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,8 +76,11 @@ def ambiguity_does_not_last() -> Replaced:
     """When the user has attached one of two candidates, the search takes the other."""
     decide = recovery.decide
 
-    def decide_anew(lost: Any, free: Any, attached: Any = (), elsewhere: Any = ()) -> recovery.Decision:
-        return decide(lost, free, (), elsewhere)
+    def decide_anew(lost: Any, free: Any, attached: Any = (), *others: Any) -> recovery.Decision:
+        return decide(lost, free, (), *others)
+
+    async def nobody(self: service.Service, seen: Any) -> None:
+        return None
 
     def carry_out(self: recovery.Recovery, decision: recovery.Decision) -> None:
         for submission in list(self._lost):
@@ -88,24 +92,33 @@ def ambiguity_does_not_last() -> Replaced:
     return [
         (recovery, "decide", decide_anew),
         (recovery.Recovery, "_carry_out", carry_out),
-        (service.Service, "lost_job_like", lambda self, seen, *given: None),
+        (service.Service, "lost_job_like", nobody),
     ]
 
 
 def sent_by_our_clock() -> Replaced:
     """The moment of a submit is kept in this machine's time, and translated to the service's when it is looked for."""
-    claim = Submission.claim
+    claim, decide = Submission.claim, recovery.decide
+    ahead = 0.0  # of the service's clock, at this look
 
     def claim_by_our_clock(self: Submission, sent: dict[str, Any], sent_at: float | None) -> None:
         claim(self, sent, self.registry.clock())
 
     def describe(self: recovery.Recovery, submission: Submission, service_time: float | None) -> recovery.Lost:
-        ours = self._registry.clock()
-        ahead = (ours if service_time is None else service_time) - ours
+        nonlocal ahead
+        ahead = 0.0 if service_time is None else service_time - self._registry.clock()
         since = (submission.sent_at or 0.0) + ahead - recovery._CLOCK_SLACK
         return recovery.Lost(submission.key, submission.sent or {}, len(submission.jobs), since)
 
-    return [(Submission, "claim", claim_by_our_clock), (recovery.Recovery, "_describe", describe)]
+    def decide_by_our_clock(*given: Any) -> recovery.Decision:
+        *others, unnamed = given
+        return decide(*others, [dataclasses.replace(one, since=one.since + ahead) for one in unnamed])
+
+    return [
+        (Submission, "claim", claim_by_our_clock),
+        (recovery.Recovery, "_describe", describe),
+        (recovery, "decide", decide_by_our_clock),
+    ]
 
 
 # Saving results
