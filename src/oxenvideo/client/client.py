@@ -79,9 +79,8 @@ class Client:
     ) -> None:
         target = resolve(base_url, api_key.reveal() if isinstance(api_key, Secret) else api_key)
         if target.is_local or target.api_key is None:
-            raise ConfigurationError(
-                "A Client needs an address and a key: give base_url and api_key, or set OXEN_API_KEY."
-            )
+            advice = "give base_url and api_key, or set OXEN_API_KEY."
+            raise ConfigurationError(f"A Client needs an address and a key: {advice}")
         self.base_url = target.base_url
         self._authorization = f"Bearer {target.api_key.reveal()}"
         self._origin = _origin(httpx.URL(target.base_url))
@@ -261,11 +260,10 @@ class Client:
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncGenerator[Observation, None]]:
-        """GET /api/events: the generations that complete, from now on.
+        """GET /api/events: the generations that complete, from now on; events of other kinds are skipped.
 
-        Entering returns after the service answered 200, so that nothing that is enqueued inside is missed. Events of
-        other kinds are skipped. Entering raises ServiceError, ConnectionFailed and OutcomeUnknown; iterating raises
-        NotFound if the address gives no event stream, and OutcomeUnknown when the stream breaks or is silent for
+        Entering returns after the service answered 200, so that nothing that is enqueued inside is missed. Iterating
+        raises NotFound if the address gives no event stream, and OutcomeUnknown when the stream breaks or is silent for
         ``stream_silence`` seconds.
         """
         timeout = httpx.Timeout(_ANSWER, connect=_CONNECT, read=self._stream_silence, pool=_POOL)
@@ -334,11 +332,10 @@ class Client:
     ) -> httpx.Response:
         """Send an API request and return the head of the answer. Read its body, then close it."""
         extensions = {"timeout": timeout.as_dict()} if timeout else self._extensions
+        all_headers = {**_HEADERS, **(headers or {})}
         try:
             url = _parsed_url(self.base_url + path)
-            request = httpx.Request(
-                method, url, headers={**_HEADERS, **(headers or {})}, extensions=extensions, **content
-            )
+            request = httpx.Request(method, url, headers=all_headers, extensions=extensions, **content)
         except (httpx.InvalidURL, ValueError) as error:
             raise InvalidRequest(f"{path[:80]} cannot be requested: {error}.") from None
         self._sign(request)
@@ -378,12 +375,11 @@ class Client:
             content = await _read(response, _ERROR_LIMIT)
         except (OutcomeUnknown, UnexpectedAnswer):
             content = b""  # the status alone says that it is an error
+        status_code = response.status_code
         if response.has_redirect_location:
-            return UnexpectedAnswer(
-                f"{response.url.host} redirects API requests (HTTP {response.status_code}): check base_url.",
-                status_code=response.status_code,
-            )
-        return responses.error_from(response.status_code, content, retry_after(response))
+            message = f"{response.url.host} redirects API requests (HTTP {status_code}): check base_url."
+            return UnexpectedAnswer(message, status_code=status_code)
+        return responses.error_from(status_code, content, retry_after(response))
 
     def _note_date(self, response: httpx.Response) -> None:
         date = response.headers.get("date", "")
@@ -412,9 +408,8 @@ class _EventText:
             for match in _END_OF_EVENT.finditer(tail + text):
                 pending = len(tail) + len(text) - match.end()
             if pending > _EVENT_LIMIT:
-                raise OutcomeUnknown(
-                    f"The event stream was closed: an event of more than {_EVENT_LIMIT // 1024**2} MB."
-                )
+                limit = f"{_EVENT_LIMIT // 1024**2} MB"
+                raise OutcomeUnknown(f"The event stream was closed: an event of more than {limit}.")
             tail = (tail + text)[-3:]
             if text:
                 yield text
@@ -454,9 +449,8 @@ def _result_url(text: str, base: str) -> httpx.URL:
     except (httpx.InvalidURL, TypeError, ValueError):
         raise DownloadFailed("The service named a result URL that is not valid.") from None
     if url.scheme not in ("http", "https") or not host:
-        raise DownloadFailed(
-            f"The service named a result URL of kind {url.scheme or 'none'!r}; only http and https are fetched."
-        )
+        kind = repr(url.scheme or "none")
+        raise DownloadFailed(f"The service named a result URL of kind {kind}; only http and https are fetched.")
     if url.userinfo:
         raise DownloadFailed("The service named a result URL with a user and password; it was not fetched.")
     return url

@@ -215,7 +215,7 @@ def completion(name: str, data: str) -> Observation | None:
     """The observation in an event; None for an event of another kind or one that cannot be read."""
     if name != "media_generation_completed":
         return None
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         body = json.loads(data)
         error = body.get("error")
         return Observation(
@@ -225,8 +225,7 @@ def completion(name: str, data: str) -> Observation | None:
             result_url=_text_or_none(body.get("url")),
             error_message=_message(error if error is not None else body.get("error_message")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    return None
 
 
 def rendered(payload: Mapping[str, Any]) -> Rendered:

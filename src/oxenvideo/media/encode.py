@@ -44,10 +44,8 @@ def png(array: Any) -> bytes:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in {1, 3, 4} or 0 in array.shape:
-        raise InvalidRequest(
-            f"A NumPy array of shape {array.shape} is not an image: use (height, width), (height, width, 3) or "
-            "(height, width, 4)."
-        )
+        shapes = "(height, width), (height, width, 3) or (height, width, 4)"
+        raise InvalidRequest(f"A NumPy array of shape {array.shape} is not an image: use {shapes}.")
     pixels = _as_bytes(array)
     height, width, channels = pixels.shape
     # Filter 2 (up): each row as its difference from the one above, which deflates far better than raw rows.
@@ -69,9 +67,8 @@ def mp4(frames: Any, fps: int = 24) -> bytes:
     and InvalidRequest for another array.
     """
     if frames.ndim != 4 or frames.shape[3] not in {3, 4} or frames.shape[0] == 0 or min(frames.shape[1:3]) < 2:
-        raise InvalidRequest(
-            f"A NumPy array of shape {frames.shape} is not a video: use (frames, height, width, 3), at least 2×2 pixels."
-        )
+        shape = "(frames, height, width, 3), at least 2×2 pixels"
+        raise InvalidRequest(f"A NumPy array of shape {frames.shape} is not a video: use {shape}.")
     try:
         import av
     except ImportError:
@@ -102,7 +99,6 @@ def _as_bytes(array: Any) -> Any:
         raise InvalidRequest(f"A NumPy array of {array.dtype} is not an image: use uint8, or floats from 0 to 1.")
     low, high = float(array.min()), float(array.max())
     if not (low >= 0.0 and high <= 1.0):  # also false for NaN
-        raise InvalidRequest(
-            f"An image of floats must hold values from 0 to 1; this array goes from {low:g} to {high:g}."
-        )
+        held = f"this array goes from {low:g} to {high:g}."
+        raise InvalidRequest(f"An image of floats must hold values from 0 to 1; {held}")
     return (array * 255.0 + 0.5).astype("uint8")

@@ -81,10 +81,8 @@ class Media:
 
         encoded = None if kind == "audio" else encode(value, kind)
         if encoded is None:
-            raise InvalidRequest(
-                f"A {type(value).__name__} cannot be {_ARTICLE[kind]}: give a URL, a path, bytes, a PIL image, a NumPy "
-                "array, a matplotlib figure or a Generation."
-            )
+            ways = "a URL, a path, bytes, a PIL image, a NumPy array, a matplotlib figure or a Generation"
+            raise InvalidRequest(f"A {type(value).__name__} cannot be {_ARTICLE[kind]}: give {ways}.")
         _require_kind(sniff(encoded[:SNIFF_BYTES]), kind, f"A {type(value).__name__}")
         return cls(kind, content=encoded)
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from keyword import iskeyword
 from typing import Any, NamedTuple, NoReturn
 
+from oxenvideo.catalog.schema import either
 from oxenvideo.errors import InvalidRequest
 
 
@@ -43,9 +44,7 @@ def _number(convert: Callable[[str], Any], what: str, least: int = 0) -> Callabl
 def _one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not allowed: use {', '.join(choices[:-1])} or {choices[-1]}."
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} is not allowed: use {either(choices)}.")
         return text
 
     return read
@@ -139,9 +138,8 @@ def parse_cell(line: str) -> argparse.Namespace:
             hint = nearest(token, [*(option.name for option in CELL), *shorts])
             raise InvalidRequest(f"There is no option {token}.{hint}")
     if len(rest) > 1:
-        raise InvalidRequest(
-            f"{rest[1]!r} stands alone: write one name first, then options, and quotes around a value with spaces."
-        )
+        advice = "write one name first, then options, and quotes around a value with spaces."
+        raise InvalidRequest(f"{rest[1]!r} stands alone: {advice}")
     options.name = rest[0] if rest else None
     options.parameters = {dest.partition(" ")[2]: getattr(options, dest) for dest in unknown.values()}
     if options.name is not None:
@@ -155,9 +153,8 @@ def parse_verb(line: str) -> argparse.Namespace:
     if verb not in VERBS:
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(VERBS)}."
-        raise InvalidRequest(
-            f"There is no verb {verb!r}. {hint} Write a prompt in a cell that begins with %%oxenvideo."
-        )
+        advice = "Write a prompt in a cell that begins with %%oxenvideo."
+        raise InvalidRequest(f"There is no verb {verb!r}. {hint} {advice}")
     options, rest = _parse(_parser((*VERB_OPTIONS[verb], _HELP)), tokens)
     if wrong := next(filter(_is_option, rest), None):
         offered = ", ".join(f"--{option.name}" for option in VERB_OPTIONS[verb])
@@ -250,13 +247,13 @@ def _parse(parser: _Parser, tokens: list[str]) -> tuple[argparse.Namespace, list
     try:
         return parser.parse_known_args(tokens)
     except argparse.ArgumentError as error:
-        name = (error.argument_name or "").partition("/")[0]
-        if error.message.startswith("expected"):
-            metavar = next(a.metavar for a in parser._actions if name in a.option_strings)
-            raise InvalidRequest(f"{name} needs a value: {name} {metavar}") from None
-        if error.message.startswith("ignored explicit argument"):
-            raise InvalidRequest(f"{name} takes no value.") from None
-        raise InvalidRequest(f"{name} {error.message}") from None
+        name, what = (error.argument_name or "").partition("/")[0], error.message
+        if what.startswith("expected"):
+            metavar = next(action.metavar for action in parser._actions if name in action.option_strings)
+            what = f"needs a value: {name} {metavar}"
+        elif what.startswith("ignored explicit argument"):
+            what = "takes no value."
+        raise InvalidRequest(f"{name} {what}") from None
 
 
 def _is_option(token: str) -> bool:

@@ -1,8 +1,4 @@
-"""Updates the outputs of items, from one daemon thread and at a bounded rate.
-
-Front ends and headless runs accept updates of a finished cell's output from a plain daemon thread. The thread only
-updates: the first display of an item happens in the cell that made it.
-"""
+"""Updates the outputs of items, from one daemon thread and at a bounded rate, after their cell displayed them first."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,9 +32,8 @@ def _shot(text: str, number: int, total: int) -> Shot:
     length = _DURATION.match(text)
     prompt = text[length.end() :] if length else text
     if not prompt:
-        raise InvalidRequest(
-            f"Shot {number} of {total} has no prompt: write one between the --- lines, or remove a --- line."
-        )
+        advice = "write one between the --- lines, or remove a --- line."
+        raise InvalidRequest(f"Shot {number} of {total} has no prompt: {advice}")
     if length is None:
         return {"prompt": prompt}
     if not length[1].isdigit() or int(length[1]) == 0:
@@ -58,9 +58,8 @@ def from_values(values: Sequence[Any]) -> list[Shot]:
             case (str(prompt), int(seconds)):
                 shots.append({"prompt": prompt, "duration": seconds})
             case _:
-                raise InvalidRequest(
-                    f"Shot {number} is a {type(value).__name__}: give a text, a (text, seconds) pair or a dictionary."
-                )
+                forms = "a text, a (text, seconds) pair or a dictionary"
+                raise InvalidRequest(f"Shot {number} is a {type(value).__name__}: give {forms}.")
     return shots
 
 
@@ -71,8 +70,6 @@ def render(shots: Sequence[Mapping[str, Any]]) -> str | None:
         seconds = shot.get("duration")
         sections.append(f"[{seconds}s] {shot.get('prompt')}" if seconds is not None else str(shot.get("prompt")))
     text = "\n---\n".join(sections)
-    try:
-        same = parse(text) == [dict(shot) for shot in shots]
-    except InvalidRequest:
-        same = False
-    return text if same else None
+    with contextlib.suppress(InvalidRequest):
+        return text if parse(text) == [dict(shot) for shot in shots] else None
+    return None

@@ -64,6 +64,7 @@ def launch(data_dir: Path, *, api_key: str | None = None, options: tuple[str, ..
             start_new_session=True,  # so that an interrupt of a cell does not reach the server
         )
     timer = Timer(_START_SECONDS, process.kill)
+    timer.daemon = True
     timer.start()
     line = process.stdout.readline() if process.stdout is not None else b""
     timer.cancel()

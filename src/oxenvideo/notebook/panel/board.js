@@ -4,9 +4,9 @@ const BUSY = "The kernel is busy with a cell. What you click here is kept and ha
 const BUSY_AFTER = 1000; // ms without an answer, after which the kernel is called busy
 const REPEAT_AFTER = 1500; // ms for which a pressed button ignores a second click
 const SAID_FOR = 8000; // ms for which a confirmation is shown
-const FILTER_FROM = 4; // jobs from which on there are filters
+const FILTER_FROM = 4; // jobs, from which number on filters are shown
 const KEPT = 12; // videos that are kept in the browser's memory
-const HOVER = 250; // ms for which the pointer rests on a tile before its video plays
+const HOVER = 250; // ms that the pointer must be on a tile before its video plays
 const RUNNING = new Set(["waiting", "running"]);
 const STATUSES = { "": "Any status", running: "Running", done: "Succeeded", ended: "Failed or cancelled", starred: "Starred" };
 
@@ -27,7 +27,8 @@ const show = (element, when) => { element.hidden = !when; };
 const newId = () => `oxv-${Math.random().toString(36).slice(2)}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
-// Plain keys belong to the panel, also while a button has the focus; those with Ctrl stay the notebook's, but for Enter.
+// Keeps the notebook's shortcuts from acting on keys that are pressed in the panel, except for those with Ctrl; but
+// Ctrl+Enter is the panel's.
 const keepKeys = (root) => {
   const keys = (event) => {
     if (!root.contains(event.target)) return;
@@ -35,7 +36,7 @@ const keepKeys = (root) => {
     event.target.toggleAttribute("data-lm-suppress-shortcuts", !notebooks);
   };
   const stop = (event) => { if (event.target.hasAttribute("data-lm-suppress-shortcuts")) event.stopPropagation(); };
-  // What had the focus may be removed or hidden, by a click on it or by an update: then the panel itself takes the focus.
+  // If the focused element is removed or hidden, the panel itself takes the focus.
   let last = null;
   const lost = new MutationObserver(() => {
     const gone = last && (!last.isConnected || last.closest("[hidden]"));
@@ -87,7 +88,7 @@ const arrange = (place, kept, rows, make, update) => {
   }
 };
 
-// One for each widget and shared by its views: messages to the kernel, pictures and videos that have arrived.
+// Shared by the views of a widget: messages to the kernel, and the pictures and videos that have arrived.
 const makeLink = (model) => {
   const link = { views: new Set(), posters: new Map(), videos: new Map(), ahead: 0 };
   const asked = new Set(), parts = new Map(), told = new Map(), waiting = [];
@@ -103,7 +104,7 @@ const makeLink = (model) => {
     if (late === null) watch();
     return link.quiet(what, content);
   };
-  // A button that does one thing once: it ignores clicks until the kernel has answered, and a moment longer.
+  // A button that ignores clicks until the kernel has answered, and a moment longer.
   link.once = (label, act, props) => {
     const made = button(label, () => {
       if (made.getAttribute("aria-disabled") === "true") return;
@@ -179,7 +180,7 @@ const makeLink = (model) => {
   return link;
 };
 
-// What a job is called, and what tells it from the others of its batch.
+// What a job is called, and how it differs from the others of its batch.
 
 const nameOf = (row) => row.name || row.prompt || row.model;
 const differences = (rows) => {
@@ -575,7 +576,7 @@ const historyRow = (link) => (row) => {
 const accountRow = (link) => (row) => {
   const about = [row.prompt || row.model, row.id].join(", ");
   const act = (label, more) => link.once(label, () => link.do("attach", { id: row.id, ...more }), { "aria-label": `${label}: ${about}` });
-  const acts = row.key ? [h("span", { class: "oxv-faint" }, "of this kernel")] : [act("Follow here"), act("Cancel", { cancel: true })];
+  const acts = row.key ? [h("span", { class: "oxv-faint" }, "in this kernel")] : [act("Follow here"), act("Cancel", { cancel: true })];
   return listRow(row, [h("span", { class: "oxv-time" }, row.since ? seconds(link.now() - row.since) : "")], acts);
 };
 
@@ -602,7 +603,7 @@ const makeAccountPage = (model, link) => {
   const element = h("div", { class: "oxv-page" });
   const draw = () => {
     const { account } = model.get("page");
-    const title = account.rows ? `${account.rows.length} running for the whole account` : "Running for the whole account";
+    const title = account.rows ? `${account.rows.length} running in the whole account` : "Running in the whole account";
     element.replaceChildren(h("div", { class: "oxv-head" }, h("strong", {}, title), button("Refresh", () => link.do("account"))),
       listOf(account, accountRow(link), "Nothing is running."));
   };

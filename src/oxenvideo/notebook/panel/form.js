@@ -1,5 +1,5 @@
 // The form: a model, the fields of its parameters, media, the price and the Generate button.
-// The kernel describes the fields and checks the values; what the user types is kept here until the kernel has read it.
+// The kernel describes the fields and checks the values. An update from the kernel does not replace what was typed after it.
 
 const BUSY = "The kernel is busy with a cell. Your changes are kept and take effect when the cell has ended.";
 const BUSY_AFTER = 1000; // ms without an answer, after which the kernel is called busy
@@ -25,7 +25,8 @@ const show = (element, when) => { element.hidden = !when; };
 const newId = () => `oxv-${Math.random().toString(36).slice(2)}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
-// Plain keys belong to the panel, also while a button has the focus; those with Ctrl stay the notebook's, but for Enter.
+// Keeps the notebook's shortcuts from acting on keys that are pressed in the panel, except for those with Ctrl; but
+// Ctrl+Enter is the panel's.
 const keepKeys = (root) => {
   const keys = (event) => {
     if (!root.contains(event.target)) return;
@@ -33,7 +34,7 @@ const keepKeys = (root) => {
     event.target.toggleAttribute("data-lm-suppress-shortcuts", !notebooks);
   };
   const stop = (event) => { if (event.target.hasAttribute("data-lm-suppress-shortcuts")) event.stopPropagation(); };
-  // What had the focus may be removed or hidden, by a click on it or by an update: then the panel itself takes the focus.
+  // If the focused element is removed or hidden, the panel itself takes the focus.
   let last = null;
   const lost = new MutationObserver(() => {
     const gone = last && (!last.isConnected || last.closest("[hidden]"));
@@ -50,7 +51,7 @@ const keepKeys = (root) => {
   return () => { lost.disconnect(); closed.abort(); };
 };
 
-// Numbers the messages, calls what waits for their answers, and says when the kernel does not answer.
+// Numbers the messages, calls back when they are answered, and reports a kernel that does not answer.
 const makeLink = (model, onBusy) => {
   const link = { sent: 0, done: 0 };
   const waiting = [];
@@ -80,7 +81,7 @@ const makeLink = (model, onBusy) => {
 
 // Fields
 
-// A field with its label and a line for what is wrong. `set(raw)` shows a value, or the default for undefined.
+// A field with its label and a line for a problem. `set(raw)` shows a value, or the default for undefined.
 const wrapField = (field, input, content, set) => {
   const problem = h("div", { class: "oxv-problem", id: newId(), hidden: true });
   const element = h("div", { class: `oxv-field oxv-${field.control}`, "data-field": field.name, title: field.hint }, ...content, problem);

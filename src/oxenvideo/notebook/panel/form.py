@@ -9,7 +9,7 @@ from typing import Any
 
 from oxenvideo.catalog.catalog import Model
 from oxenvideo.catalog.pricing import DEFAULT_DURATION
-from oxenvideo.errors import InvalidRequest
+from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import labels
@@ -184,7 +184,8 @@ class Form(PanelWidget):
             case "set":
                 self._set(str(content["name"]), content["value"])
             case "shots":
-                self._set_shots([dict(shot) for shot in content["shots"]])
+                self.state.shots = [dict(shot) for shot in content["shots"]]
+                self._send_changes()
             case "style":
                 self._set_style(in_shots=content["style"] == "shots")
             case "models":
@@ -199,37 +200,28 @@ class Form(PanelWidget):
                 self._generate_pressed()
 
     def _set(self, name: str, raw: Any) -> None:
-        state = self.state
-        if name == "prompt":
-            state.give("prompt", str(raw).strip() or NOTHING)
-        elif name == "count":
-            state.count = max(1, min(MAX_COUNT, int(raw)))
-        elif name in (fields := self._fields):
-            try:
-                value = fields[name].value(raw)
-                if name == _OTHER:
-                    value = self._checked_extra(value)
-            except InvalidRequest as error:
-                state.give(name, NOTHING)
-                state.unreadable[name] = str(error)
-            else:
-                if name == _OTHER:
-                    state.unreadable.pop(name, None)
-                    state.extra = value
-                else:
-                    state.give(name, value)
+        state, fields = self.state, self._fields
+        try:
+            if name == "prompt":
+                state.give(name, str(raw).strip() or NOTHING)
+            elif name == "count":
+                state.count = max(1, min(MAX_COUNT, int(raw)))
+            elif name == _OTHER:
+                state.extra = self._read_extra(fields[name].value(raw))
+                state.unreadable.pop(name, None)
+            elif name in fields:
+                state.give(name, fields[name].value(raw))
+        except InvalidRequest as error:
+            state.give(name, NOTHING)
+            state.unreadable[name] = str(error)
         self._send_changes()
 
-    def _checked_extra(self, value: Any) -> dict[str, Any]:
+    def _read_extra(self, value: Any) -> dict[str, Any]:
         extra = {} if value is NOTHING else dict(value)
         for name in extra:
             if name in self.state.model.parameters or name in _RESERVED:
                 raise InvalidRequest(f"{name} has its own field: set it there.")
         return extra
-
-    def _set_shots(self, shots: list[dict[str, Any]]) -> None:
-        self.state.shots = shots
-        self._send_changes()
 
     def _set_style(self, *, in_shots: bool) -> None:
         self.state.in_shots = in_shots
@@ -252,7 +244,7 @@ class Form(PanelWidget):
                         return
                 case "remove":
                     self.state.remove(parameter, int(content["index"]))
-        except InvalidRequest as error:
+        except OxenVideoError as error:
             note = (str(error), "wrong")
         self._media_notes = {**self._media_notes, parameter.name: note}
         self._send_changes(media=self._described_media())
