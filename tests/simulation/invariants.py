@@ -75,9 +75,7 @@ class Invariants:
         self.rows: dict[str, Row] = {}
         self.cancelled: set[str] = set()  # keys and ids that somebody asked to cancel
         self.attached: set[str] = set()  # ids
-        self.given_up: set[str] = (
-            set()
-        )  # keys of those that somebody cancelled although it was not clear what became of them
+        self.given_up: set[str] = set()  # keys of ambiguous ones that somebody cancelled
         self.mistaken: list[str] = []  # what was asked for in jobs of somebody with our key that we took for our own
         self.found = 0  # videos whose ids a search found
         self.failure: Broken | None = None
@@ -174,7 +172,8 @@ class Invariants:
         if before is not None:
             if _STEPS[row.step] < _STEPS[before.step] and (before.step, row.step) != ("sending", "planned"):
                 self.broken(f"the step of {name} went back from {before.step} to {row.step}")
-            if before.step == "ambiguous" and row.step == "refused" and row.key in self.cancelled:
+            ended = row.step == "refused" or row.status == "cancelled"
+            if before.step == "ambiguous" and ended and row.id is None and row.key in self.cancelled:
                 self.given_up.add(row.key)
             elif before.step != row.step and (
                 before.step in ("accepted", "refused")
@@ -272,6 +271,8 @@ class Invariants:
                 self.broken(f"{name} (#{job.number}) is paid and was not delivered; notes: {notes}")
         elif row.step == "planned" and not row.delivered:
             self.broken(f"{name} was never sent, and nobody was told; notes: {notes}")
+        elif not row.delivered and row.key not in kernel.handles and not notes:
+            self.broken(f"{name} ({row.step}, {row.status}) was not brought back, and nobody was told")
 
     def told(self, kernel: Kernel) -> None:
         """Nothing is wrong any more and time has passed: what the handles of a living kernel tell."""
