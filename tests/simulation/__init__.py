@@ -1,0 +1,1 @@
+"""Deterministic simulation: whole lives of jobs, played in virtual time from one seed, with faults at every step."""
