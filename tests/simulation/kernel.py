@@ -52,12 +52,10 @@ class _Callbacks:
     def __init__(self, loop: KernelLoop) -> None:
         self._loop = loop
 
-    def call(self, callback: Callable[[Any], object], argument: object) -> None:
-        self._loop.call_soon(callback, argument)
+    def submit(self, function: Callable[..., object], *arguments: object) -> None:
+        self._loop.call_soon(function, *arguments)
 
-    call_from_loop = call
-
-    def close(self) -> None:
+    def shutdown(self, wait: bool) -> None:
         """Nothing to end."""
 
 
