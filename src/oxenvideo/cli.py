@@ -12,11 +12,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from oxenvideo import __version__
+from oxenvideo.environment import default_data_dir
 from oxenvideo.server import models, renderer
 from oxenvideo.server.launcher import LocalServerError, check_packages
 from oxenvideo.server.settings import DEFAULT_PORT, DEFAULT_RENDERER, LOOPBACK_NAMES, Settings
-
-_MIB = 1024 * 1024
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,11 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        status: int = arguments.run(arguments)
+        return int(arguments.run(arguments))
     except (ValueError, OSError, LocalServerError) as error:
         print(f"oxenvideo: {error}", file=sys.stderr)
         return 2
-    return status
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,14 +53,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--allow-host", action="append", default=[], metavar="NAME", help="additional Host name to serve")
     add("--allow-private-inputs", action="store_true", help="fetch input URLs from private addresses")
     add("--allow-file-inputs", action="store_true", help="read input URLs that are files of this machine")
-    add(
-        "--max-body-mb",
-        dest="max_body",
-        type=float,
-        default=100,
-        metavar="MB",
-        help="largest request body (default: %(default)s)",
-    )
+    limit = "largest request body (default: %(default)s)"
+    add("--max-body-mb", dest="max_body", type=float, default=100, metavar="MB", help=limit)
     add("--url-ttl", type=float, default=3600, metavar="S", help="lifetime of result URLs (default: %(default)s)")
     add("--keep-alive", type=float, default=15, metavar="S", help="seconds between keep-alives (default: %(default)s)")
     add("--renderer", default=DEFAULT_RENDERER, metavar="MODULE:FACTORY", help="the renderer of the videos")
@@ -90,15 +82,20 @@ def _serve(arguments: argparse.Namespace) -> int:
               file=sys.stderr)  # fmt: skip
 
     def announce(base_url: str) -> None:
-        ready = {"base_url": base_url, "pid": os.getpid()}
-        print(json.dumps(ready) if arguments.announce == "json" else _usage(base_url, settings), flush=True)
+        usage = (
+            f"Serving Oxen.ai's video API at {base_url} (local previews, free of charge). Stop it with Ctrl+C.\n"
+            f"Videos are stored in {settings.results_dir}\n\n"
+            f"export OXEN_BASE_URL={base_url}\nexport OXEN_API_KEY={settings.api_key}"
+        )
+        ready = json.dumps({"base_url": base_url, "pid": os.getpid()})
+        print(ready if arguments.announce == "json" else usage, flush=True)
 
     try:
         server = serve.Server(settings, first, announce)
     except OSError as error:
         first.kill()
-        where = f"{settings.host} port {settings.port}"
-        raise OSError(f"Cannot listen on {where}: {error.strerror}. Try --port 0.") from None
+        address = f"{settings.host} port {settings.port}"
+        raise OSError(f"Cannot listen on {address}: {error.strerror}. Try --port 0.") from None
     if arguments.end_with_parent:
         serve.end_with_parent()
     return server.run_here()
@@ -111,22 +108,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if arguments.models is not None:
         models.load(arguments.models)
     given = vars(arguments) | {
-        "data_dir": (arguments.data_dir or _default_data_dir()).resolve(),
+        "data_dir": (arguments.data_dir or default_data_dir() / "server").resolve(),
         "api_key": arguments.api_key or os.environ.get("OXEN_API_KEY") or secrets.token_urlsafe(24),
-        "max_body": int(arguments.max_body * _MIB),
+        "max_body": int(arguments.max_body * 1024 * 1024),
     }
     return Settings(**{field.name: given[field.name] for field in fields(Settings)})
-
-
-def _default_data_dir() -> Path:
-    from platformdirs import user_data_path
-
-    return user_data_path("oxenvideo", appauthor=False) / "server"
-
-
-def _usage(base_url: str, settings: Settings) -> str:
-    return (
-        f"Serving Oxen.ai's video API at {base_url} (local previews, free of charge). Stop it with Ctrl+C.\n"
-        f"Videos are stored in {settings.results_dir}\n\n"
-        f"export OXEN_BASE_URL={base_url}\nexport OXEN_API_KEY={settings.api_key}"
-    )

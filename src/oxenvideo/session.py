@@ -198,12 +198,9 @@ class Session:
     def estimate(self, request: VideoRequest) -> pricing.Estimate | None:
         """What a request will cost in US dollars, None where the price is not known."""
         catalog = self.catalog
-        model = catalog.get(request.model, None)
-        if model is None:
+        if (model := catalog.get(request.model, None)) is None:
             return None
-        seconds = None
-        if request.has_media:
-            seconds = pricing.input_seconds(request.parameters, catalog)
+        seconds = pricing.input_seconds(request.parameters, catalog) if request.has_media else None
         return pricing.estimate(model, request.parameters, request.count, seconds)
 
     def check(self, requests: Sequence[VideoRequest], max_cost: Decimal | float | None = None) -> None:
@@ -246,10 +243,9 @@ class Session:
 
         ``refresh`` asks the service first, where it can be reached.
         """
-        cache = self._current_catalog()
         if refresh:
-            cache.refresh()
-        return cache.known().search(words, input=input)
+            self._current_catalog().refresh()
+        return self.catalog.search(words, input=input)
 
     def _current_catalog(self) -> CatalogCache:
         target = self.target

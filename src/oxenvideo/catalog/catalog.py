@@ -6,12 +6,11 @@ import difflib
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from oxenvideo.catalog.schema import compiled
 from oxenvideo.errors import UnknownModel
@@ -153,13 +152,6 @@ class Catalog(Mapping[str, Model]):
         return Catalog([*merged, *self._models.values()])
 
 
-class CachedCatalog(NamedTuple):
-    """A catalog read from disk, and when it was fetched (unix seconds)."""
-
-    catalog: Catalog
-    fetched_at: float
-
-
 @lru_cache(maxsize=1)
 def bundled() -> Catalog:
     """The documented video models that come with this package, for use without a connection."""
@@ -180,26 +172,24 @@ def from_service(payload: Any) -> Catalog:
     )
 
 
-def store_cache(path: Path, payload: Any, fetched_at: float | None = None) -> None:
+def store_cache(path: Path, payload: Any) -> None:
     """Write the service's answer to ``path`` atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"fetched_at": time.time() if fetched_at is None else fetched_at, "payload": payload})
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        draft.write_text(text, encoding="utf-8")
+        draft.write_text(json.dumps(payload), encoding="utf-8")
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def load_cache(path: Path) -> CachedCatalog | None:
-    """The catalog stored at ``path``; None if there is none, or it is damaged or holds no model."""
+def load_cache(path: Path) -> tuple[Catalog, float] | None:
+    """The catalog stored at ``path``, and when that was (unix seconds); None if there is none that holds a model."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        catalog, fetched_at = from_service(stored["payload"]), float(stored["fetched_at"])
-    except (OSError, ValueError, KeyError, TypeError):
+        catalog, stored_at = from_service(json.loads(path.read_text(encoding="utf-8"))), path.stat().st_mtime
+    except (OSError, ValueError):
         return None
-    return CachedCatalog(catalog, fetched_at) if catalog else None
+    return (catalog, stored_at) if catalog else None
 
 
 def _makes(row: Mapping[str, Any], output: str) -> bool:

@@ -300,10 +300,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
         at_most(10, "keyframes", "input_images"),
     ],
     "google-veo-3-1*": [only_with("resolution", ["1080p", "4k"], "duration", [8])],
-    "happyhorse-*-r2v": [
-        at_most(9, "reference images", "reference_images"),
-        at_most_megabytes(10, "reference_images"),
-    ],
+    "happyhorse-*-r2v": [at_most(9, "reference images", "reference_images"), at_most_megabytes(10, "reference_images")],
     "happyhorse-*-video-edit": [
         at_most(5, "reference images", "reference_images"),
         at_most_characters(2500, "prompt"),
@@ -314,7 +311,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
         not_if(
             lambda given: not given.has("input_image") and not given.has("prompt"),
             "{} needs a prompt when it is given no image (input_image).",
-        ),
+        )
     ],
     "ltx-2-3-quality-reference-video-to-video": [
         needs("skip_control_preprocess", "control_video_url"),
@@ -324,7 +321,7 @@ RULES: Mapping[str, Sequence[Rule]] = {
         not_if(
             lambda given: given.parameters.get("loop") is True and given.effective("duration") == "10s",
             "{} makes no loop of 10s: use duration 5s, or leave loop off.",
-        ),
+        )
     ],
     "luma-ray-v3-2-video-to-video": [
         excludes(["edit_strength"], ["auto_controls"]),
@@ -354,7 +351,7 @@ WARNINGS: Mapping[str, Sequence[Rule]] = {
         not_if(
             lambda given: not any(map(given.has, _IMAGES)),
             "{} starts from an image, and none is given: give one with --image.",
-        ),
+        )
     ],
     "kling-video-o3-pro-reference-to-video": [
         not_if(

@@ -26,16 +26,14 @@ class CatalogCache:
         self.target = target
         self._path = directory / f"{hashlib.sha256(target.base_url.encode()).hexdigest()[:16]}.json"
         self._catalog: Catalog | None = None
-        self._asked = False
 
     def known(self) -> Catalog:
         """What is known now. The first call refreshes an old or missing copy in the background."""
         if self._catalog is None:
             cached = None if self.target.is_local else load_cache(self._path)
-            self._catalog = bundled().merge(cached.catalog) if cached else bundled()
-            fresh = cached is not None and time.time() - cached.fetched_at < _AGE
-            if not fresh and not self.target.is_local and not self._asked:
-                self._asked = True
+            self._catalog = bundled().merge(cached[0]) if cached else bundled()
+            is_fresh = cached is not None and time.time() - cached[1] < _AGE
+            if not is_fresh and not self.target.is_local:
                 self._engine.spawn(self._renew, self.target)
         return self._catalog
 

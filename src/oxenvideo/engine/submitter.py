@@ -27,12 +27,7 @@ class Submitter:
     ``in_flight`` holds those whose answers are still to come.
     """
 
-    def __init__(
-        self,
-        open_client: Callable[[], Awaitable[Client]],
-        pace: Pace,
-        at_once: int,
-    ) -> None:
+    def __init__(self, open_client: Callable[[], Awaitable[Client]], pace: Pace, at_once: int) -> None:
         self._open = open_client
         self._pace = pace
         self._turns = asyncio.Semaphore(at_once)

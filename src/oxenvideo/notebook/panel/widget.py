@@ -36,7 +36,8 @@ class PanelWidget(anywidget.AnyWidget):
     page = traitlets.Any().tag(sync=True, to_json=lambda _, widget: widget.snapshot())
 
     def __init__(self) -> None:
-        comm = _subshell_comm()
+        # Not open yet; None where the default comm of this process is to be used.
+        comm = None if _kernel() is None else _SubshellComm("jupyter.widget", primary=False)
         super().__init__(**({} if comm is None else {"comm": comm}))
         if comm is not None:
             state = {"state": self.get_state(), "buffer_paths": []}
@@ -101,11 +102,6 @@ def _kernel() -> Any:
 
     kernel = getattr(get_ipython(), "kernel", None)
     return kernel if hasattr(kernel, "iopub_socket") else None
-
-
-def _subshell_comm() -> BaseComm | None:
-    """A comm that is not open yet; None where the default comm of this process is to be used."""
-    return None if _kernel() is None else _SubshellComm("jupyter.widget", primary=False)
 
 
 class UpdateThread:
