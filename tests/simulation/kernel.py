@@ -47,17 +47,15 @@ class _Engine(Engine):
 
 
 class _Callbacks:
-    """Calls people's callbacks on the kernel's own loop, in order."""
+    """Calls people's callbacks on the kernel's own loop, in order, in place of a thread."""
 
     def __init__(self, loop: KernelLoop) -> None:
         self._loop = loop
 
-    def call(self, callback: Callable[[Any], object], argument: object) -> None:
-        self._loop.call_soon(callback, argument)
+    def submit(self, function: Callable[..., object], *given: object) -> None:
+        self._loop.call_soon(function, *given)
 
-    call_from_loop = call
-
-    def close(self) -> None:
+    def shutdown(self, *, wait: bool) -> None:
         """Nothing to end."""
 
 
