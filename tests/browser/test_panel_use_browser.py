@@ -281,7 +281,7 @@ def test_one_word_for_one_thing(lab: Server, open_notebook: OpenNotebook, servic
     page.get_by_role("tab", name="History").click()
     page.get_by_role("button", name="Refresh", exact=True).click()
     page.locator(".oxv-job b", has_text="Succeeded").wait_for()
-    assert page.get_by_text("succeeded").count() == 0
+    assert page.get_by_text("Done", exact=True).count() == 0
 
 
 def test_the_gallery_is_filtered_starred_walked_and_cleared(

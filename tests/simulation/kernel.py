@@ -52,10 +52,10 @@ class _Callbacks:
     def __init__(self, loop: KernelLoop) -> None:
         self._loop = loop
 
-    def submit(self, function: Callable[..., object], *given: object) -> None:
-        self._loop.call_soon(function, *given)
+    def submit(self, function: Callable[..., object], *arguments: object) -> None:
+        self._loop.call_soon(function, *arguments)
 
-    def shutdown(self, *, wait: bool) -> None:
+    def shutdown(self, wait: bool) -> None:
         """Nothing to end."""
 
 
