@@ -47,7 +47,7 @@ class _Engine(Engine):
 
 
 class _Callbacks:
-    """Calls people's callbacks on the kernel's own loop, in order, in place of a thread."""
+    """Calls people's callbacks on the kernel's own loop, in order."""
 
     def __init__(self, loop: KernelLoop) -> None:
         self._loop = loop
