@@ -20,7 +20,7 @@ from oxenvideo.client.client import Client
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
-from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited, ServiceError
+from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
 from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.status import Status, Step
 from oxenvideo.request.request import EMBEDDED, hashed
@@ -380,9 +380,7 @@ class Recovery:
         if generation_id not in self._owners:
             try:
                 row = await persist(lambda: client.history_entry(generation_id), attempts=3)
-            except (NotFound, ServiceError) as error:
-                if isinstance(error, RateLimited | AuthenticationFailed):
-                    raise
+            except NotFound:
                 return None
             name = row.fields.get("username")
             self._owners[generation_id] = str(name) if name else None
