@@ -9,9 +9,9 @@ import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 
-from oxenvideo import __version__
 from oxenvideo.environment import default_data_dir
 from oxenvideo.server import models, renderer
 from oxenvideo.server.launcher import LocalServerError, check_packages
@@ -21,9 +21,12 @@ from oxenvideo.server.settings import DEFAULT_PORT, DEFAULT_RENDERER, LOOPBACK_N
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: those of the process) and return the exit status."""
     parser = argparse.ArgumentParser(prog="oxenvideo", description="Make videos with Oxen.ai's API.")
-    parser.add_argument("--version", action="version", version=f"oxenvideo {__version__}")
+    parser.add_argument("--version", action="store_true", help="print the version")
     _add_serve(parser.add_subparsers(title="commands", metavar="COMMAND"))
     arguments = parser.parse_args(argv)
+    if arguments.version:
+        print("oxenvideo", metadata.version("oxenvideo"))
+        return 0
     if not hasattr(arguments, "run"):
         parser.print_help()
         return 0
