@@ -97,7 +97,7 @@ class Downloads:
         if job.key in self._in_memory or (url is not None and url.startswith("file:")):
             return await asyncio.to_thread(self._save_kept, job, destination)
         # A kernel may have been killed after the file got its name and before that was written down.
-        if await asyncio.to_thread(file_names.is_file_of, destination, generation_id):
+        if destination.exists() and await asyncio.to_thread(file_names.is_file_of, destination, generation_id):
             return destination
         if url is None:
             url = await persist(lambda: self._renewed(job), attempts=8, backoff=self._backoff)

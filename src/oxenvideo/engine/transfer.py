@@ -69,21 +69,26 @@ async def fetch(
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _partial_file(destination) as (partial, file):
             transfer = _Transfer(client, file, progress, most)
-            await _persist(transfer, url, renew, attempts, backoff)
-            file.flush()
-            await asyncio.to_thread(finish, partial)
-            return _put_in_place(partial, destination)
+
+            def receive(url: str) -> Path:
+                transfer.run(url)
+                file.flush()
+                finish(partial)
+                return _put_in_place(partial, destination)
+
+            return await _persist(transfer, receive, url, renew, attempts, backoff)
     except OSError as error:
         raise DownloadFailed(f"{_disk_error(error, destination)} The video waits at the service.") from None
 
 
-async def _persist(transfer: _Transfer, url: str, renew: Renew, attempts: int, backoff: Backoff) -> None:
+async def _persist(
+    transfer: _Transfer, receive: Callable[[str], Path], url: str, renew: Renew, attempts: int, backoff: Backoff
+) -> Path:
     failures = renewals = strange = altogether = 0
     while True:
         before = transfer.received
         try:
-            await asyncio.to_thread(transfer.run, url)
-            return
+            return await asyncio.to_thread(receive, url)
         except asyncio.CancelledError:
             transfer.stop()
             raise
