@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import replace
-from email.utils import formatdate
 from typing import Any
 
 import httpx
@@ -105,19 +102,8 @@ def _older_one(service: FaultyService) -> None:
     service.script(POST, f.act_then_reset())
 
 
-def _clock(ahead: float) -> Behaviour:
-    """A list whose Date header tells the service's clock."""
-
-    async def run(exchange: Any) -> None:
-        whole = await exchange.act()
-        await exchange.send(replace(whole, headers={"Date": formatdate(time.time() + ahead, usegmt=True)}))
-
-    return Behaviour("clock", run, acts=True)
-
-
 def _clock_fault(does: str, ahead: float) -> Fault:
-    arrange = both(scripted(POST, f.act_then_reset()), always(LIST, _clock(ahead)))
-    return Fault(LOST, does, FOUND, arrange, posts=1, service={"clock_skew": ahead})
+    return Fault(LOST, does, FOUND, scripted(POST, f.act_then_reset()), posts=1, service={"clock_skew": ahead})
 
 
 def _ids(change: Callable[[list[Any]], list[Any]]) -> Behaviour:

@@ -8,7 +8,8 @@ import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
 
@@ -93,6 +94,7 @@ class Exchange:
         act: Callable[[], Awaitable[Reply]],
         delivered: Callable[[int], None],
         job: Job | None,
+        clock: Callable[[], float],
     ) -> None:
         self.request = request
         self.reader = reader
@@ -102,6 +104,7 @@ class Exchange:
         self._act = act
         self._delivered = delivered
         self._job = job
+        self._clock = clock
         self._reply: Reply | None = None
 
     @property
@@ -125,6 +128,7 @@ class Exchange:
 
     async def send_head(self, reply: Reply, length: int | None = None, **without: bool) -> None:
         self.request.status = reply.status
+        reply = replace(reply, headers={"Date": formatdate(self._clock(), usegmt=True)} | reply.headers)
         self.writer.write(reply.head(length, **without))
         await self.writer.drain()
 

@@ -272,7 +272,7 @@ class FaultyService:
                 self.delivered[job.id] += number
 
         job = self._routes.file_job(request.path)
-        exchange = Exchange(request, incoming.reader, writer, act, delivered, job)
+        exchange = Exchange(request, incoming.reader, writer, act, delivered, job, self._model.now)
         try:
             await behaviour.run(exchange)
         finally:

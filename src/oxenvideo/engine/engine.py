@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -190,6 +191,8 @@ class Engine:
                 )
                 self._thread.start()
                 atexit.register(self.close)
+                if (processes := sys.modules.get("multiprocessing")) and processes.parent_process():
+                    processes.util.Finalize(None, self.close, exitpriority=0)  # such a child ends without atexit
             return self._loop
 
     def _live(self, loop: asyncio.AbstractEventLoop) -> None:
