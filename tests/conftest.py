@@ -1,4 +1,4 @@
-"""What many tests stand on: a clean environment, the faulty service, and sessions of their own."""
+"""What many tests stand on: workers, a clean environment, the faulty service, and sessions of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from faults.fault import MODEL
 from faulty import FaultyService
@@ -27,6 +28,29 @@ FAST = Pace(
     reach=1.0,
     backoff=Backoff(first=0.02, most=0.2),
 )
+
+
+# A busy machine must not fail a test: no example has a deadline.
+settings.register_profile("oxenvideo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("oxenvideo")
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test starts would compile everything again
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers for each processor, because many tests wait; none for single tests or a debugger."""
+    return 0 if any("::" in argument for argument in config.args) else 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one worker run all tests that share a fixture of their module or package, such as a browser."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - private to pytest
+        shared = {made[-1].scope for made in fixtures} & {"module", "package"}
+        if shared:
+            path = item.path.parent if "package" in shared else item.path
+            item.add_marker(pytest.mark.xdist_group(str(path)))
 
 
 @pytest.fixture(autouse=True)

@@ -57,7 +57,7 @@ def generate_and_wait(page: Page, service: FaultyService, prompt: str, count: in
     """Enter a prompt, press Generate and return the ids of the jobs."""
     before = set(service.jobs)
     generate(page, prompt, count)
-    service.wait_until(lambda: len(service.jobs) == len(before) + count, timeout=20)
+    service.wait_until(lambda: len(service.jobs) == len(before) + count)
     return [job for job in service.jobs if job not in before]
 
 

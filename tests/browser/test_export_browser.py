@@ -30,7 +30,7 @@ def test_an_exported_page_plays_on_its_own(
 
     notebook = open_notebook(lab, [connect, CLIP.format(how=how)])
     notebook.run_all()
-    service.wait_until(lambda: len(service.jobs) == 1, timeout=20)
+    service.wait_until(lambda: len(service.jobs) == 1)
     service.finish()
     video = notebook.outputs(1).locator("video")
     assert notebook.plays(video)

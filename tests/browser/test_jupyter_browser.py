@@ -29,7 +29,7 @@ def _kinds(cell: nbformat.NotebookNode) -> set[str]:
 
 
 def _job(service: FaultyService, prompt: str) -> str:
-    service.wait_until(lambda: any(job.body["prompt"].startswith(prompt) for job in service.jobs.values()), timeout=20)
+    service.wait_until(lambda: any(job.body["prompt"].startswith(prompt) for job in service.jobs.values()))
     return next(job.id for job in service.jobs.values() if job.body["prompt"].startswith(prompt))
 
 
@@ -173,14 +173,14 @@ def test_rough_treatment_raises_nothing_and_leaves_nothing(
     notebook.page.evaluate("jupyterapp.shell.currentWidget.content.activeCellIndex = 2")
     notebook.command("notebook:delete-cell")
     service.finish(first, _job(service, "A fox"), _job(service, "A lighthouse"))
-    service.wait_until(lambda: service.counts["GET /files/{file}"] >= 3, timeout=20)
+    service.wait_until(lambda: service.counts["GET /files/{file}"] >= 3)
     notebook.page.wait_for_timeout(1500)  # for anything that would be drawn wrongly
     assert notebook.outputs(2).locator("video").count() == 0
     notebook.run_cell(3)
     notebook.wait_for_text("free", within=notebook.outputs(3))
 
     notebook.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    service.wait_until(lambda: service.streams_open == 0 and service.connections_open == 0, timeout=20)
+    service.wait_until(lambda: service.streams_open == 0 and service.connections_open == 0)
     notebook.run_cell(0)
     notebook.wait_for_text("1 video of this notebook is unfinished", within=notebook.outputs(0))
     _quiet(notebook, lab)

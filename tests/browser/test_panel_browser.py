@@ -212,7 +212,7 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     service.finish(next(iter(service.jobs)))
     tiles(page).first.wait_for(timeout=3000)
     assert page.get_by_text("The kernel is busy").is_visible()
-    service.wait_until(lambda: len(service.jobs) > 1, timeout=10)
+    service.wait_until(lambda: len(service.jobs) > 1)
     page.get_by_text("The kernel is busy").wait_for(state="hidden")
     page.wait_for_timeout(500)
     assert [job.body["prompt"] for job in service.jobs.values()] == ["A red balloon", "A green balloon"]
@@ -247,7 +247,7 @@ def test_every_control_is_reached_by_keyboard(
     page.get_by_label("Prompt", exact=True).fill("A red balloon")
     page.get_by_role("button", name="Generate", exact=True).focus()
     page.keyboard.press("Enter")
-    service.wait_until(lambda: len(service.jobs) == 1, timeout=10)
+    service.wait_until(lambda: len(service.jobs) == 1)
     page.locator(".oxv-model").focus()
     page.keyboard.press("Enter")
     page.get_by_label("Find").fill("veo fast")

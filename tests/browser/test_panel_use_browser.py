@@ -95,7 +95,7 @@ def test_ctrl_enter_submits_and_does_not_run_the_cell(
     prompt = page.get_by_label("Prompt", exact=True)
     prompt.press_sequentially("A red balloon")
     prompt.press("Control+Enter")
-    service.wait_until(lambda: len(service.jobs) == 1, timeout=10)
+    service.wait_until(lambda: len(service.jobs) == 1)
     assert next(iter(service.jobs.values())).body["prompt"] == "A red balloon"
     page.get_by_text("1 video submitted.").wait_for()
     assert page.evaluate(CELLS) == before
@@ -198,7 +198,7 @@ def test_tiles_show_what_differs(
         "batch = oxenvideo.submit_batch([dict(prompt='A red balloon', duration=5, cfg_scale=c) for c in (0.3, 0.7)])"
     )
     _, page = panel_page(lab, open_notebook, f"{connect}\nimport oxenvideo\n{sweep}")
-    service.wait_until(lambda: len(service.jobs) == 2, timeout=20)
+    service.wait_until(lambda: len(service.jobs) == 2)
     equal = generate_and_wait(page, service, "A blue balloon", 2)
     service.finish(*service.jobs)
     tiles(page).nth(3).wait_for()
@@ -394,12 +394,12 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     notebook.save()
     page.goto("about:blank")
     service.finish(clip)
-    service.wait_until(lambda: service.counts["GET /files/{file}"] > 0, timeout=10)
+    service.wait_until(lambda: service.counts["GET /files/{file}"] > 0)
     notebook.reload()
     tiles(page).first.wait_for()
     assert page.get_by_label("Prompt", exact=True).input_value() == "A blue balloon"
     assert page.get_by_role("radio", name="10 s").is_checked()
     page.get_by_role("button", name="Generate", exact=True).click()
-    service.wait_until(lambda: len(service.jobs) == 2, timeout=10)
+    service.wait_until(lambda: len(service.jobs) == 2)
     assert list(service.jobs.values())[1].body["prompt"] == "A blue balloon"
     page.locator(".oxv-job").get_by_text("Queued").wait_for()

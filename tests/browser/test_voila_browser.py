@@ -22,7 +22,7 @@ def test_cards_live_cancel_and_end_as_a_video_in_voila(
     shown = open_page(f"{voila.url}/voila/render/cards.ipynb")
     shown.wait_for_text("clip")
     shown.wait_for_text("Queued")
-    service.wait_until(lambda: len(service.jobs) == 2, timeout=20)
+    service.wait_until(lambda: len(service.jobs) == 2)
     clip, second = (
         next(job for job in service.jobs.values() if job.body["prompt"].startswith(prompt))
         for prompt in ("A red", "A fox")

@@ -616,7 +616,7 @@ _MIXED = wire.stream("events_mixed") + 'event: media_generation_completed\ndata:
 _MIXED += ', "status": "failed", "error": "日本\u0085語"}\r\n\r\n'.encode()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cuts=st.lists(st.integers(0, len(_MIXED)), max_size=40), end=st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_any_cut_of_a_stream_decodes_alike(replay: Replay, cuts: list[int], end: bytes) -> None:
     """However a stream is cut into pieces, within characters and line ends too, the same events come of it."""

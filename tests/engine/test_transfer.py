@@ -239,12 +239,12 @@ with FaultyService(job_seconds=0.05, video=content) as service:
     session = Session(base_url=service.base_url, api_key=service.api_key, data_dir=roomy, download_dir=disk)
     generation = session.submit("a balloon")
     try:
-        generation.wait(10)
+        generation.wait(30)
     except DownloadFailed as error:
         print(error)
     print(sorted(p.name for p in disk.iterdir()))
     (disk / "ballast").unlink()
-    print(session.resume()[0].wait(10).path.stat().st_size > 300_000, service.counts["POST /api/ai/queue"])
+    print(session.resume()[0].wait(30).path.stat().st_size > 300_000, service.counts["POST /api/ai/queue"])
     session.close()
 """
 

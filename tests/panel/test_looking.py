@@ -22,7 +22,7 @@ def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, do
     assert panel.selected is done
     to_board(panel, do="video", key=done.key)
     size = done.path.stat().st_size
-    assert within(5, lambda: any(part["at"] == size for part in wire.of("piece")))
+    assert within(30, lambda: any(part["at"] == size for part in wire.of("piece")))
     to_board(panel, do="look", keys=[])
     assert panel.selected is None
 
@@ -42,7 +42,7 @@ def test_a_file_that_is_gone_is_said_where_it_would_play(panel: Panel, done: Any
     to_board(panel, do="look", keys=[done.key])
     done.path.unlink()
     to_board(panel, do="video", key=done.key)
-    assert within(5, lambda: wire.of("missing"))
+    assert within(30, lambda: wire.of("missing"))
 
 
 def test_the_last_frame_begins_the_next_video(panel: Panel, done: Any, wire: Wire) -> None:
@@ -79,13 +79,13 @@ def test_posters_come_when_they_are_asked_for(panel: Panel, done: Any, wire: Wir
     """Each poster is one message, and only requested posters are sent."""
     assert not wire.of("poster")
     to_board(panel, do="posters", keys=[done.key, "unknown"])
-    assert within(5, lambda: [p["key"] for p in wire.of("poster")] == [done.key, "unknown"])
+    assert within(30, lambda: [p["key"] for p in wire.of("poster")] == [done.key, "unknown"])
 
 
 def test_the_history_comes_by_page_and_gives_settings_back(panel: Panel, done: Any) -> None:
     """A page of the history lists the account's videos, and their settings can be reused."""
     to_board(panel, do="history", page=1)
-    assert within(5, lambda: board_page(panel)["history"].get("rows"))
+    assert within(30, lambda: board_page(panel)["history"].get("rows"))
     (row,) = board_page(panel)["history"]["rows"]
     assert (row["id"], row["prompt"]) == (done.id, "A red balloon")
     to_form(panel, do="clear")
@@ -97,7 +97,7 @@ def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyServ
     """The error is shown in place of the rows."""
     service.always("GET /api/ai/generations", unavailable())
     to_board(panel, do="history", page=1)
-    assert within(10, lambda: board_page(panel)["history"].get("error"))
+    assert within(30, lambda: board_page(panel)["history"].get("error"))
 
 
 @pytest.mark.parametrize("service", [None], indirect=True)
@@ -106,12 +106,12 @@ def test_jobs_of_the_whole_account_can_be_followed_here(
 ) -> None:
     """Jobs of other kernels are listed on request, and become jobs of this kernel when followed."""
     elsewhere = make_session(service, data_dir=tmp_path / "elsewhere").submit("Another balloon")
-    assert within(5, lambda: elsewhere.id)
+    assert within(30, lambda: elsewhere.id)
     to_board(panel, do="account")
-    assert within(5, lambda: board_page(panel)["account"].get("rows"))
+    assert within(30, lambda: board_page(panel)["account"].get("rows"))
     assert [row["id"] for row in board_page(panel)["account"]["rows"]] == [elsewhere.id]
     to_board(panel, do="attach", id=elsewhere.id, cancel=True)
-    assert within(5, lambda: [g.status for g in panel.generations] == ["cancelled"])
+    assert within(30, lambda: [g.status for g in panel.generations] == ["cancelled"])
 
 
 @pytest.mark.parametrize("told", [{}, {"do": "nothing"}, {"do": "cancel", "key": "?"}, {"do": "look", "keys": ["?"]}])

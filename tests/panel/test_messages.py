@@ -19,7 +19,7 @@ from panel.page import Wire, rows, to_board, within
 def test_two_hundred_jobs_cost_few_messages(panel: Panel, session: Session, service: FaultyService, wire: Wire) -> None:
     """At most twenty messages are sent in a second, and every row gets its final state."""
     session.submit_batch([{"prompt": f"take {n}"} for n in range(200)]).wait(60)
-    assert within(10, lambda: [row["group"] for row in rows(panel).values()] == ["done"] * 200)
+    assert within(30, lambda: [row["group"] for row in rows(panel).values()] == ["done"] * 200)
     times = [at for at, kind, _ in wire.sent if kind == "comm_msg"]
     assert max(sum(start <= at < start + 1 for at in times) for start in times) <= 20
 
@@ -27,11 +27,11 @@ def test_two_hundred_jobs_cost_few_messages(panel: Panel, session: Session, serv
 def test_a_panel_out_of_sight_is_silent_and_catches_up(panel: Panel, session: Session, wire: Wire) -> None:
     """A panel that no page shows sends nothing until a page shows it again."""
     to_board(panel, do="away")
-    generation = session.submit("A red balloon").wait(10)
+    generation = session.submit("A red balloon").wait(30)
     time.sleep(0.4)
     assert not wire.of("rows")
     to_board(panel, do="hello", n=1)
-    assert within(5, lambda: rows(panel)[generation.key]["group"] == "done")
+    assert within(30, lambda: rows(panel)[generation.key]["group"] == "done")
 
 
 def test_a_page_opened_later_reads_all_rows(panel: Panel, done: Any) -> None:
@@ -51,11 +51,11 @@ def test_the_update_thread_keeps_its_pace_and_ends() -> None:
 
     for number in range(4):
         updates.add(lambda number=number: work(number))
-    assert within(3, lambda: len(done) == 4)
+    assert within(30, lambda: len(done) == 4)
     assert [number for number, _ in done] == [0, 1, 2, 3]
     assert all(b - a >= 0.05 for (_, a), (_, b) in pairwise(done))
     updates.close()
-    assert within(2, lambda: not any(t.name == "oxenvideo-panel" for t in threading.enumerate()))
+    assert within(30, lambda: not any(t.name == "oxenvideo-panel" for t in threading.enumerate()))
 
 
 def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
@@ -64,7 +64,7 @@ def test_a_closed_panel_follows_nothing(session: Session, wire: Wire) -> None:
     running = session.submit("A blue balloon")
     gone = Panel(session)
     gone.close()
-    session.submit("A red balloon").wait(10)
+    session.submit("A red balloon").wait(30)
     assert gone.generations == [running]
     assert not running._job.observers
     assert set(ipywidgets.widgets.widget._instances) == before

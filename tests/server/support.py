@@ -62,7 +62,7 @@ class Api:
         return httpx.get(row["result_url"]).content
 
 
-def until_true(look: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until_true(look: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Call until the result is true; return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

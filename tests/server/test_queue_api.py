@@ -193,12 +193,10 @@ def test_cancel_stops_the_rendering(start: Launch) -> None:
     until_true(lambda: children(api.server.process.pid))
     time.sleep(0.1)
     (worker,) = children(api.server.process.pid)
-    begun = time.monotonic()
     assert api.http.delete(f"/api/ai/queue/{long}").status_code == 200
     assert api.get(long)["status"] == "cancelled"
-    until_true(lambda: worker not in children(api.server.process.pid), 0.6)
+    until_true(lambda: worker not in children(api.server.process.pid))
     assert api.make()["status"] == "succeeded"
-    assert time.monotonic() - begun < 6
     assert api.get(long)["status"] == "cancelled"
 
 
@@ -213,11 +211,11 @@ def test_cancel_of_an_ended_one_changes_nothing(api: Api) -> None:
 
 def test_minimum_time_is_kept(start: Launch) -> None:
     """A render takes at least the configured time, and a cancellation does not wait for it."""
-    api = start("--min-seconds", "0.6")
+    api = start("--min-seconds", "1.5")
     begun = time.monotonic()
     api.make()
-    assert time.monotonic() - begun >= 0.6
+    assert time.monotonic() - begun >= 1.5
     (id_,) = api.enqueue()
     api.wait(id_, until=("processing",))
     api.http.delete(f"/api/ai/queue/{id_}")
-    assert until_true(lambda: api.get(id_)["status"] == "cancelled", 0.3)
+    assert until_true(lambda: api.get(id_)["status"] == "cancelled", 1.2)

@@ -7,12 +7,15 @@ import contextlib
 import hashlib
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oxenvideo.catalog.catalog import Catalog, bundled, from_service, load_cache, store_cache
 from oxenvideo.client.credentials import Target
 from oxenvideo.engine.engine import Engine
-from oxenvideo.engine.service import Service
 from oxenvideo.errors import OxenVideoError
+
+if TYPE_CHECKING:
+    from oxenvideo.engine.service import Service
 
 _AGE = 24 * 3600.0  # seconds after which the service is asked for its models again
 _PATIENCE = 5.0  # seconds that a user waits for the service's list before the known one is used

@@ -12,12 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError, Future
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
-from oxenvideo.client.client import Client
 from oxenvideo.client.credentials import Target
-from oxenvideo.engine.service import Service
 from oxenvideo.errors import OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import TICK, Cancellation, Generation
 from oxenvideo.jobs.job import Job, Registry, Submission
@@ -25,6 +23,10 @@ from oxenvideo.jobs.journal import Journal, Plan
 from oxenvideo.jobs.status import TERMINAL, Status, Step
 from oxenvideo.jobs.threads import DaemonThreads
 from oxenvideo.settings import Settings
+
+if TYPE_CHECKING:
+    from oxenvideo.client.client import Client
+    from oxenvideo.engine.service import Service
 
 T = TypeVar("T")
 log = logging.getLogger("oxenvideo")
@@ -45,7 +47,7 @@ class Engine:
         recall: Callable[[Engine, str], Job | None] = lambda engine, key: None,
         loop: asyncio.AbstractEventLoop | None = None,
         clock: Callable[[], float] = time.time,
-        client_factory: Callable[..., Client] = Client,
+        client_factory: Callable[..., Client] | None = None,
     ) -> None:
         self.journal = journal
         self.settings = settings
@@ -236,6 +238,8 @@ class Engine:
         which = target.base_url, target.account
         service = self._services.get(which)
         if service is None:
+            from oxenvideo.engine.service import Service  # the slow import of httpx must not hold up the first cell
+
             service = Service(target, self.settings, self.registry, self.find, self._client_factory)
             self._services[which] = service
         return service

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import HistoryPage, Observation
 from oxenvideo.client.retry import persist
 from oxenvideo.engine.engine import Engine
 from oxenvideo.engine.resume import request_of
-from oxenvideo.engine.service import Service
 from oxenvideo.jobs.journal import Entry
 from oxenvideo.request.request import VideoRequest
+
+if TYPE_CHECKING:
+    from oxenvideo.engine.service import Service
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oxenvideo.client.client import Client
 from oxenvideo.client.retry import persist
 from oxenvideo.errors import BadRequest, InvalidRequest, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.media import media
 from oxenvideo.media.media import Media
 from oxenvideo.request.request import VideoRequest
+
+if TYPE_CHECKING:
+    from oxenvideo.client.client import Client
 
 
 class UpstreamFailed(OxenVideoError):

@@ -14,9 +14,8 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oxenvideo.client.client import Client
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
@@ -25,6 +24,9 @@ from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.status import Status, Step
 from oxenvideo.request.request import EMBEDDED, hashed
 from oxenvideo.settings import Pace
+
+if TYPE_CHECKING:
+    from oxenvideo.client.client import Client
 
 log = logging.getLogger("oxenvideo")
 

@@ -6,6 +6,7 @@ import sqlite3
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from oxenvideo.client import credentials
 from oxenvideo.client.credentials import Target
@@ -13,7 +14,6 @@ from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import persist
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
-from oxenvideo.engine.service import Service
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, OxenVideoError
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.job import Job, Submission
@@ -21,6 +21,9 @@ from oxenvideo.jobs.journal import Entry
 from oxenvideo.jobs.status import State, Status, Step
 from oxenvideo.request.request import TARGETS, VideoRequest
 from oxenvideo.settings import Settings
+
+if TYPE_CHECKING:
+    from oxenvideo.engine.service import Service
 
 
 class Resumed(list[Generation]):

@@ -45,13 +45,13 @@ class Service:
         settings: Settings,
         registry: Registry,
         find: Callable[[str], Generation | None],
-        client_factory: Callable[..., Client],
+        client_factory: Callable[..., Client] | None,
     ) -> None:
         self.target = target
         self.settings = settings
         self._registry = registry
         self._pace = pace = settings.pace_at(local=target.is_local)
-        self._client_factory = client_factory
+        self._client_factory = client_factory or Client
         self._opening = asyncio.Lock()
         self._client: Client | None = None
         self._local: LocalService | None = None
