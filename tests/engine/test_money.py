@@ -65,7 +65,7 @@ def picture(colour: str) -> Media:
 
 
 def until(service: FaultyService, holds: Callable[[], object]) -> None:
-    service.wait_until(holds, 8.0)
+    service.wait_until(holds, 30.0)
 
 
 def somebodys(service: FaultyService, of: VideoRequest, **shown: Any) -> f.Job:

@@ -37,7 +37,7 @@ def request(**parameters: Any) -> VideoRequest:
 
 
 def until(service: FaultyService, holds: Callable[[], object]) -> None:
-    service.wait_until(holds, 8.0)
+    service.wait_until(holds, 30.0)
 
 
 def leave_behind(session: Session, service: FaultyService, *requests: VideoRequest) -> list[str]:
