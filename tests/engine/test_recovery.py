@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from email.utils import formatdate
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import LONGEST_PACE, Backoff, parse_retry_after, persist
-from oxenvideo.engine.recovery import Lost, could_be, decide, row_parameters
+from oxenvideo.engine.recovery import Decision, Lost, could_be, decide, row_parameters
 from oxenvideo.engine.submitter import RateLimit
 from oxenvideo.errors import BadRequest, OutcomeUnknown, RateLimited, ServiceUnavailable
 from oxenvideo.request.request import sent_parameters
@@ -79,8 +80,25 @@ def test_what_the_user_attached_may_be_the_lost_one() -> None:
 
 def test_what_other_kernels_look_for() -> None:
     """Equal submits of other kernels are counted; one that could have made the same row without being equal is in doubt."""
-    assert decide([lost()], [row(1), row(2)], elsewhere=[(sent_parameters(BODY), 1)]).adopted["a"] == (row(1),)
+    assert decide([lost()], [row(1), row(2)], elsewhere=[lost("b")]).adopted["a"] == (row(1),)
+    assert decide([lost()], [row(1), row(2)], elsewhere=[lost("b", since=120.0)]).ambiguous == {"a"}
     assert decide([lost()], [row(1), row(2)]).ambiguous == {"a"}
+
+
+def test_a_later_submit_accounts_for_no_earlier_generation() -> None:
+    """Two generations before the second of two equal submits: one of them is somebody else's."""
+    wanted = [lost("a", since=90.0), lost("b", since=110.0)]
+    assert decide(wanted, [row(1, 100.0), row(2, 101.0)]).ambiguous == {"a", "b"}
+    assert decide(wanted, [row(1, 100.0), row(2, 111.0)]).adopted.keys() == {"a", "b"}
+
+
+def test_a_refused_synchronous_request_may_have_left_a_generation_that_failed() -> None:
+    """What did not succeed may be of the refused one; what succeeded is not."""
+    refused = Lost("s", sent_parameters(BODY), 1, 90.0, refused=True)
+    failed, succeeded = (dataclasses.replace(row(n), status=status) for n, status in enumerate(("failed", "succeeded")))
+    assert decide([lost()], [failed], unnamed=[refused]) == Decision({}, frozenset())
+    assert decide([lost()], [succeeded], unnamed=[refused]).adopted == {"a": (succeeded,)}
+    assert decide([lost()], [failed, succeeded], unnamed=[refused]).ambiguous == {"a"}
 
 
 def test_media_that_cannot_be_compared() -> None:

@@ -199,11 +199,18 @@ def test_what_other_living_kernels_have_sent(make: Callable[..., Journal]) -> No
     one, other = make(), make()
     one.plan([plan("s")])
     one.claim_sending("s", FINGERPRINT, 5.0)
-    assert other.unsettled_elsewhere(URL) == [(Step.SENDING, FINGERPRINT, 1)]
+    (sent,) = other.unsettled_elsewhere(URL)
+    assert (sent.submission, sent.step, sent.sent, sent.count, sent.sent_at_service) == (
+        "s",
+        Step.SENDING,
+        FINGERPRINT,
+        1,
+        5.0,
+    )
     assert one.unsettled_elsewhere(URL) == []
     assert other.unsettled_elsewhere(OTHER) == []
     one.step("s", Step.UNKNOWN)
-    assert other.unsettled_elsewhere(URL) == [(Step.UNKNOWN, FINGERPRINT, 1)]
+    assert [sent.step for sent in other.unsettled_elsewhere(URL)] == [Step.UNKNOWN]
     one.close()
     assert other.unsettled_elsewhere(URL) == []
 

@@ -110,9 +110,11 @@ def sent_by_our_clock() -> Replaced:
         since = (submission.sent_at or 0.0) + ahead - recovery._CLOCK_SLACK
         return recovery.Lost(submission.key, submission.sent or {}, len(submission.jobs), since)
 
-    def decide_by_our_clock(*given: Any) -> recovery.Decision:
-        *others, unnamed = given
-        return decide(*others, [dataclasses.replace(one, since=one.since + ahead) for one in unnamed])
+    def decide_by_our_clock(lost: Any, free: Any, attached: Any, *written: Any) -> recovery.Decision:
+        return decide(lost, free, attached, *([by_our_clock(one) for one in ones] for ones in written))
+
+    def by_our_clock(one: recovery.Lost) -> recovery.Lost:
+        return dataclasses.replace(one, since=(one.since or 0.0) + ahead)
 
     return [
         (Submission, "claim", claim_by_our_clock),

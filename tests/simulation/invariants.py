@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from .life import Life
 
 # A request of somebody else with our key that is identical to a lost one of ours and came within this many seconds of it
-# cannot be told from ours by any client as long as ours has not been seen.
+# cannot be told from ours by any client as long as a list has not shown ours.
 SAME_MOMENT = (-5.0, 900.0)
 _SNAPSHOT = (
-    "SELECT g.key, g.submission, g.status, g.generation_id, g.delivered, g.path, g.error_message, s.step, s.synchronous"
+    "SELECT g.key, g.submission, g.status, g.generation_id, g.delivered, g.path, g.result_url, s.step, s.synchronous"
     " FROM generation g JOIN submission s ON s.key = g.submission"
 )
 _STEPS = {"planned": 0, "sending": 1, "unknown": 2, "ambiguous": 3, "accepted": 4, "refused": 4}
@@ -43,7 +44,7 @@ class Ask:
     key: str
     generation: Generation | None  # None where the person dropped the handle
     asked: str
-    withdrawn: bool = False  # the person was told that it was cancelled before it was sent
+    withdrawn: bool = False  # it was cancelled before it was sent, as the person was told or the journal says
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Row:
     id: str | None
     delivered: int
     path: str | None
-    message: str | None
+    url: str | None
     step: str
     synchronous: int
 
@@ -76,10 +77,11 @@ class Invariants:
         self.cancelled: set[str] = set()  # keys and ids that somebody asked to cancel
         self.attached: set[str] = set()  # ids
         self.given_up: set[str] = set()  # keys of ambiguous ones that somebody cancelled
-        self.mistaken: list[str] = []  # what was asked for in jobs of somebody with our key that we took for our own
+        self.mistaken: dict[str, str] = {}  # what was asked for, by key, where a video took a job that is not its own
         self.found = 0  # videos whose ids a search found
         self.failure: Broken | None = None
         self.deleted: dict[str, bytes] = {}  # files that a person deleted
+        self.kept: dict[str, bytes] = {}  # videos of which the data directory had the only copy, by key
         self._sent: dict[str, float] = {}  # when a request was last written to be sent, by key
         self._names: dict[str, str] = {}
 
@@ -191,6 +193,11 @@ class Invariants:
             self.found += 1
         if row.id is not None and (before is None or before.id != row.id):
             self._check_adoption(kernel, row, name, decided=before is not None and before.step == "ambiguous")
+        if before is not None and (before.step, row.status) == ("planned", "cancelled") and row.key in self.asks:
+            self.asks[row.key].withdrawn = True
+        if row.url is not None and row.url.startswith("file:") and row.key not in self.kept:
+            with suppress(FileNotFoundError):  # it was saved before that could be written down
+                self.kept[row.key] = Path(row.url.removeprefix("file://")).read_bytes()
         if row.delivered and row.path and (before is None or not before.delivered):
             self._check_file(row, name)
 
@@ -204,17 +211,17 @@ class Invariants:
         if job is None:
             self.broken(f"{name} stands for {row.id}, which the service never made")
         elif ask is not None and decided and job.id in self.attached and _other_media(ask.asked, job.asked):
-            pass  # it cannot be compared, and a person who was asked says so
+            self.mistaken[row.key] = ask.asked  # it cannot be compared, and a person who was asked says so
         elif ask is not None and job.asked != ask.asked:
             self.broken(f"{name} asked for {ask.asked} and stands for #{job.number}: {job.asked}")
         elif ask is not None and self._was_answered(job, row.key):
             if job.id in self.attached:
-                self.mistaken.append(job.asked)  # that was the user's word
+                self.mistaken[row.key] = job.asked  # that was the user's word
             else:
                 self.broken(f"{name} took #{job.number}, whose video was the answer to another synchronous request")
         elif ask is not None and job.whose in ("sharer", "colleague"):
-            if job.id in self.attached or self._cannot_know(kernel, job):
-                self.mistaken.append(job.asked)
+            if job.id in self.attached or self._cannot_know(kernel, row, job):
+                self.mistaken[row.key] = job.asked
             else:
                 self.broken(f"{name} took #{job.number}, which a {job.whose} asked for")
 
@@ -224,25 +231,36 @@ class Invariants:
         others = [row for row in self.rows.values() if row.synchronous and row.key != key and row.step == "accepted"]
         return told and any(row.id is None and self.asks[row.key].asked == job.asked for row in others)
 
-    def _cannot_know(self, kernel: Kernel, job: Job) -> bool:
+    def _was_refused(self, job: Job) -> bool:
+        """Whether the answer to a synchronous request said that this job ended without a video, and did not name it."""
+        told = any(post.told and job in post.jobs for post in self.life.network.posts)
+        return job.synchronous and job.status in ("failed", "cancelled") and told
+
+    def _cannot_know(self, kernel: Kernel, row: Row, job: Job) -> bool:
         """Whether the job of somebody with our key looks in every way like a lost one of ours that was not seen yet."""
-        rows = [row for key, row in self.rows.items() if key in self.asks and self.asks[key].asked == job.asked]
-        sent = [row.key for row in rows if row.covers or row.key in self.given_up]
-        posts = [post for post in self.life.network.posts if canonical(post.body) == job.asked]
-        known = {row.id for row in rows}
-        told = [p for p in posts if p.told and (not self.life.kernels[p.kernel].dead or p.jobs[0].id in known)]
-        lost = len(sent) - sum(not (made.synchronous and made.status == "failed") for p in told for made in p.jobs)
-        seen = sum(made.id in kernel.shown for post in posts if post not in told for made in post.jobs)
-        same_moment = any(SAME_MOMENT[0] <= job.created - self._sent.get(key, 0.0) <= SAME_MOMENT[1] for key in sent)
-        if job.whose == "sharer" and self.life.service_stepped:
-            return True  # the times in the lists mean nothing
-        return job.whose == "sharer" and same_moment and lost - seen > self.mistaken.count(job.asked)
+        if job.whose != "sharer" or self.life.service_stepped:  # after a step the times in the lists mean nothing
+            return job.whose == "sharer"
+        alike = [other for key, other in self.rows.items() if key in self.asks and self.asks[key].asked == job.asked]
+        taken = {other.id for other in alike}
+        lost = [self._sent[row.key], *(self._sent[other.key] for other in alike if other.step == "unknown")]
+        seen = [
+            made
+            for made in self.life.service.jobs.values()
+            if made.whose == "ours" and made.asked == job.asked and made.id in kernel.shown and made.id not in taken
+        ]
+        unsaid = [made for made in seen if any(0.0 <= made.created - sent <= SAME_MOMENT[1] for sent in lost)]
+        same_moment = SAME_MOMENT[0] <= job.created - self._sent[row.key] <= SAME_MOMENT[1]
+        return same_moment and len(unsaid) < len(lost)
+
+    def _mistaken(self, asked: str) -> int:
+        return sum(mistaken == asked for mistaken in self.mistaken.values())
 
     def _check_file(self, row: Row, name: str) -> None:
         path = Path(row.path or "")
         mark = f"video of {row.id}".encode() if row.id else b"video of "
         if not path.is_file():
-            self.broken(f"{name} is delivered, and {path.name} is not there")
+            if row.path not in self.deleted:
+                self.broken(f"{name} is delivered, and {path.name} is not there")
         elif mark not in path.read_bytes():
             self.broken(f"{name} is delivered, and {path.name} holds another video")
 
@@ -252,6 +270,22 @@ class Invariants:
         """Everything has been healed and brought back by a last kernel; ``notes`` are what its resume said."""
         for row in self.rows.values():
             self._check_end(row, kernel, notes)
+            job = self.life.service.jobs.get(row.id or "")
+            if (
+                job is not None
+                and row.key in self.asks
+                and job.id in self.attached
+                and self._was_answered(job, row.key)
+            ):
+                self.mistaken[row.key] = self.asks[
+                    row.key
+                ].asked  # a person attached it before the other request was answered
+        for key, content in self.kept.items():
+            job = next(job for job in self.life.service.jobs.values() if _mark(job) in content)
+            if not self._is_here(job):
+                self.broken(
+                    f"{self.name(key)} is in no file, and the data directory had the only copy of #{job.number}"
+                )
         for asked in {job.asked for job in self.life.service.jobs.values() if job.whose == "ours"}:
             self._check_delivery(asked, kernel, notes)
 
@@ -290,7 +324,10 @@ class Invariants:
                 if owners.setdefault(generation.id, key) != key:
                     self.broken(f"two handles stand for {generation.id}")
                 job = self.life.service.jobs.get(generation.id)
-                if job is None or job.asked != self.asks[key].asked:
+                asked = self.asks[key].asked
+                if job is None or not (
+                    job.asked == asked or (job.id in self.attached and _other_media(asked, job.asked))
+                ):
                     self.broken(f"{generation} stands for another request")
 
     def _check_delivery(self, asked: str, kernel: Kernel, notes: list[str]) -> None:
@@ -306,16 +343,15 @@ class Invariants:
         doubles = sum(
             j.whose == "network" and j.id in taken and j.asked == asked for j in self.life.service.jobs.values()
         )
-        if len(open_asks) + len(notes) + self.mistaken.count(asked) + doubles < len(lost):
+        if len(open_asks) + len(notes) + self._mistaken(asked) + doubles < len(lost):
             self.broken(f"{numbers} paid, and nobody was told: {asked}")
         elif self._could_be_found(asked, lost, open_asks):
             self.broken(f"{numbers} paid and not found, though nothing else could be it: {asked}")
 
     def _is_here(self, job: Job) -> bool:
         """Whether the video of a synchronous job, which has no id, lies in a file, or did until a person deleted it."""
-        mark = f"video of {job.id}".encode()
         contents = [path.read_bytes() for path in self.life.videos.glob("*.mp4")] + list(self.deleted.values())
-        return job.synchronous and any(mark in content for content in contents)
+        return job.synchronous and any(_mark(job) in content for content in contents)
 
     def _is_open(self, key: str, kernel: Kernel) -> bool:
         """Whether the person was told that it is not known what became of this one, or that its file cannot be fetched."""
@@ -331,7 +367,9 @@ class Invariants:
         jobs = [j for j in self.life.service.jobs.values() if j.asked == asked]
         everybody = self.life.service.jobs.values()
         clear = not any(_other_media(asked, j.asked) for j in everybody)
-        clear &= all(j.whose == "ours" and j.listed and not self._was_answered(j) for j in jobs)
+        clear &= all(
+            j.whose == "ours" and j.listed and not self._was_answered(j) and not self._was_refused(j) for j in jobs
+        )
         if self.life.service_stepped or self.attached or not clear:
             return False
         posts = [p for p in self.life.network.posts if canonical(p.body) == asked and not p.told]
@@ -342,6 +380,11 @@ class Invariants:
         ):
             return False
         return len(lost) == len(open_asks)
+
+
+def _mark(job: Job) -> bytes:
+    """What the video of a job holds and no other."""
+    return f"video of {job.id}".encode()
 
 
 def _other_media(asked: str, made: str) -> bool:

@@ -115,6 +115,12 @@ class Life:
                 self.choices.between("seconds until it is started again", 0.5, 60.0), self._restart, kernel
             )
 
+    def answer_lost(self) -> None:
+        """The service has acted, and its answer does not arrive: our clock may be set before that is looked for."""
+        if self.choices.happens("our clock steps while an answer is lost", 0.15):
+            step = _STEPS[self.choices.pick("by how much a clock steps then", len(_STEPS))]
+            self.timeline.after(0.2, self._trouble, "our clock steps", step, True)
+
     # The course of a life
 
     def play(self) -> Outcome:

@@ -125,6 +125,8 @@ class Network:
             self._timeline.after(self.seconds(), self._reply, exchange, "reset", None, None)
             self._timeline.after(on_its_way, self._act, exchange, post, "silence", after)
         elif acts:
+            if answer != "proper":
+                exchange.life.answer_lost()
             self._timeline.after(on_its_way, self._act, exchange, post, answer, after)
             if name.startswith("doubled"):
                 self._timeline.after(on_its_way + self.seconds(), self._service.create, body, "network")

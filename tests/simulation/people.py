@@ -57,6 +57,8 @@ class People:
         self._pool = [requests()[first]]
         for _ in range(choices.pick("other requests of this life", 3)):
             self._pool.append(requests()[(first + 1 + choices.pick("another request", 4)) % len(requests())])
+        if choices.happens("shots are mistaken", 0.05):
+            self._pool = list(requests()[6:9])
         if choices.happens("requests go to a shared namespace", 0.3):
             self._pool = [replace(request, target_namespace=TEAM) for request in self._pool]
         self._with_colleagues = choices.happens("there are colleagues", 0.5)

@@ -42,7 +42,7 @@ class Canceller:
         if job.state.remote is None and (answer := await self._without_id(job)) is not None:
             return answer
         if job.state.is_over_at_service:
-            return _outcome(job.state.remote or "")
+            return _outcome(job, job.state.remote or "")
         async with self._turns:
             try:
                 # Both requests can be repeated without harm.
@@ -50,7 +50,7 @@ class Canceller:
             except OxenVideoError as error:
                 return Cancellation(f"Not cancelled, as far as is known: {error} It goes on.", cancelled=False)
         job.see(seen)
-        return _outcome(seen.status)
+        return _outcome(job, seen.status)
 
     async def _ask(self, generation_id: str) -> Observation:
         """Ask, then look: the service's answer to a DELETE is the same whether or not it was too late."""
@@ -62,8 +62,12 @@ class Canceller:
         """The answer for a job that may not have reached the service; None where the service turns out to have it."""
         submission = job.submission
         if submission.step is Step.PLANNED and not job.state.is_settled:
-            submission.withdraw(job)
-            return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
+            if submission.withdraw(job):
+                return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
+            return Cancellation(
+                "Not sent. The journal cannot be written: if this kernel ends before it can be, resume sends it.",
+                cancelled=True,
+            )
         if submission.step is Step.AMBIGUOUS:
             submission.give_up(job)
             return Cancellation(
@@ -81,12 +85,13 @@ class Canceller:
         return Cancellation("There is nothing at the service to cancel.", cancelled=cancelled)
 
 
-def _outcome(status: str) -> Cancellation:
+def _outcome(job: Job, status: str) -> Cancellation:
     match status:
         case Status.CANCELLED:
             return Cancellation("The service cancelled it.", cancelled=True)
         case Status.SUCCEEDED:
-            return Cancellation("Too late: the video was already finished, and is charged.", cancelled=False)
+            charged = "" if job.submission.target.is_local else ", and is charged"
+            return Cancellation(f"Too late: the video was already finished{charged}.", cancelled=False)
         case Status.FAILED:
             return Cancellation("Too late: it had already failed.", cancelled=False)
         case _:

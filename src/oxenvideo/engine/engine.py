@@ -101,7 +101,8 @@ class Engine:
     def cancel(self, job: Job, timeout: float | None) -> Cancellation:
         """Ask the service to cancel, and say what became of that; with no timeout (seconds), ask and do not wait."""
         if (status := job.state.status) in TERMINAL:
-            charged = " It was too late: the video is charged." if status is Status.SUCCEEDED else ""
+            paid = status is Status.SUCCEEDED and not job.submission.target.is_local
+            charged = " It was too late: the video is charged." if paid else ""
             return Cancellation(f"It had already ended as {status}.{charged}", cancelled=status is Status.CANCELLED)
         future = self.spawn(lambda service: service.cancel(job), job.submission.target)
         if timeout is None:

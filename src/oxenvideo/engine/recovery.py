@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
 from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
 from oxenvideo.jobs.job import Registry, Submission
+from oxenvideo.jobs.journal import Entry
 from oxenvideo.jobs.status import Status, Step
 from oxenvideo.request.request import EMBEDDED, hashed
 from oxenvideo.settings import Pace
@@ -120,17 +122,19 @@ def _plain(value: Any) -> str:
 class Lost:
     """A submission whose answer was lost: what it asked for, and since when, in unix seconds by the service's clock.
 
-    ``since`` is None where that is not known, for one that is only compared.
+    ``since`` is None where that is not known, for one that is only compared. A ``refused`` one is synchronous, and may
+    have left a generation that failed.
     """
 
     key: str
     sent: Mapping[str, Any]
     count: int
     since: float | None
+    refused: bool = False
 
     def fits(self, seen: Observation) -> bool:
         """Whether a generation can be of this submission. One without a time cannot be told from an older one."""
-        if seen.enqueued_at is None:
+        if seen.enqueued_at is None or (self.refused and seen.status == "succeeded"):
             return False
         if self.since is not None and not self.since <= seen.enqueued_at <= self.since + _CLOCK_SLACK + _WITHIN:
             return False
@@ -139,6 +143,11 @@ class Lost:
     def is_certainly(self, seen: Observation) -> bool:
         """Whether a generation that fits has the very media that were sent."""
         return could_be(self.sent, row_parameters(seen.fields), certainly=True)
+
+
+def _written(entry: Entry) -> Lost:
+    since = None if entry.sent_at_service is None else entry.sent_at_service - _CLOCK_SLACK
+    return Lost(entry.submission, entry.sent or {}, entry.count, since, refused=entry.step is Step.REFUSED)
 
 
 @dataclass(frozen=True)
@@ -153,15 +162,15 @@ def decide(
     lost: Sequence[Lost],
     free: Iterable[Observation],
     attached: Iterable[Observation] = (),
-    elsewhere: Sequence[tuple[Mapping[str, Any], int]] = (),
+    elsewhere: Sequence[Lost] = (),
     unnamed: Sequence[Lost] = (),
 ) -> Decision:
     """Assign generations to lost submissions, or say where that is not clear.
 
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
-    submission too. ``elsewhere`` is what other kernels look for: what was sent, and how many videos were asked for.
-    ``unnamed`` are synchronous submissions that were answered, without an id: one of the generations is theirs.
-    Submissions that sent the same are interchangeable. More candidates than they asked for can mean a stranger's; a
+    submission too. ``elsewhere`` is what other kernels look for. ``unnamed`` are synchronous submissions that were
+    answered, without an id: one of the generations is theirs.
+    Submissions that sent the same are interchangeable. A candidate that is left over can mean a stranger's; a
     candidate that other submissions could have made as well can mean theirs, and so can one whose media cannot be compared.
     """
     free, attached = list(free), list(attached)
@@ -177,22 +186,22 @@ def decide(
             key=lambda seen: (seen.enqueued_at or 0.0, seen.generation_id),
         )
         theirs = any(other.fits(seen) for seen in found for other in others)
-        theirs |= bool(found) and any(sent != same[0].sent and could_be(sent, same[0].sent) for sent, _ in elsewhere)
+        theirs |= bool(found) and any(o.sent != same[0].sent and could_be(o.sent, same[0].sent) for o in elsewhere)
         decided = bool(found) and any(one.fits(seen) for seen in attached for one in same)
-        asked = sum(one.count for one in same) + sum(count for sent, count in elsewhere if sent == same[0].sent)
         doubtful = not all(same[0].is_certainly(seen) for seen in found)
         own = sum(any(one.fits(seen) for seen in found) for one in unnamed)
         if found and len(found) <= own:
             continue  # all of them may be of synchronous submissions
-        if theirs or decided or doubtful or own or len(found) > asked:
+        shares: dict[str, tuple[Observation, ...]] = {}
+        equal = [other for other in elsewhere if other.sent == same[0].sent]
+        for one in sorted(same, key=lambda item: item.since or 0.0) + equal:
+            shares[one.key] = tuple(seen for seen in found if one.fits(seen))[: one.count]
+            found = [seen for seen in found if seen not in shares[one.key]]
+        if theirs or decided or doubtful or own or found:
             ambiguous.update(one.key for one in same)
-            continue
-        for one in sorted(same, key=lambda item: item.since or 0.0):
-            mine = [seen for seen in found if one.fits(seen)][: one.count]
+        else:
             # The service takes a request as a whole: part of its count means that the list is still incomplete.
-            if len(mine) == one.count:
-                adopted[one.key] = tuple(mine)
-                found = [seen for seen in found if seen not in mine]
+            adopted |= {one.key: shares[one.key] for one in same if len(shares[one.key]) == one.count}
     return Decision(adopted, frozenset(ambiguous))
 
 
@@ -220,6 +229,7 @@ class Recovery:
         self._own_name: str | None = None
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
         self._in_flight = in_flight
+        self._shown: dict[str, Observation] = {}
 
     @property
     def lost(self) -> Collection[Submission]:
@@ -250,6 +260,13 @@ class Recovery:
         if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
             return False
         return self._describe(submission, service_time).fits(seen)
+
+    def note(self, seen: Observation) -> None:
+        """Remember a generation in a list that could be of an open submission: the next list may come from an older copy."""
+        fields = {name: hashed(value) for name, value in seen.fields.items()}
+        row = row_parameters(fields)
+        if any(could_be(s.sent or {}, row) for s in (*self._lost, *self._in_flight)):
+            self._shown[seen.generation_id] = replace(seen, fields=fields)
 
     def settle(self, submission: Submission) -> None:
         """End the search for a submission."""
@@ -285,6 +302,8 @@ class Recovery:
             else:
                 failures, pause = 0, first if failures else min(pause * 2, _LONGEST_PAUSE)
             self._ask_about_old_ones(why)
+        if not self._in_flight:
+            self._shown.clear()
 
     def _tell(self, notice: str) -> None:
         for submission in self._lost:
@@ -300,29 +319,33 @@ class Recovery:
                 self.settle(submission)
 
     async def _look(self, client: Client) -> None:
-        listed: dict[str, Observation] = {}
-        for namespace in dict.fromkeys(s.request.target_namespace for s in self._lost):
-            listed |= await self._listed(client, namespace)
+        looked_for = list(self._lost)
+        for namespace in dict.fromkeys(s.request.target_namespace for s in looked_for):
+            await self._read_lists(client, namespace)
         ahead = client.service_time()
-        candidates = [self._describe(s, ahead) for s in self._lost]
-        fitting = [seen for seen in listed.values() if any(one.fits(seen) for one in candidates)]
+        candidates = [self._describe(s, ahead) for s in looked_for]
+        fitting = [seen for seen in self._shown.values() if any(one.fits(seen) for one in candidates)]
         shared = any(s.request.target_namespace for s in self._lost)
         strangers = await self.strangers(client, fitting) if shared else set()
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
+        try:
+            self._registry.write_postponed()
+        except sqlite3.Error as error:
+            raise OxenVideoError(f"The journal cannot be written ({error}).") from None
         claimed = self._registry.journal.claimed(self._target.base_url, [seen.generation_id for seen in fitting])
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
         free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
         attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
         elsewhere = self._registry.journal.unsettled_elsewhere(self._target.base_url)
-        in_flight = [s.sent for s in self._in_flight if s.sent]
-        in_flight += [sent for step, sent, _ in elsewhere if step is Step.SENDING]
-        lost = [self._describe(s, ahead) for s in self._lost]  # some may have been settled, or lost, meanwhile
+        # The lists may be older than what was lost while they were read: the next look is for that.
+        waiting = [s.sent or {} for s in (*self._in_flight, *(s for s in self._lost if s not in looked_for))]
+        waiting += [entry.sent or {} for entry in elsewhere if entry.step is Step.SENDING]
+        lost = [self._describe(s, ahead) for s in looked_for if s in self._lost]  # some may have been settled meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
-        awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in in_flight)]
+        awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in waiting)]
         lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
-        looking = [(sent, count) for step, sent, count in elsewhere if step is Step.UNKNOWN]
-        answered = self._registry.journal.answered_without_id(self._target.base_url)
-        unnamed = [Lost(key, sent, 1, at - _CLOCK_SLACK if at else None) for key, sent, at in answered]
+        looking = [_written(entry) for entry in elsewhere if entry.step is Step.UNKNOWN]
+        unnamed = [_written(entry) for entry in self._registry.journal.answered_without_id(self._target.base_url)]
         self._carry_out(decide(lost, free, attached, looking, unnamed))
 
     def _carry_out(self, decision: Decision) -> None:
@@ -346,30 +369,29 @@ class Recovery:
             since = now - (asyncio.get_running_loop().time() - submission.sent_monotonic)
         return Lost(submission.key, submission.sent or {}, len(submission.jobs), since - _CLOCK_SLACK)
 
-    async def _listed(self, client: Client, namespace: str | None) -> dict[str, Observation]:
-        found: dict[str, Observation] = {}
+    async def _read_lists(self, client: Client, namespace: str | None) -> None:
         for status in _STATUSES:
             try:
                 rows = await persist(partial(client.queue, status=status, namespace=namespace), attempts=3)
             except (RateLimited, AuthenticationFailed):
                 raise
             except OxenVideoError:
-                return found | await self._from_history(client, namespace)
-            found |= {seen.generation_id: seen for seen in rows}
-        return found
+                await self._read_history(client, namespace)
+                break
+            for seen in rows:
+                self.note(seen)
 
-    async def _from_history(self, client: Client, namespace: str | None) -> dict[str, Observation]:
+    async def _read_history(self, client: Client, namespace: str | None) -> None:
         """The history page by page, where a list fails or is too long; back to the oldest submission that is lost."""
         oldest = min(self._describe(s, client.service_time()).since or 0.0 for s in self._lost)
-        found: dict[str, Observation] = {}
         for number in range(1, _MOST_PAGES + 1):
             ask = partial(client.history, page=number, page_size=_PAGE, media_type="video", namespace=namespace)
             page = await persist(ask, attempts=3)
-            found |= {seen.generation_id: seen for seen in page.generations}
+            for seen in page.generations:
+                self.note(seen)
             times = [seen.enqueued_at for seen in page.generations if seen.enqueued_at is not None]
             if number >= page.total_pages or (times and min(times) < oldest):
                 break
-        return found
 
     async def strangers(self, client: Client, seen: Sequence[Observation]) -> set[str]:
         """The ids of those generations in a shared namespace that another user enqueued."""

@@ -183,11 +183,11 @@ async def attach(engine: Engine, target: Target, generation_id: str, name: str |
     if (live := engine.registry.find(target, generation_id)) is not None:
         return live
     seen = await _look(service, generation_id)
-    await service.answered(seen)  # the answer to a submit of ours may name this very id
+    lost = await service.lost_job_like(seen)
     if (live := engine.registry.find(target, generation_id)) is not None:
         return live
     entry = engine.journal.find(generation_id, target.base_url)
-    if entry is None and (lost := await service.lost_job_like(seen)) is not None:
+    if entry is None and lost is not None:
         if service.hand_over(lost.submission, generation_id):
             lost.see(seen)
             return lost
@@ -215,7 +215,7 @@ def _journalled(engine: Engine, target: Target, entry: Entry, name: str | None) 
     """The journal's job, where it is this kernel's or a dead one's."""
     journal = engine.journal
     if entry.owner != journal.owner and (
-        journal.is_followed_elsewhere(entry) or not journal.take_over(entry.submission, entry.owner)
+        journal.is_alive(entry.owner) or not journal.take_over(entry.submission, entry.owner)
     ):
         return None
     submission = _submission_of(engine, entry, target)

@@ -99,7 +99,7 @@ class Service:
             if not self._take_kept(submission):
                 await self._recovery.find(submission)
         if submission.step is Step.ACCEPTED:
-            await _together([self.deliver(job, look=not fresh) for job in submission.jobs])
+            await asyncio.gather(*(self.deliver(job, look=not fresh) for job in submission.jobs))
 
     async def deliver(self, job: Job, *, look: bool) -> None:
         """From a job that the service has to its file; ``look`` asks the service for its status at once."""
@@ -162,7 +162,8 @@ class Service:
 
     def hand_over(self, submission: Submission, generation_id: str) -> bool:
         """Take the user's word that a lost submission became this generation."""
-        if len(submission.jobs) != 1 or not submission.accept([generation_id], found=True):
+        open_still = submission.step in (Step.UNKNOWN, Step.AMBIGUOUS) and len(submission.jobs) == 1
+        if not open_still or not submission.accept([generation_id], found=True):
             return False
         if submission in self._recovery.lost:
             self._recovery.settle(submission)
@@ -170,15 +171,15 @@ class Service:
             self.start(submission)
         return True
 
-    async def answered(self, seen: Observation) -> None:
-        """Return when no submit is in flight whose answer could name this generation."""
+    async def lost_job_like(self, seen: Observation) -> Job | None:
+        """A job about which the user was asked and that could be this generation; an ambiguous one first.
+
+        Returns when no submit is in flight whose answer could name this generation.
+        """
         row = row_parameters(seen.fields)
         for submission in list(self._submitter.in_flight):
             if submission.jobs and could_be(submission.sent or {}, row):
                 await submission.jobs[0].until(lambda state: state.generation_id is not None or state.is_settled)
-
-    async def lost_job_like(self, seen: Observation) -> Job | None:
-        """A job about which the user was asked and that could be this generation; an ambiguous one first."""
         client = await self.open()
         now = client.service_time()
         lost = [
@@ -234,7 +235,7 @@ class Service:
             timeout=self.settings.timeout,
             stream_silence=self._pace.stream_silence,
         )
-        self._watcher = Watcher(self._client, self._pace, revive=self.open)
+        self._watcher = Watcher(self._client, self._pace, self.open, lambda seen: self._recovery.note(seen))
         self._costs = Costs(self._client)
 
     async def _opened_watcher(self, job: Job) -> Watcher:
@@ -285,11 +286,3 @@ class Service:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("in the background: %s", error, exc_info=None if isinstance(error, OxenVideoError) else error)
-
-
-async def _together(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines concurrently; a single one needs no task of its own."""
-    if len(work) == 1:
-        await work[0]
-    else:
-        await asyncio.gather(*work)

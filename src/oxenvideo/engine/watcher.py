@@ -32,12 +32,16 @@ class Watcher:
     """Follows the jobs of one service until each has ended there. The stream and the lists become the same observations.
 
     ``revive`` is awaited after a failure, before the next attempt, because an embedded server may have to be started again.
+    ``others`` is told of each generation in a list that is not followed.
     """
 
-    def __init__(self, client: Client, pace: Pace, revive: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, client: Client, pace: Pace, revive: Callable[[], Awaitable[object]], others: Callable[[Observation], None]
+    ) -> None:
         self._client = client
         self._pace = pace
         self._revive = revive
+        self._others = others
         self._jobs: dict[str, list[Job]] = {}  # by the service's id, those that are followed
         self._early: OrderedDict[str, Observation] = OrderedDict()
         self._unknown_id: dict[str, tuple[int, float]] = {}  # how often the service did not know an id, and since when
@@ -209,7 +213,7 @@ class Watcher:
                 if number % _AT_A_TIME == _AT_A_TIME - 1:
                     await asyncio.sleep(0)  # a long list holds up nothing else
                 listed.add(seen.generation_id)
-                self._see(seen)
+                (self._see if seen.generation_id in self._jobs else self._others)(seen)
         return listed
 
     def _see(self, seen: Observation) -> None:

@@ -196,13 +196,14 @@ class Submission:
             if str(job.state.error) != why:
                 job.update(local=Status.UNCONFIRMED, error=OutcomeUnknown(why), notice=None)
 
-    def withdraw(self, job: Job) -> None:
-        """Take a job out of a submission that was not sent."""
+    def withdraw(self, job: Job) -> bool:
+        """Take a job out of a submission that was not sent; returns whether that is in the journal already."""
         self.jobs = [other for other in self.jobs if other is not job]
-        self.registry.write(lambda: self.registry.journal.withdraw(job.key))
+        written = self.registry.write(lambda: self.registry.journal.withdraw(job.key))
         if not self.jobs:
             self.advance(Step.REFUSED)
         job.end(local=Status.CANCELLED, error=None)
+        return written
 
     def tell(self, **changes: Any) -> None:
         """Update the jobs to which the service has given no id and that have not ended."""
@@ -332,8 +333,8 @@ class Registry:
         """Ids that the service told us and that the journal does not know yet."""
         return {generation_id for _, ids in self._ids for _, generation_id in ids}
 
-    def write(self, work: Callable[[], object]) -> None:
-        """Write now, after what is waiting; later where the journal cannot be written now."""
+    def write(self, work: Callable[[], object]) -> bool:
+        """Write now, after what is waiting; False where the journal cannot be written now, and it is written later."""
         try:
             self.write_postponed()
             self._write_ids()
@@ -341,6 +342,8 @@ class Registry:
         except sqlite3.Error as error:
             self._postponed.append(work)
             self._complain(error)
+            return False
+        return True
 
     def write_postponed(self) -> None:
         """Write what could not be written before; raises sqlite3.Error where it still cannot be."""

@@ -391,13 +391,9 @@ class Journal:
         """The entry of a job, by this package's own key."""
         return next(iter(self._entries("g.key = ?", (key,))), None)
 
-    def find(self, generation_id: str, base_url: str | None = None) -> Entry | None:
-        """The entry that claims this id, if any."""
-        where, given = "g.generation_id = ?", [generation_id]
-        if base_url is not None:
-            where += " AND g.base_url = ?"
-            given.append(base_url)
-        return next(iter(self._entries(where, tuple(given))), None)
+    def find(self, generation_id: str, base_url: str) -> Entry | None:
+        """The entry that claims this id at this service, if any."""
+        return next(iter(self._entries("g.generation_id = ? AND g.base_url = ?", (generation_id, base_url))), None)
 
     def claimed(self, base_url: str, ids: Iterable[str]) -> dict[str, bool]:
         """Those of ``ids`` that the journal has, each with whether it was attached (True) or submitted (False)."""
@@ -408,32 +404,17 @@ class Journal:
         with self._reading() as db:
             return {row[0]: bool(row[1]) for row in db.execute(query, (base_url, json.dumps(list(ids))))}
 
-    def unsettled_elsewhere(self, base_url: str) -> list[tuple[Step, dict[str, Any], int]]:
-        """Step, sent parameters and count of what other living kernels have sent and do not know the outcome of."""
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT owner, step, fingerprint, count FROM submission WHERE step IN ('sending', 'unknown') AND base_url=?"
-                " AND owner<>? AND fingerprint IS NOT NULL",
-                (base_url, self.owner),
-            ).fetchall()
-        alive = self._live_owners({row["owner"] for row in rows})
-        ours = [(Step(row["step"]), _parsed(row["fingerprint"]), row["count"]) for row in rows if row["owner"] in alive]
-        return [(step, sent, count) for step, sent, count in ours if sent is not None]
+    def unsettled_elsewhere(self, base_url: str) -> list[Entry]:
+        """What other living kernels have sent and do not know the outcome of: the first job of each submission."""
+        where = "s.step IN ('sending', 'unknown') AND s.base_url=? AND s.owner<>? AND s.fingerprint IS NOT NULL"
+        sent = self._entries(f"{where} AND g.position=0", (base_url, self.owner))
+        alive = self._live_owners({entry.owner for entry in sent})
+        return [entry for entry in sent if entry.owner in alive]
 
-    def answered_without_id(self, base_url: str) -> list[tuple[str, dict[str, Any], float | None]]:
-        """Key, sent parameters and time of sending (the service's clock) of synchronous submissions that were answered."""
-        with self._reading() as db:
-            rows = db.execute(
-                "SELECT s.key, s.fingerprint, s.sent_at_service FROM submission s JOIN generation g ON g.submission = s.key"
-                " WHERE s.synchronous=1 AND s.step='accepted' AND g.generation_id IS NULL AND s.base_url=?"
-                " AND s.fingerprint IS NOT NULL",
-                (base_url,),
-            ).fetchall()
-        return [(row[0], sent, row[2]) for row in rows if (sent := _parsed(row[1])) is not None]
-
-    def is_followed_elsewhere(self, entry: Entry) -> bool:
-        """Whether an entry belongs to another kernel that is alive."""
-        return entry.owner != self.owner and entry.owner in self._live_owners([entry.owner])
+    def answered_without_id(self, base_url: str) -> list[Entry]:
+        """Synchronous jobs that were answered, which have no id, or refused, perhaps after they were acted on."""
+        where = "s.synchronous=1 AND s.step IN ('accepted', 'refused') AND g.generation_id IS NULL AND s.base_url=?"
+        return self._entries(f"{where} AND s.fingerprint IS NOT NULL", (base_url,))
 
     def typical_seconds(self, model: str, base_url: str) -> float | None:
         """The median of what this machine's last 25 finished jobs of the model took, in seconds; None without any."""
@@ -498,15 +479,6 @@ def make_private_directory(path: Path) -> None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    """What was sent; None for a damaged entry, with which nothing can be compared."""
-    try:
-        sent = json.loads(text)
-    except ValueError:
-        return None
-    return sent if isinstance(sent, dict) else None
 
 
 def _patiently(work: Callable[[], object], seconds: float = 10.0) -> None:
