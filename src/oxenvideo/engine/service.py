@@ -99,7 +99,8 @@ class Service:
             if not self._take_kept(submission):
                 await self._recovery.find(submission)
         if submission.step is Step.ACCEPTED:
-            await asyncio.gather(*(self.deliver(job, look=not fresh) for job in submission.jobs))
+            deliveries = [self.deliver(job, look=not fresh) for job in submission.jobs]
+            await (deliveries[0] if len(deliveries) == 1 else asyncio.gather(*deliveries))  # one needs no task of its own
 
     async def deliver(self, job: Job, *, look: bool) -> None:
         """From a job that the service has to its file; ``look`` asks the service for its status at once."""
