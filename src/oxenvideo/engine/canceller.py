@@ -62,12 +62,10 @@ class Canceller:
         """The answer for a job that may not have reached the service; None where the service turns out to have it."""
         submission = job.submission
         if submission.step is Step.PLANNED and not job.state.is_settled:
-            if submission.withdraw(job):
-                return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
-            return Cancellation(
-                "Not sent. The journal cannot be written: if this kernel ends before it can be, resume sends it.",
-                cancelled=True,
-            )
+            if not submission.withdraw(job):
+                uncertain = "Not sent. If this kernel ends before the journal can be written, resume sends it."
+                return Cancellation(uncertain, cancelled=True)
+            return Cancellation("Cancelled before it was sent; nothing is charged.", cancelled=True)
         if submission.step is Step.AMBIGUOUS:
             submission.give_up(job)
             return Cancellation(

@@ -391,9 +391,10 @@ class Journal:
         """The entry of a job, by this package's own key."""
         return next(iter(self._entries("g.key = ?", (key,))), None)
 
-    def find(self, generation_id: str, base_url: str) -> Entry | None:
-        """The entry that claims this id at this service, if any."""
-        return next(iter(self._entries("g.generation_id = ? AND g.base_url = ?", (generation_id, base_url))), None)
+    def find(self, generation_id: str, base_url: str | None = None) -> Entry | None:
+        """The entry that claims this id, if any."""
+        where, given = ("", ()) if base_url is None else (" AND g.base_url = ?", (base_url,))
+        return next(iter(self._entries(f"g.generation_id = ?{where}", (generation_id, *given))), None)
 
     def claimed(self, base_url: str, ids: Iterable[str]) -> dict[str, bool]:
         """Those of ``ids`` that the journal has, each with whether it was attached (True) or submitted (False)."""
