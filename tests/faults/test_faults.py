@@ -31,6 +31,8 @@ from oxenvideo.jobs.journal import Entry, Journal
 from oxenvideo.request.request import VideoRequest, recall
 from oxenvideo.session import Session
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
 PATIENCE = 8.0  # seconds for everything of one fault; the slowest takes three
 ERRORS = {

@@ -14,6 +14,8 @@ from faulty import FaultyService, Job
 from oxenvideo import Batch
 from shell import Notebook, notebook_in
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def quick() -> Iterator[FaultyService]:

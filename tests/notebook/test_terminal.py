@@ -13,6 +13,8 @@ import pytest
 
 from faulty import FaultyService
 
+pytestmark = pytest.mark.slow
+
 pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: pip install pexpect")
 
 PROMPT = r"In \[\d+\]: "

@@ -18,6 +18,8 @@ from oxenvideo.server.preview.render import LocalPreview
 from oxenvideo.server.renderer import Job, RenderError
 from server.support import data_uri, drawing, frames, likeness, pixels, png
 
+pytestmark = pytest.mark.slow
+
 MODELS = {
     model["id"]: model
     for model in json.loads(resources.files("oxenvideo").joinpath("data/video_models.json").read_text("utf-8"))
