@@ -44,8 +44,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that share a fixture of their module or package, such as a browser."""
+    """Let one worker run all tests that share a fixture of their module or package, such as a browser; that one is slow."""
     for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
         fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - private to pytest
         shared = {made[-1].scope for made in fixtures} & {"module", "package"}
         if shared:

@@ -27,6 +27,8 @@ from oxenvideo.jobs.generation import Generation
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
 FILE = "GET /files/{file}"
 HERE = Path(__file__).parents[1]

@@ -21,6 +21,8 @@ from oxenvideo.errors import GenerationFailed, OutcomeUnknown, OxenVideoError
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
 LIST = "GET /api/ai/queue"
 ONE = "GET /api/ai/queue/{id}"

@@ -31,8 +31,10 @@ from oxenvideo.jobs.journal import Entry, Journal
 from oxenvideo.request.request import VideoRequest, recall
 from oxenvideo.session import Session
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
-PATIENCE = 8.0  # seconds for everything of one fault; the slowest takes three
+PATIENCE = 60.0  # seconds for everything of one fault; the slowest takes three on an idle machine
 ERRORS = {
     End.REFUSED: GenerationFailed,
     End.UNCONFIRMED: OutcomeUnknown,
@@ -55,6 +57,7 @@ def test_fault(
     with FaultyService(**options) as service:
         session = make_session(service, **fault.session)
         fault.arrange(service)
+        begun = time.monotonic()
         request = VideoRequest(MODEL, {"prompt": PROMPT, "duration": 5}, count=fault.together)
         batch = session.submit_batch([request] * fault.jobs)
         fault.meanwhile(service)
@@ -70,7 +73,8 @@ def test_fault(
         assert bool(_unfinished(session)) == (fault.end is End.UNCONFIRMED)
         posts = fault.posts if fault.posts is not None else fault.jobs
         assert service.counts[POST] <= posts, "a submit was sent again"
-        assert sum(service.counts.values()) < 120 * fault.jobs, f"too many requests: {service.counts}"
+        most = 120 * fault.jobs + 10 * (time.monotonic() - begun)  # a busy machine takes longer, and polls longer
+        assert sum(service.counts.values()) < most, f"too many requests: {service.counts}"
     assert not list(tmp_path.rglob("*.part"))
     assert not [r for r in caplog.records if r.name == "oxenvideo" and r.levelno >= logging.WARNING]
 

@@ -51,12 +51,12 @@ class RawStream:
 
     def __init__(self, service: FaultyService) -> None:
         host, port = service.base_url.removeprefix("http://").split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=2)
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
         request = "GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test-key\r\n\r\n"
         self.socket.sendall(request.encode())
         self.data = b""
 
-    def until(self, enough: Callable[[bytes], object], seconds: float = 2.0) -> bytes:
+    def until(self, enough: Callable[[bytes], object], seconds: float = 30.0) -> bytes:
         """What came after the head, read until there is enough of it."""
         deadline = time.monotonic() + seconds
         while not enough(self.body):

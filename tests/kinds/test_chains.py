@@ -16,6 +16,8 @@ from oxenvideo import Generation, GenerationCancelled, GenerationFailed
 from oxenvideo.server.launcher import LocalServer
 from shell import Notebook
 
+pytestmark = pytest.mark.slow
+
 SLOW = f"--model {TEXT} --duration 10 --aspect-ratio 1:1"
 NEXT = f"--model {REFERENCE} --duration 3 --aspect-ratio 1:1"
 

@@ -22,6 +22,8 @@ from oxenvideo.server.launcher import LocalServer
 from oxenvideo.settings import Limits
 from shell import Notebook
 
+pytestmark = pytest.mark.slow
+
 FRAMES = f"--model {REFERENCE} --duration 3 --aspect-ratio 1:1"
 TALK = "ltx-2-3-pro-audio-to-video"
 PICTURE = clips.halves(clips.RED, clips.GREEN)

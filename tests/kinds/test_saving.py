@@ -20,6 +20,8 @@ from oxenvideo.jobs import file_names
 from oxenvideo.jobs.status import State
 from shell import Notebook
 
+pytestmark = pytest.mark.slow
+
 TINY = "--model wan-ai-wan2-1-t2v-1-3b-diffusers --width 96 --height 96 --num-frames 8"
 
 

@@ -19,6 +19,8 @@ from jupyter_client.manager import start_new_kernel
 
 from faulty import FaultyService
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1000
 SHOWN = ("display_data", "update_display_data", "stream")
 

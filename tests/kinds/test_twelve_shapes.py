@@ -20,6 +20,8 @@ from oxenvideo import Batch, Generation, VideoRequest
 from oxenvideo.server.launcher import LocalServer
 from shell import Notebook
 
+pytestmark = pytest.mark.slow
+
 FRAME = 1 / 24  # seconds
 CLOSE = 8.0  # of 255: what scaling and coding change in a picture of few colours
 FAR = 30.0  # of 255: another picture

@@ -67,7 +67,7 @@ def environment(service: FaultyService, tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("OXEN_API_KEY", service.api_key)
 
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("environment")]
 
 
 def _notebook(cells: Sequence[str]) -> nbformat.NotebookNode:

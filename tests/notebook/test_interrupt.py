@@ -15,6 +15,8 @@ import pytest
 import oxenvideo
 from faulty import FaultyService
 
+pytestmark = pytest.mark.slow
+
 _START = """
 import sys, time
 from pathlib import Path

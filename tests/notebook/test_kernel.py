@@ -17,6 +17,8 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 
 from faulty import FaultyService
 
+pytestmark = pytest.mark.slow
+
 CLIP = "%%oxenvideo clip --duration 5\nA red balloon floating upward"
 
 

@@ -35,6 +35,7 @@ def _run(*arguments: str, cwd: Path, environment: dict[str, str]) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("nbval") is None, reason="nbval is not installed: pip install nbval")
 def test_the_first_notebook_shows_what_is_stored_in_it(newcomer: dict[str, str], tmp_path: Path) -> None:
     """nbval runs every cell and compares every output that is not marked as changing."""
@@ -42,22 +43,6 @@ def test_the_first_notebook_shows_what_is_stored_in_it(newcomer: dict[str, str],
     copy.write_text(FIRST.read_text())
     said = _run("pytest", "--nbval", "-q", "-p", "no:cacheprovider", copy.name, cwd=tmp_path, environment=newcomer)
     assert "passed" in said
-
-
-def test_the_first_notebook_ends_with_its_video(newcomer: dict[str, str], tmp_path: Path) -> None:
-    """``jupyter execute`` leaves the video in the output of the cell that asked for it."""
-    copy = tmp_path / FIRST.name
-    copy.write_text(FIRST.read_text())
-    _run("jupyter", "execute", copy.name, "--output={notebook_name}_done", cwd=tmp_path, environment=newcomer)
-    executed = nbformat.read(tmp_path / f"{FIRST.stem}_done.ipynb", as_version=4)
-    shown = [
-        cell.source
-        for cell in executed.cells
-        for output in cell.get("outputs", [])
-        if "<video" in output.get("data", {}).get("text/html", "")
-    ]
-    assert len(shown) == 1
-    assert shown[0].startswith("%%oxenvideo clip")
 
 
 # What the README's command makes of a notebook lies beside it, and is not under version control.

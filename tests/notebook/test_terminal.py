@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from faulty import FaultyService
+
+pytestmark = pytest.mark.slow
 
 pexpect = pytest.importorskip("pexpect", reason="pexpect is not installed: pip install pexpect")
 
@@ -66,7 +69,9 @@ def terminal(service: FaultyService, tmp_path: Path) -> Iterator[Terminal]:
     running = Terminal(child)
     running.run("%load_ext oxenvideo")
     yield running
-    child.close(force=True)
+    child.kill(signal.SIGKILL)
+    child.wait()
+    child.close()
 
 
 def test_a_video_is_told_in_words_and_ends_with_its_path(terminal: Terminal, service: FaultyService) -> None:

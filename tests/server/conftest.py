@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,14 +34,3 @@ def start(tmp_path: Path) -> Iterator[Launch]:
     yield start
     for server in started:
         server.stop()
-
-
-@pytest.fixture
-def one_core() -> Iterator[None]:
-    """Keep this process on one processor."""
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system does not pin a process to a processor")
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(before)})
-    yield
-    os.sched_setaffinity(0, before)

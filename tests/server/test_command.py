@@ -16,6 +16,8 @@ import pytest
 
 from oxenvideo import cli
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "oxenvideo"]
 
 

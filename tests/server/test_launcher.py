@@ -18,6 +18,8 @@ from oxenvideo.server.launcher import LocalExtraMissingError, LocalServerError, 
 from server.conftest import Launch
 from server.support import children, frames, until_true
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and process groups of POSIX")
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from server.support import Api, frames
 
+pytestmark = pytest.mark.slow
+
 SYNCHRONOUS_PYTHON = """
 import requests
 

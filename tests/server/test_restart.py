@@ -13,7 +13,10 @@ import pytest
 from server.conftest import Launch
 from server.support import children, frames, until_true
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes are killed the POSIX way")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="processes are killed the POSIX way"),
+]
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
