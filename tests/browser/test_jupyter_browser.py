@@ -89,6 +89,50 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     assert "Error displaying widget" not in again.outputs(1).inner_text()
 
 
+GRID = "%%oxenvideo sweep --duration 5 --seed 7 --sweep cfg_scale=0.3,0.7 --count 2\nA red balloon"
+
+
+def test_tiles_of_a_grid_show_what_differs_and_play_by_a_button(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """A tile has a poster and a Play button; without handlers, as in an untrusted notebook, the browser's controls."""
+    notebook = open_notebook(lab, [connect, GRID])
+    notebook.run_all()
+    grid = notebook.outputs(1)
+    service.wait_until(lambda: len(service.jobs) == 4, timeout=20)
+    *videos, failed = service.jobs
+    reason = "The sky was not blue enough. " * 10 + "Ask for less sky."
+    service.finish(*videos)
+    service.fail(failed, reason)
+    notebook.wait_for_text("3 succeeded, 1 failed", within=grid)
+    for text, tiles in (("cfg_scale 0.3", 2), ("cfg_scale 0.7", 2), ("duration 5 · seed 7 · 20", 4)):
+        assert grid.get_by_text(text).count() == tiles, text
+    assert "Ask for less sky." not in grid.inner_text()
+    grid.locator("summary").click()
+    assert "Ask for less sky." in grid.inner_text()
+
+    players = "[...document.querySelectorAll('.jp-OutputArea video')]"
+    notebook.page.wait_for_function(
+        f"{players}.length === 3 && {players}.every(video => !video.controls && video.readyState > 0)"
+    )
+    play = grid.get_by_role("button", name="Play [0] cfg_scale 0.3")
+    play.click()
+    notebook.page.wait_for_function(f"{players}[0].currentTime > 0 && {players}[0].controls")
+    play.wait_for(state="hidden")
+
+    saved = notebook.save()
+    notebook.close()
+    saved.cells.append(nbformat.v4.new_markdown_cell("A change by somebody else, so that no signature fits."))
+    foreign = notebook.path.with_stem(f"{notebook.path.stem}-foreign")
+    nbformat.write(saved, foreign)
+    again = open_notebook(lab, foreign)
+    assert not again.trusted()
+    video = again.outputs(1).locator("video").first
+    assert again.plays(video)
+    assert video.evaluate("video => video.controls")
+    assert again.outputs(1).locator("button:visible").count() == 0
+
+
 def test_cancel_asks_the_service_and_leaves_no_button(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
@@ -105,6 +149,50 @@ def test_cancel_asks_the_service_and_leaves_no_button(
     assert WIDGET not in _kinds(saved.cells[1])
     assert "cancelled" in saved.cells[1].outputs[0].data["text/plain"]
     _quiet(notebook, server)
+
+
+SHORT = [
+    "%%oxenvideo long --count 24\nA red balloon",
+    "%oxenvideo cancel long",
+    "%%oxenvideo empty --model kling-video-o3-pro-reference-to-video\n",
+]
+
+
+def test_cancel_and_an_empty_cell_answer_in_one_sentence(
+    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Cancel says how many it cancelled; a cell without a prompt says what to write."""
+    notebook = open_notebook(server, [connect, *SHORT])
+    for index in range(4):
+        notebook.run_cell(index)
+    notebook.wait_for_text("24 videos: 24 cancelled", within=notebook.outputs(1))
+    assert notebook.outputs(2).inner_text().strip() == "long: 24 of 24 cancelled."
+    assert notebook.outputs(3).inner_text().strip().endswith("Write a prompt in the cell's body.")
+    assert len(notebook.outputs(3).inner_text().strip().splitlines()) == 1
+
+
+# Whether the third cell has so many cards, all with this status. JupyterLab shows only the first 50 outputs of a cell.
+STATUSES = """([status, count]) => {
+    const {outputs} = jupyterapp.shell.currentWidget.content.widgets[2].model;
+    const all = [...Array(outputs.length).keys()].map(index => String(outputs.get(index).data['text/html'] ?? ''));
+    const cards = all.filter(html => html.includes('role="group"'));
+    return cards.length === count && cards.every(html => html.includes(`: ${status}"`));
+}"""
+
+
+def test_no_card_freezes_when_500_jobs_fail_at_once(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Each of 500 cards shows the failure, and so does the panel beside them."""
+    many = (
+        "for number in range(500):\n"
+        "    get_ipython().run_cell_magic('oxenvideo', f'c{number} --model google-veo-3-1-fast --no-check', 'A gull')"
+    )
+    notebook = open_notebook(lab, [connect, "import oxenvideo\noxenvideo.panel()", many])
+    notebook.run_all()
+    notebook.wait_for_text("500 ended without a video: 500 failed", within=notebook.outputs(1), timeout=90)
+    notebook.page.wait_for_function(STATUSES, arg=["Failed", 500], timeout=90_000)
+    _quiet(notebook, lab)
 
 
 def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(

@@ -63,6 +63,11 @@ def test_a_person_makes_and_compares_videos(
     page.locator(".oxv-price", has_text="5 s × $0.07 = $0.35").wait_for()
     generate(page, "The balloon drifts out to sea")
     tiles(page).nth(1).wait_for(timeout=SLOW)
+    assert [text.count("free preview") for text in tiles(page).all_inner_texts()] == [1, 1]
+    page.get_by_role("tab", name="History").click()
+    page.locator(".oxv-money", has_text="free preview").nth(1).wait_for()
+    assert "$" not in page.locator(".oxv-board").inner_text()
+    page.get_by_role("tab", name="This kernel").click()
 
     tiles(page).first.locator(".oxv-open").click()
     assert notebook.plays(page.locator(".oxv-player video"))

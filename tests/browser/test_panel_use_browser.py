@@ -28,7 +28,12 @@ CONTROLS = (
     ".oxv-generate",
     ".oxv-links button",
     ".oxv-tab[aria-selected=true]",
+    ".oxv-filters input",
     ".oxv-filters select >> nth=1",
+    ".oxv-fold",
+    ".oxv-player video",
+    ".oxv-player .oxv-icon",
+    ".oxv-source",
     ".oxv-job .oxv-acts button",
     ".oxv-tile .oxv-open",
     ".oxv-tile input[type=checkbox]",
@@ -56,9 +61,14 @@ def test_no_key_press_reaches_the_notebook(
 ) -> None:
     """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
     notebook, page = panel_page(server, open_notebook, connect, "first = 1", "second = 2")
-    jobs = generate_and_wait(page, service, "A red balloon", 4)
+    jobs = generate_and_wait(page, service, "A red balloon", 5)
     service.finish(*jobs[:2])
+    for job in jobs[2:4]:
+        service.fail(job, "The sky was not blue enough.")
     tiles(page).nth(1).wait_for()
+    page.locator(".oxv-fold").wait_for()
+    tiles(page).first.locator(".oxv-open").click()
+    page.locator(".oxv-clip").get_by_role("button", name="Show as code").click()
     page.locator(".oxv-more").click()
     before = page.evaluate(CELLS)
     for selector in CONTROLS:
@@ -82,7 +92,7 @@ def test_no_key_press_reaches_the_notebook(
             page.keyboard.press(key)
         assert page.evaluate(CELLS) == before, f"with the focus on {selector}"
         assert page.evaluate("document.activeElement.closest('.oxv-panel') !== null"), selector
-    assert len(service.jobs) == 4
+    assert len(service.jobs) == 5
     assert not notebook.complaints
 
 
@@ -145,7 +155,11 @@ def test_a_model_is_chosen_by_keyboard_alone(
     button.focus()
     page.keyboard.press("Enter")
     assert page.evaluate(focused) == ["Find"]
-    assert page.locator(".oxv-group").first.inner_text() == "Recently used"
+    recent, *providers = page.locator(".oxv-group").all_inner_texts()
+    assert recent == "Recently used"
+    assert len(providers) > 1
+    assert providers == sorted(providers)
+    assert options(page).filter(has_text="price unknown").count() > 0
     page.keyboard.type("veo")
     page.keyboard.press("Enter")
     assert "Kling" in button.inner_text(), "nothing was highlighted"
@@ -195,22 +209,25 @@ def test_tiles_show_what_differs(
 ) -> None:
     """Tiles show the values of a sweep or the number of the take, duration and age; each has its own name."""
     sweep = (
-        "batch = oxenvideo.submit_batch([dict(prompt='A red balloon', duration=5, cfg_scale=c) for c in (0.3, 0.7)])"
+        "batch = oxenvideo.submit_batch([dict(prompt='A red balloon', seed=7, cfg_scale=c) for c in (0.3, 0.7)])\n"
+        "long = 'A quiet harbour in the early light of a morning in May'\n"
+        "rows = oxenvideo.submit_batch([dict(prompt=f'{long} with {who}') for who in ('a fox', 'an ox')])"
     )
     _, page = panel_page(lab, open_notebook, f"{connect}\nimport oxenvideo\n{sweep}")
-    service.wait_until(lambda: len(service.jobs) == 2)
-    equal = generate_and_wait(page, service, "A blue balloon", 2)
+    service.wait_until(lambda: len(service.jobs) == 4)
+    generate_and_wait(page, service, "A blue balloon", 2)
     service.finish(*service.jobs)
-    tiles(page).nth(3).wait_for()
-    texts = [tiles(page).nth(index).inner_text() for index in range(4)]
+    tiles(page).nth(5).wait_for()
+    texts = tiles(page).all_inner_texts()
     assert ["Guidance 0.3" in text for text in texts].count(True) == 1
     assert ["Guidance 0.7" in text for text in texts].count(True) == 1
     assert ["No. 1 of 2" in text for text in texts].count(True) == 1
     assert all("just now" in text for text in texts)
-    assert any("Duration 5 s" in text for text in texts)
+    assert all("Duration 5 s" in text for text in texts), "the model's default"
+    assert sum("Seed 7" in text for text in texts) == 2
+    assert sum("…a fox" in text for text in texts) == sum("…an ox" in text for text in texts) == 1
     names = page.locator(".oxv-open").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
-    assert len(set(names)) == 4, names
-    assert equal
+    assert len(set(names)) == 6, names
 
 
 def test_inputs_are_named_and_errors_are_errors(

@@ -16,6 +16,7 @@ from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import State, Status
 from oxenvideo.notebook.embed import Embedded
+from oxenvideo.request.request import VideoRequest
 
 Item = Generation | Batch
 """What a cell submits."""
@@ -120,7 +121,8 @@ def html(
     if status is Status.UNKNOWN:
         parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
     parts += [_line(words) for words in (state.notice, *remarks) if words]
-    shown = [escape(request.model), escape(_details(generation)), f"<code>{escape(path)}</code>" if path else ""]
+    code = f"<code>{escape(path)}</code>" if path else ""
+    shown = [*map(escape, (request.model, *parameters(request).values())), code]
     parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
     if not state.is_settled:
         parts.append(running_hint("the video"))
@@ -235,11 +237,11 @@ def _price(state: State, estimate: Decimal | None, free: bool) -> str:
     return ""
 
 
-def _details(generation: Generation) -> str:
-    """The parameters besides model and prompt."""
-    shown = generation.request.preview(count=1)
-    rest = {k: v for k, v in shown.items() if k not in ("model", "prompt", "multi_prompt")}
-    return " · ".join(f"{k} {v if isinstance(v, str) else json.dumps(v)}" for k, v in rest.items())
+def parameters(request: VideoRequest) -> dict[str, str]:
+    """The parameters besides model and prompt by their names, such as ``{"duration": "duration 5"}``."""
+    rest = request.preview(count=1).items()
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in rest}
+    return {name: f"{name} {text}" for name, text in texts.items() if name not in ("model", "prompt", "multi_prompt")}
 
 
 def _line(words: str, bar: str | None = None) -> str:

@@ -6,6 +6,7 @@ const REPEAT_AFTER = 1500; // ms for which a pressed button ignores a second cli
 const SAID_FOR = 8000; // ms for which a confirmation is shown
 const FILTER_FROM = 4; // jobs, from which number on filters are shown
 const KEPT = 12; // videos that are kept in the browser's memory
+const SHARED = 45; // characters with which all prompts of a batch begin, above which tiles leave them out
 const HOVER = 250; // ms that the pointer must be on a tile before its video plays
 const RUNNING = new Set(["waiting", "running"]);
 const STATUSES = { "": "Any status", running: "Running", done: "Succeeded", ended: "Failed or cancelled", starred: "Starred" };
@@ -183,14 +184,22 @@ const makeLink = (model) => {
 // What a job is called, and how it differs from the others of its batch.
 
 const nameOf = (row) => row.name || row.prompt || row.model;
+// Where the first word begins that is not the same in all texts.
+const firstDifference = ([first, ...others]) => {
+  let at = 0;
+  while (at < first.length && others.every((text) => text[at] === first[at])) at += 1;
+  return first.lastIndexOf(" ", at - 1) + 1;
+};
 const differences = (rows) => {
   const found = new Map();
   for (const [since, batch] of groupBy(rows, (row) => row.since)) {
     if (since === null || batch.length < 2) continue;
     const names = new Set(batch.flatMap((row) => Object.keys(row.details)));
     const differ = [...names].filter((name) => new Set(batch.map((row) => row.details[name])).size > 1);
+    const from = batch.some((row) => row.prompt !== batch[0].prompt) ? firstDifference(batch.map((row) => row.prompt)) : null;
     for (const row of batch) {
       const words = differ.map((name) => row.details[name]).filter(Boolean);
+      if (from > SHARED || (from !== null && row.name)) words.push(`${from > SHARED ? "…" : ""}${row.prompt.slice(from > SHARED ? from : 0)}`);
       found.set(row.key, words.join(" · ") || (row.index === null ? "" : `No. ${row.index + 1} of ${batch.length}`));
     }
   }

@@ -316,7 +316,7 @@ const makeForm = (model) => {
   const picker = makePicker({ send }, (id) => send("pick", { id }));
   const styles = makeField({ name: "style", control: "radio", label: "Prompt style", options: ["One prompt", "Shots"], default: 0 },
     (_, index) => send("style", { style: index ? "shots" : "prompt" }));
-  const prompt = makeField({ name: "prompt", control: "area", label: "Prompt", rows: 4, placeholder: "Describe the video" }, edit);
+  const prompt = makeField({ name: "prompt", control: "area", label: "Prompt", rows: 4, placeholder: "A red balloon drifts over a quiet harbour at dawn" }, edit);
   const shots = makeShots(edit);
   const media = h("div", { class: "oxv-media" }), common = h("div", { class: "oxv-fields" }), rest = h("div", { class: "oxv-fields", hidden: true, id: newId() });
   const moreButton = button("", () => toggleMore(), { class: "oxv-btn oxv-quiet oxv-more", "aria-expanded": "false", "aria-controls": rest.id });

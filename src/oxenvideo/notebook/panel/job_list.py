@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from oxenvideo.catalog.catalog import Model
 from oxenvideo.catalog.pricing import dollars
 from oxenvideo.client.responses import Observation
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.jobs.status import Status
 from oxenvideo.notebook import card
-from oxenvideo.notebook.panel.labels import cut, details_of, shown_path
+from oxenvideo.notebook.panel.labels import LENGTHS, choice_words, cut, details_of, label_of, shown_path
 from oxenvideo.session import Session
 
 _PROMPT = 300  # characters of a prompt in a row
@@ -107,7 +108,7 @@ class JobList:
             "index": generation.index,
             "prompt": cut(request.prompt, _PROMPT),
             "model": request.model,
-            "details": details_of(request, self._media_names),
+            "details": self._default_length(request.model) | details_of(request, self._media_names),
             "since": state.submitted_at,
             "ended": state.finished_at,
             "took": state.elapsed,
@@ -120,9 +121,18 @@ class JobList:
             "file": shown_path(generation.path),
         }
 
+    def _default_length(self, model: str) -> dict[str, str]:
+        """The length of a video whose request names none, as of ``details_of``; empty if it is not known."""
+        known = self._session.catalog.get(model, Model(model)).parameters
+        return {
+            name: f"{label_of(name)} {choice_words(name, known[name]['default'])}"
+            for name in LENGTHS
+            if "default" in known.get(name, {})
+        }
+
     def _money(self, generation: Generation, group: str) -> str:
         if self._session.target.is_local:
-            return "free" if group == "done" else ""
+            return "free preview" if group == "done" else ""
         if generation.cost is not None:
             return f"cost {dollars(generation.cost)}"
         if group in ("failed", "cancelled"):
@@ -156,7 +166,7 @@ def history_row(row: HistoryRow, *, free: bool) -> dict[str, Any]:
         "when": when,
         "model": row.model,
         "prompt": cut(row.prompt, _PROMPT),
-        "money": "free" if free else dollars(row.cost) if row.cost is not None else "",
+        "money": "free preview" if free else dollars(row.cost) if row.cost is not None else "",
         "file": shown_path(row.path),
         "reusable": row.request is not None,
     }
