@@ -100,7 +100,8 @@ class Service:
                 await self._recovery.find(submission)
         if submission.step is Step.ACCEPTED:
             deliveries = [self.deliver(job, look=not fresh) for job in submission.jobs]
-            await (deliveries[0] if len(deliveries) == 1 else asyncio.gather(*deliveries))  # one needs no task of its own
+            # A single one needs no task of its own.
+            await (deliveries[0] if len(deliveries) == 1 else asyncio.gather(*deliveries))
 
     async def deliver(self, job: Job, *, look: bool) -> None:
         """From a job that the service has to its file; ``look`` asks the service for its status at once."""
