@@ -243,14 +243,15 @@ class Invariants:
         alike = [other for key, other in self.rows.items() if key in self.asks and self.asks[key].asked == job.asked]
         taken = {other.id for other in alike}
         lost = [self._sent[row.key], *(self._sent[other.key] for other in alike if other.step == "unknown")]
-        seen = [
-            made
-            for made in self.life.service.jobs.values()
-            if made.whose == "ours" and made.asked == job.asked and made.id in kernel.shown and made.id not in taken
-        ]
-        unsaid = [made for made in seen if any(0.0 <= made.created - sent <= SAME_MOMENT[1] for sent in lost)]
-        same_moment = SAME_MOMENT[0] <= job.created - self._sent[row.key] <= SAME_MOMENT[1]
-        return same_moment and len(unsaid) < len(lost)
+        candidates = [job.created]
+        for made in self.life.service.jobs.values():
+            free = made.whose == "ours" and made.asked == job.asked and made.id in kernel.shown and made.id not in taken
+            if free and any(0.0 <= made.created - sent <= SAME_MOMENT[1] for sent in lost):
+                candidates.append(made.created)
+        for sent in sorted(lost):
+            own = [when for when in sorted(candidates) if SAME_MOMENT[0] <= when - sent <= SAME_MOMENT[1]]
+            candidates = [when for when in candidates if when not in own[:1]]
+        return not candidates and kernel.looked >= self._sent[row.key]
 
     def _mistaken(self, asked: str) -> int:
         return sum(mistaken == asked for mistaken in self.mistaken.values())

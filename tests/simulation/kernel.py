@@ -73,6 +73,9 @@ class Kernel:
         self.handles: dict[str, Generation] = {}
         self.changes: dict[str, str] = {}  # the last status that a callback was called with, by key
         self.shown: set[str] = set()  # ids that this kernel has read of in lists
+        self.looked = (
+            0.0  # when the service made the last list of what is active, or page of the history, that came here
+        )
         self.batches: list[Batch] = []
         self.tasks: list[asyncio.Task[Any]] = []  # what its person began, each of which must end
         self._steps = 0

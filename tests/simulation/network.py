@@ -171,6 +171,7 @@ class Network:
     def _serve(self, exchange: Exchange, answer: str, lag: float) -> None:
         if exchange.method == "DELETE":
             exchange.life.invariants.cancelling(exchange.kernel, exchange.path.rpartition("/")[2])
+        exchange.served = self._timeline.now
         served = self._service.answer(exchange.method, exchange.path, exchange.query, lag)
         self._timeline.after(self.seconds(), self._reply, exchange, answer, served, None)
 
@@ -214,9 +215,10 @@ class Network:
                 if post is not None and exchange.waits:
                     post.told = True
                 if post is None and status == 200:
-                    exchange.kernel.seen(
-                        payload, candidates=exchange.kind != "history" or "media_type" in exchange.query
-                    )
+                    candidates = exchange.kind != "history" or "media_type" in exchange.query
+                    exchange.kernel.seen(payload, candidates=candidates)
+                    if candidates and exchange.kind in ("list", "history") and "status" not in exchange.query:
+                        exchange.kernel.looked = exchange.served
         exchange.note(f"answered {status}" if kind == "proper" else f"answered {kind}")
         return exchange.settle(httpx.Response(status, headers=headers, content=body))
 
@@ -286,6 +288,7 @@ class Exchange:
         self.query = dict(request.url.params)
         self.content = request.content if request.method == "POST" else b""
         self.read_timeout: float | None = (request.extensions.get("timeout") or {}).get("read")
+        self.served = 0.0  # when the service answered
         self._request = request
         self._future: asyncio.Future[httpx.Response] = kernel.loop.create_future()
         self._network = network
