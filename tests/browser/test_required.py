@@ -28,6 +28,6 @@ def test_without_a_browser_they_are_skipped_with_the_reason_or_fail_where_requir
         "no:cacheprovider",
         str(HERE / "test_voila_browser.py"),
     ]
-    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=HERE.parents[1], env=environment, capture_output=True, text=True, timeout=300)
     assert outcome in done.stdout
     assert "there is no /nowhere/chromium: apt install chromium" in done.stdout

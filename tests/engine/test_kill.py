@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 POST = "POST /api/ai/queue"
 FILE = "GET /files/{file}"
 HERE = Path(__file__).parents[1]
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @dataclass

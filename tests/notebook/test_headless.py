@@ -16,7 +16,7 @@ import nbclient
 import nbformat
 import pytest
 
-from faulty import FaultyService
+from faulty import FaultyService, never_answer
 from faulty.model import Job
 from oxenvideo.request.request import VideoRequest
 
@@ -158,7 +158,9 @@ def test_waiting_in_python_brings_the_video_too(tmp_path: Path, waiting: str) ->
 
 def test_a_run_without_waiting_says_that_the_video_is_to_come(tmp_path: Path, service: FaultyService) -> None:
     """What is saved says, as HTML and as text, what is under way and how to come by it; a later run resumes it."""
+    service.always("GET /files/{file}", never_answer())  # nothing is delivered before the run ends
     (cell,) = _execute(tmp_path, CLIP.replace("red", "blue"))
+    service.clear("GET /files/{file}")
     assert "%oxenvideo wait clip" in _text(cell)
     assert "%oxenvideo resume" in _html(cell)[0]
     assert not any(WIDGET in output.get("data", {}) for output in cell.outputs)

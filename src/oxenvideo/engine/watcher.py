@@ -250,7 +250,7 @@ class Watcher:
             error = NotFound(
                 f"The service knows no generation {generation_id!r} under this key (HTTP 404).", status_code=404
             )
-            for job in list(self._jobs.get(generation_id, ())):
+            for job in list(self._jobs.get(generation_id, ())):  # an event may have ended them meanwhile
                 job.end(remote=None, local=Status.FAILED, error=error)
 
     def _say_unreachable(self, why: str | None) -> None:
@@ -262,7 +262,7 @@ class Watcher:
 
     def _notice(self, generation_id: str, why: str | None) -> None:
         notice = f"{why} Trying again; the job itself goes on." if why else None
-        for job in self._jobs.get(generation_id, ()):  # it may have ended while it was read
+        for job in self._jobs.get(generation_id, ()):
             if job.state.notice != notice:
                 job.update(notice=notice)
 
