@@ -45,7 +45,7 @@ FOUND = {
 }
 
 
-def simulate(*options: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def simulate(*options: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own, which has the hash seed that lives need."""
     return subprocess.run(
         [sys.executable, "-m", "tests.simulation", *options],
