@@ -27,6 +27,7 @@ from .jobs.batch import Batch as Batch
 from .jobs.generation import Cancellation as Cancellation, Generation as Generation
 from .jobs.status import State as State, Status as Status
 from .media.media import Media as Media
+from .notebook.display import display_data as display_data
 from .notebook.panel.panel import Panel as Panel, panel as panel
 from .request.build import Built as Built
 from .request.request import VideoRequest as VideoRequest, recall as recall

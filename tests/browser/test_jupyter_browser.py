@@ -64,7 +64,7 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     notebook.wait_for_text("cost $0.35", within=card)
     assert notebook.page.evaluate("window.playing.isConnected"), "the cost took the playing video away"
     assert card.locator("video").count() == 1
-    assert card.locator("button.jupyter-button").count() == 0
+    assert card.locator("button.oxenvideo-cancel").count() == 0
 
     saved = notebook.save()
     assert WIDGET not in _kinds(saved.cells[1])
@@ -100,7 +100,7 @@ def test_cancel_asks_the_service_and_leaves_no_button(
     card.get_by_text("Cancel", exact=True).click()
     notebook.wait_for_text("Cancelled", within=card)
     assert service.jobs[_job(service, "A red")].status == "cancelled"
-    card.locator("button.jupyter-button").wait_for(state="detached")
+    card.locator("button.oxenvideo-cancel").wait_for(state="detached")
     saved = notebook.save()
     assert WIDGET not in _kinds(saved.cells[1])
     assert "cancelled" in saved.cells[1].outputs[0].data["text/plain"]

@@ -95,8 +95,9 @@ def html(
     embedded: Embedded | None = None,
     path: str | None = None,
     remarks: Sequence[str] = (),
+    live: bool = True,
 ) -> str:
-    """The card at ``now`` (unix seconds).
+    """The card at ``now`` (unix seconds). ``live`` says that it will be updated.
 
     ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
     that it costs nothing; ``path`` is the file as the card shows it.
@@ -119,11 +120,11 @@ def html(
         parts.append(_line(error, _COLOURS.get(status, _COLOURS[Status.UNCONFIRMED])))
     if status is Status.UNKNOWN:
         parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
-    parts += [_line(words) for words in (state.notice, *remarks) if words]
+    parts += [_line(words) for words in (state.notice, embedded.note if embedded else "", *remarks) if words]
     shown = [escape(request.model), escape(_details(generation)), f"<code>{escape(path)}</code>" if path else ""]
     parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
     if not state.is_settled:
-        parts.append(running_hint("the video"))
+        parts.append(running_hint("the video", live=live))
     framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
     return framed if state.is_settled else _STYLE + framed
 
@@ -137,12 +138,16 @@ def frame(name: str, inner: str, style: str = "") -> str:
     )
 
 
-def running_hint(what: str) -> str:
-    """How to get the videos back if the output is never updated again."""
-    return (
-        f'<div style="margin-top:2px;{FAINT}">Runs in the background. If this output no longer changes, the kernel has '
-        f"ended: <code>%oxenvideo resume</code> brings {what} back.</div>"
-    )
+def running_hint(what: str, *, live: bool) -> str:
+    """How to get the videos back if the output is never updated again; how to see them if it is not ``live``."""
+    if not live:
+        words = f"Runs in the background. Run this cell again for {what}; with <code>%load_ext oxenvideo</code> it is updated."
+    else:
+        words = (
+            "Runs in the background. If this output no longer changes, the kernel has ended: "
+            f"<code>%oxenvideo resume</code> brings {what} back."
+        )
+    return f'<div style="margin-top:2px;{FAINT}">{words}</div>'
 
 
 def dot(status: Status) -> str:

@@ -11,13 +11,16 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.environment import INLINE_LIMIT, FrontEnd, front_end
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.notebook import card as cards
 from oxenvideo.notebook import embed, grid
 from oxenvideo.notebook.card import Item
 from oxenvideo.notebook.embed import Embedded
-from oxenvideo.notebook.outputs import Output
+from oxenvideo.notebook.outputs import Output, StillOutput, WidgetOutput
+from oxenvideo.notebook.renditions import Renditions
+from oxenvideo.session import current_session
 
 log = logging.getLogger("oxenvideo")
 
@@ -33,15 +36,20 @@ _LARGE_TILES = 6  # tiles of a grid that get large posters
 class Card:
     """One item and its output.
 
-    ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
-    that it costs nothing. ``changed`` says that a state may be newer than what is drawn; ``settled`` that a final
-    state is drawn.
+    ``how`` is how its videos are stored, ``limit`` the bytes up to which they are. ``renditions`` are made for a front end
+    that cannot show the files themselves. ``live`` says that the output is updated. ``expected`` is how many seconds such
+    a video usually takes, ``estimate`` its price in US dollars; ``free`` means that it costs nothing. ``changed`` says
+    that a state may be newer than what is drawn; ``settled`` that a final state is drawn.
     """
 
     item: Item
     output: Output
     how: str
     base: Path
+    front_end: FrontEnd = field(default_factory=front_end)
+    limit: int = INLINE_LIMIT
+    renditions: Renditions | None = None
+    live: bool = True
     expected: float | None = None
     estimate: Decimal | None = None
     free: bool = False
@@ -73,7 +81,8 @@ class Card:
         states = [g.state for g in self.generations]
         over = all(state.is_settled for state in states)
         cost = self.item.cost
-        look = tuple((s.status, s.path, s.error, s.error_message, s.notice) for s in states)
+        made = self.renditions.made if self.renditions is not None else 0
+        look = (made, *((s.status, s.path, s.error, s.error_message, s.notice) for s in states))
         running = isinstance(self.item, Generation) and not self.settled
         if first or running or over != self.settled or look != self._drawn:
             html = self._html(over)
@@ -81,7 +90,8 @@ class Card:
             self._drawn, self._drawn_cost = look, cost
         if over and not self.settled:
             self.output.settle()
-            self._embedded.clear()  # megabytes of text that nothing needs again
+        if over:
+            self._embedded.clear()  # megabytes of text that nothing needs again, unless a rendition is made
         if over and cost is not None and cost != self._drawn_cost and not self.free:
             self.output.add_line(cards.cost_html(cost), self._metadata(over))
             self._drawn_cost = cost
@@ -95,22 +105,25 @@ class Card:
                 expected=self.expected,
                 estimate=self.estimate,
                 free=self.free,
-                embedded=self._files([self.item], embed.INLINE_LIMIT, 640).get(self.item.key),
+                embedded=self._files([self.item], self.limit, 640).get(self.item.key),
                 path=cards.shown_path(self.item.path, self.base),
                 remarks=self.remarks,
+                live=self.live,
             )
         shown = grid.tiles(self.item)
         if over:
-            limit, widest = embed.INLINE_LIMIT // max(1, len(self.item)), 640 if len(self.item) <= _LARGE_TILES else 320
+            limit, widest = self.limit // max(1, len(self.item)), 640 if len(self.item) <= _LARGE_TILES else 320
             files = self._files(shown, limit, widest)
         else:  # the grid is sent again and again, so its files are linked
-            paths = [(g.key, g.path) for g in shown]
+            paths = [(g.key, g.path if self.front_end.links else None) for g in shown]
             files = {key: Embedded(embed.relative_link(path, self.base)) for key, path in paths if path is not None}
-        return grid.html(self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free)
+        return grid.html(
+            self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free, live=self.live
+        )
 
     def _text(self, over: bool) -> str:
         words = cards.text(self.item) if isinstance(self.item, Generation) else cards.one_line(self.item)
-        if over:
+        if over or not self.live:
             return words
         return f"{words}; it runs in the background, {cards.wait_command(self.item.name)} waits for it"
 
@@ -122,7 +135,16 @@ class Card:
                 continue
             try:
                 url = generation.result_url
-                made = embed.embed(path, self.how, url=url, base=self.base, limit=limit, widest=widest)
+                made = embed.embed(
+                    path,
+                    self.how,
+                    url=url,
+                    base=self.base,
+                    limit=limit,
+                    widest=widest,
+                    front_end=self.front_end,
+                    renditions=self.renditions,
+                )
             except OSError as error:
                 log.info("%s cannot be shown: %s", path, error)
                 continue
@@ -156,6 +178,8 @@ class LiveCards:
             card.changed = True
             self._follow(card)
 
+        if card.renditions is not None:
+            card.renditions.ready = changed
         with self._drawing:
             # Subscribed before the first display: a change before, during or after it is seen by one of the two.
             subscriptions = [observe(generation, changed) for generation in card.generations]
@@ -226,3 +250,25 @@ class LiveCards:
                 finished = (card.settled and not card.changed) or card.failures >= _ATTEMPTS
                 if finished and card in self._cards:
                     self._cards.remove(card)
+
+
+def display_data(item: Item) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The MIME bundle of an item in a front end that has not loaded the extension, and its metadata.
+
+    It is plain HTML with the present state. Where the front end ignores updates of that, as marimo and Voilà do, it is a
+    widget that follows the item until it has its final state.
+    """
+    front, session = front_end(), current_session()
+    renditions = Renditions(session.settings.data_dir / "renditions")
+    output = StillOutput()
+    free = all(g.target.is_local for g in cards.generations(item))
+    limit = session.settings.embed_limit or front.embed_limit
+    card = Card(item, output, "auto", Path.cwd(), front, limit, renditions, live=not front.updates, free=free)
+    card.draw(first=True)
+    if front.updates or (card.settled and not renditions.pending):
+        return output.bundle, {}
+    from oxenvideo.notebook.widget import CardWidget
+
+    card.output = shown = WidgetOutput(CardWidget(item))
+    LiveCards().show(card)
+    return shown.bundle, {}

@@ -34,10 +34,11 @@ def html(
     remarks: Sequence[str] = (),
     estimate: Decimal | None = None,
     free: bool = False,
+    live: bool = True,
 ) -> str:
     """The grid with a tile for each of ``shown``; ``files`` are their videos by key.
 
-    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing.
+    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing, ``live`` that the grid is updated.
     """
     name = escape(batch.name or "videos")
     price = f"about {dollars(estimate)}" if estimate is not None else ""
@@ -54,7 +55,7 @@ def html(
         *(f'<div style="margin-top:4px">{escape(remark)}</div>' for remark in remarks),
     ]
     if not batch.done:
-        parts.append(card.running_hint("the videos"))
+        parts.append(card.running_hint("the videos", live=live))
     elif batch.failed and batch.name:
         parts.append(
             f'<div style="{card.FAINT};margin-top:4px"><code>{name}.retry_failed()</code> submits the failed ones again.</div>'
@@ -69,7 +70,7 @@ def _tile(generation: Generation, embedded: Embedded | None) -> str:
         style = "display:block;width:100%;border-radius:6px;margin-bottom:4px"
         video = embedded.player(f"Video: {card.cut(prompt, _MAX_TEXT)}", style)
     number = f"[{generation.index}]" if generation.index is not None else ""
-    words = " ".join((generation.error_message or prompt).split())
+    words = " ".join((generation.error_message or (embedded.note if embedded else "") or prompt).split())
     return (
         '<div style="border:1px solid rgba(127,127,127,.22);border-radius:8px;padding:8px;min-width:0;overflow-wrap:anywhere">'
         f"{video}<div>{card.dot(generation.status)}<b>{number}</b> {card.WORDS[generation.status]}</div>"

@@ -32,7 +32,10 @@ class OxenVideo(Magics):
         ["auto", "inline", "file", "url"],
         default_value="auto",
         help="how videos are stored: inline in the notebook, as a linked file, by the service's url (which expires), or "
-        "auto: inline up to 8 MB, linked above",
+        "auto: inline up to embed_limit, linked above",
+    ).tag(config=True)
+    embed_limit = Int(
+        None, allow_none=True, help="bytes up to which a video is stored inline; by default what the front end allows"
     ).tag(config=True)
     download_dir = Unicode(None, allow_none=True, help="directory of the videos; ./videos by default").tag(config=True)
     max_cost = Float(None, allow_none=True, help="US dollars above which a cell is refused").tag(config=True)

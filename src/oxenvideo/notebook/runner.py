@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
+from oxenvideo.environment import front_end
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
@@ -24,6 +25,7 @@ from oxenvideo.notebook import arguments, cell
 from oxenvideo.notebook.card import Item, generations, one_line, wait_command
 from oxenvideo.notebook.display import Card, LiveCards
 from oxenvideo.notebook.outputs import Output, output_for
+from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, configure, current_session
 
@@ -137,11 +139,16 @@ class Runner:
         expected = None
         if isinstance(item, Generation):
             expected = session.journal.typical_seconds(item.request.model, target.base_url)
+        front = front_end()
+        publisher = self.shell.display_pub
         card = Card(
             item,
-            Output(self.shell.display_pub) if is_captured else output_for(self.shell, item),
+            Output(publisher) if is_captured else output_for(item, front, publisher),
             how or self.defaults["embed"],
             Path.cwd(),
+            front,
+            session.settings.embed_limit or front.embed_limit,
+            None if is_captured else Renditions(session.settings.data_dir / "renditions"),
             expected=expected,
             estimate=estimate,
             free=target.is_local,
