@@ -88,6 +88,24 @@ def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture
+def marimo_server(tmp_path: Path) -> Iterator[Callable[[str, str], Server]]:
+    """Starts marimo with a notebook, as ``edit`` or ``run``; each serves one notebook."""
+    if find_spec("marimo") is None:
+        _missing("marimo is not installed: pip install marimo")
+    started: list[Server] = []
+
+    def start(kind: str, source: str) -> Server:
+        (tmp_path / kind / "work").mkdir(parents=True)
+        (tmp_path / kind / "work" / "app.py").write_text(source)
+        started.append(Server(kind, tmp_path / kind))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 @pytest.fixture(scope="package")
 def serial() -> Iterator[int]:
     """Numbers that make the names of notebooks unique."""

@@ -1,4 +1,4 @@
-"""The server of a front end (JupyterLab, Notebook 7, Voilà) in its own process and directory."""
+"""The server of a front end (JupyterLab, Notebook 7, Voilà, marimo) in its own process and directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "lab": ["jupyterlab", *JUPYTER, "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"],
     "notebook": ["notebook", *JUPYTER, "--JupyterNotebookApp.expose_app_in_browser=True"],
     "voila": ["voila", "--no-browser"],
+    "edit": ["marimo", "edit", "app.py", "--headless", "--no-token", "--skip-update-check"],
+    "run": ["marimo", "run", "app.py", "--headless", "--no-token"],
 }
+MARIMO = "[tool.marimo.runtime]\nauto_instantiate = true\n[tool.marimo.display]\ntheme = 'system'\n"
 # No requests to the internet.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
@@ -41,7 +44,7 @@ class Server:
     def __init__(self, kind: str, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.kind = kind
         self.root = home / "work"
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self.data_dir = home / "oxenvideo"
         self.log = home / "server.log"
         for name, settings in SETTINGS.items():
@@ -51,7 +54,12 @@ class Server:
         self.url = f"http://127.0.0.1:{_free_port()}"
         port = self.url.rpartition(":")[2]
         where = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"]
-        arguments = [*COMMANDS[kind], *(where if kind != "voila" else [f"--port={port}", str(self.root)])]
+        if kind in ("edit", "run"):
+            (self.root / "pyproject.toml").write_text(MARIMO)
+            where = [f"--port={port}"]
+        elif kind == "voila":
+            where = [f"--port={port}", str(self.root)]
+        arguments = [*COMMANDS[kind], *where]
         self._process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
@@ -100,7 +108,9 @@ class Server:
         end = time.monotonic() + READY_WITHIN
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(self.url + ("/" if self.kind == "voila" else "/api"), timeout=5):
+                with urllib.request.urlopen(
+                    self.url + ("/api" if self.kind in ("lab", "notebook") else "/"), timeout=5
+                ):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)

@@ -95,9 +95,9 @@ def html(
     embedded: Embedded | None = None,
     path: str | None = None,
     remarks: Sequence[str] = (),
-    live: bool = True,
+    resume: str | None = "%oxenvideo resume",
 ) -> str:
-    """The card at ``now`` (unix seconds). ``live`` says that it will be updated.
+    """The card at ``now`` (unix seconds). ``resume`` is what brings it back, None if it will not be updated.
 
     ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
     that it costs nothing; ``path`` is the file as the card shows it.
@@ -124,7 +124,7 @@ def html(
     shown = [escape(request.model), escape(_details(generation)), f"<code>{escape(path)}</code>" if path else ""]
     parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
     if not state.is_settled:
-        parts.append(running_hint("the video", live=live))
+        parts.append(running_hint("the video", resume=resume))
     framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
     return framed if state.is_settled else _STYLE + framed
 
@@ -138,14 +138,14 @@ def frame(name: str, inner: str, style: str = "") -> str:
     )
 
 
-def running_hint(what: str, *, live: bool) -> str:
-    """How to get the videos back if the output is never updated again; how to see them if it is not ``live``."""
-    if not live:
+def running_hint(what: str, *, resume: str | None) -> str:
+    """How to get the videos back if the output is never updated again; how to see them if it is not updated at all."""
+    if resume is None:
         words = f"Runs in the background. Run this cell again for {what}; with <code>%load_ext oxenvideo</code> it is updated."
     else:
         words = (
             "Runs in the background. If this output no longer changes, the kernel has ended: "
-            f"<code>%oxenvideo resume</code> brings {what} back."
+            f"<code>{resume}</code> brings {what} back."
         )
     return f'<div style="margin-top:2px;{FAINT}">{words}</div>'
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.catalog.pricing import dollars
 from oxenvideo.environment import INLINE_LIMIT, FrontEnd, front_end
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation, observe
@@ -37,9 +38,10 @@ class Card:
     """One item and its output.
 
     ``how`` is how its videos are stored, ``limit`` the bytes up to which they are. ``renditions`` are made for a front end
-    that cannot show the files themselves. ``live`` says that the output is updated. ``expected`` is how many seconds such
-    a video usually takes, ``estimate`` its price in US dollars; ``free`` means that it costs nothing. ``changed`` says
-    that a state may be newer than what is drawn; ``settled`` that a final state is drawn.
+    that cannot show the files themselves. ``resume`` is what brings back a running item, None for an output that is not
+    updated. ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free``
+    means that it costs nothing. ``changed`` says that a state may be newer than what is drawn; ``settled`` that a final
+    state is drawn.
     """
 
     item: Item
@@ -49,7 +51,7 @@ class Card:
     front_end: FrontEnd = field(default_factory=front_end)
     limit: int = INLINE_LIMIT
     renditions: Renditions | None = None
-    live: bool = True
+    resume: str | None = "%oxenvideo resume"
     expected: float | None = None
     estimate: Decimal | None = None
     free: bool = False
@@ -80,18 +82,20 @@ class Card:
         self.drawn_at = time.monotonic()
         states = [g.state for g in self.generations]
         over = all(state.is_settled for state in states)
-        cost = self.item.cost
         made = self.renditions.made if self.renditions is not None else 0
         look = (made, *((s.status, s.path, s.error, s.error_message, s.notice) for s in states))
         running = isinstance(self.item, Generation) and not self.settled
         if first or running or over != self.settled or look != self._drawn:
             html = self._html(over)
             self.output.draw(html, self._text(over), self._metadata(over), first=first)
-            self._drawn, self._drawn_cost = look, cost
+            self._drawn = look
+            cost = self.item.cost
+            self._drawn_cost = cost if cost is not None and dollars(cost) in html else None
         if over and not self.settled:
             self.output.settle()
         if over:
             self._embedded.clear()  # megabytes of text that nothing needs again, unless a rendition is made
+        cost = self.item.cost
         if over and cost is not None and cost != self._drawn_cost and not self.free:
             self.output.add_line(cards.cost_html(cost), self._metadata(over))
             self._drawn_cost = cost
@@ -108,7 +112,7 @@ class Card:
                 embedded=self._files([self.item], self.limit, 640).get(self.item.key),
                 path=cards.shown_path(self.item.path, self.base),
                 remarks=self.remarks,
-                live=self.live,
+                resume=self.resume,
             )
         shown = grid.tiles(self.item)
         if over:
@@ -118,12 +122,12 @@ class Card:
             paths = [(g.key, g.path if self.front_end.links else None) for g in shown]
             files = {key: Embedded(embed.relative_link(path, self.base)) for key, path in paths if path is not None}
         return grid.html(
-            self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free, live=self.live
+            self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free, resume=self.resume
         )
 
     def _text(self, over: bool) -> str:
         words = cards.text(self.item) if isinstance(self.item, Generation) else cards.one_line(self.item)
-        if over or not self.live:
+        if over or self.resume is None:
             return words
         return f"{words}; it runs in the background, {cards.wait_command(self.item.name)} waits for it"
 
@@ -263,7 +267,8 @@ def display_data(item: Item) -> tuple[dict[str, Any], dict[str, Any]]:
     output = StillOutput()
     free = all(g.target.is_local for g in cards.generations(item))
     limit = session.settings.embed_limit or front.embed_limit
-    card = Card(item, output, "auto", Path.cwd(), front, limit, renditions, live=not front.updates, free=free)
+    card = Card(item, output, "auto", Path.cwd(), front, limit, renditions, free=free)
+    card.resume = None if front.updates else "oxenvideo.resume()"
     card.draw(first=True)
     if front.updates or (card.settled and not renditions.pending):
         return output.bundle, {}

@@ -34,11 +34,12 @@ def html(
     remarks: Sequence[str] = (),
     estimate: Decimal | None = None,
     free: bool = False,
-    live: bool = True,
+    resume: str | None = "%oxenvideo resume",
 ) -> str:
     """The grid with a tile for each of ``shown``; ``files`` are their videos by key.
 
-    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing, ``live`` that the grid is updated.
+    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing. ``resume`` is as for
+    ``card.html``.
     """
     name = escape(batch.name or "videos")
     price = f"about {dollars(estimate)}" if estimate is not None else ""
@@ -55,7 +56,7 @@ def html(
         *(f'<div style="margin-top:4px">{escape(remark)}</div>' for remark in remarks),
     ]
     if not batch.done:
-        parts.append(card.running_hint("the videos", live=live))
+        parts.append(card.running_hint("the videos", resume=resume))
     elif batch.failed and batch.name:
         parts.append(
             f'<div style="{card.FAINT};margin-top:4px"><code>{name}.retry_failed()</code> submits the failed ones again.</div>'

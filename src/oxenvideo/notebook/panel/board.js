@@ -717,6 +717,7 @@ export default () => {
     render({ model, el }) {
       link.ahead = model.get("page").now - Date.now() / 1000;
       const view = makeBoard(model, link);
+      el.classList.toggle("oxv-panel", !el.closest(".oxv-panel"));
       el.append(view.element);
       link.views.add(view);
       link.quiet("hello");

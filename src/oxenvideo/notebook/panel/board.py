@@ -29,6 +29,7 @@ class Board(PanelWidget):
     """The board's widget. ``open_videos`` are those in the player, at most two."""
 
     _esm = HERE / "board.js"
+    _css = HERE / "panel.css"
 
     def __init__(self, session: Session, names: Mapping[str, str]) -> None:
         self._session = session

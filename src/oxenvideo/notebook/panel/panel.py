@@ -78,6 +78,12 @@ class Panel:
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         return {**data, "text/plain": repr(self)}, metadata
 
+    def _display_(self) -> Any:
+        """For marimo, which shows anywidgets and no others."""
+        import marimo
+
+        return marimo.vstack([self.form, self.board])
+
     # Messages that concern both the form and the board
 
     def _on_form_message(self, _: Any, content: Mapping[str, Any], buffers: Any) -> None:
