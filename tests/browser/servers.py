@@ -31,7 +31,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "edit": ["marimo", "edit", "app.py", "--headless", "--no-token", "--skip-update-check"],
     "run": ["marimo", "run", "app.py", "--headless", "--no-token"],
 }
-MARIMO = "[tool.marimo.runtime]\nauto_instantiate = true\n[tool.marimo.display]\ntheme = 'system'\n"
 # No requests to the internet.
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
@@ -41,7 +40,9 @@ SETTINGS = {
 class Server:
     """A running server. ``root`` is the directory of its notebooks, ``log`` the output of the server and its kernels."""
 
-    def __init__(self, kind: str, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, home: Path, environment: Mapping[str, str] | None = None, *, prefix: str = ""
+    ) -> None:
         self.kind = kind
         self.root = home / "work"
         self.root.mkdir(parents=True, exist_ok=True)
@@ -49,13 +50,17 @@ class Server:
         self.log = home / "server.log"
         for name, settings in SETTINGS.items():
             file = home / "settings" / name
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(settings))
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        port = self.url.rpartition(":")[2]
-        where = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"]
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}{prefix}"
+        where = [
+            f"--ServerApp.port={port}",
+            f"--ServerApp.base_url={prefix or '/'}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+        ]
         if kind in ("edit", "run"):
-            (self.root / "pyproject.toml").write_text(MARIMO)
             where = [f"--port={port}"]
         elif kind == "voila":
             where = [f"--port={port}", str(self.root)]

@@ -38,9 +38,7 @@ PANEL = ("@app.cell\ndef _(oxenvideo):\n    oxenvideo.panel()\n    return\n",)
 
 
 @pytest.fixture(params=["edit", "run"])
-def marimo(
-    request: pytest.FixtureRequest, marimo_server: Callable[[str, str], Server], service: FaultyService
-) -> Server:
+def marimo(request: pytest.FixtureRequest, marimo_server: Callable[..., Server], service: FaultyService) -> Server:
     """The editor, and a running app."""
     cells = CARDS if "card" in request.node.name else PANEL
     return marimo_server(request.param, _app(service, *cells))
@@ -77,6 +75,31 @@ def test_a_card_lives_and_becomes_the_video_without_running_its_cell_again(
         assert shown.page.locator("video").count() == 2
     assert service.counts["POST /api/ai/queue"] == 3
     assert not shown.complaints
+
+
+def test_a_saved_and_reopened_app_shows_its_video(
+    marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
+) -> None:
+    """The session file holds the video; a new server shows it without running a cell. A layout keeps its other parts."""
+    layout = "@app.cell\ndef _(gen):\n    import marimo as mo\n    mo.vstack([gen, mo.md('_beside_')])\n    return\n"
+    marimo = marimo_server("edit", _app(service, CARDS[0], layout), autorun=False)  # only then are sessions saved
+    shown = open_page(marimo.url)
+    shown.page.get_by_test_id("run-button").last.wait_for(timeout=30_000)
+    shown.page.keyboard.press("Control+Shift+R")
+    shown.page.locator("[role=group]", has_text="Queued").first.wait_for(timeout=30_000)
+    service.finish(*service.jobs)
+    shown.page.locator("[role=group]", has_text="Succeeded").nth(1).wait_for(timeout=30_000)
+    assert shown.page.locator("em", has_text="beside").count() == 1
+    saved = marimo.root / "__marimo__" / "session" / "app.py.json"
+    service.wait_until(lambda: saved.exists() and "data:video/mp4" in saved.read_text(), timeout=30)
+    shown.close()
+    source = (marimo.root / "app.py").read_text()
+    marimo.stop()
+    again = marimo_server("edit", source, autorun=False)
+    assert again.root == marimo.root
+    reopened = open_page(again.url)
+    assert reopened.plays(reopened.page.locator("video").first)
+    assert len(service.jobs) == 1
 
 
 def test_the_panel_makes_and_plays_a_video(

@@ -19,8 +19,8 @@ from oxenvideo.environment import INLINE_LIMIT, FrontEnd, front_end
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import State
-from oxenvideo.notebook import display
 from oxenvideo.notebook.display import Card, LiveCards
+from oxenvideo.notebook.display_data import display_data
 from oxenvideo.notebook.outputs import StillOutput
 from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
@@ -79,10 +79,10 @@ def test_a_generation_and_a_batch_are_html_without_the_extension(notebook: Noteb
 def test_a_card_that_is_not_updated_says_so(tmp_path: Path) -> None:
     """Without the extension, a running card tells how to see what became of it, not to resume it."""
     made = generations.generation(VideoRequest("some-model", {"prompt": "A fox"}))
-    data, _ = display.display_data(made)
+    data, _ = display_data(made)
     assert "Run this cell again for the video" in data["text/html"]
     assert "%oxenvideo resume" not in data["text/html"]
-    data, _ = display.display_data(Batch([made]))
+    data, _ = display_data(Batch([made]))
     assert "Run this cell again for the videos" in data["text/html"]
 
 
@@ -183,4 +183,4 @@ def test_the_limit_is_a_setting(notebook: Notebook) -> None:
 
 
 def oxenvideo_html(notebook: Notebook) -> str:
-    return str(display.display_data(notebook["clip"])[0]["text/html"])
+    return str(display_data(notebook["clip"])[0]["text/html"])

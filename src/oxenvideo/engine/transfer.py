@@ -72,7 +72,7 @@ async def fetch(
             await _persist(transfer, url, renew, attempts, backoff)
             file.flush()
             await asyncio.to_thread(finish, partial)
-            return _put_in_place(partial, destination)
+            return put_in_place(partial, destination)
     except OSError as error:
         raise DownloadFailed(f"{_disk_error(error, destination)} The video waits at the service.") from None
 
@@ -273,7 +273,7 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
             file.write(content)
             file.flush()
             finish(partial)
-            return _put_in_place(partial, destination)
+            return put_in_place(partial, destination)
     except OSError as error:
         raise DownloadFailed(_disk_error(error, destination)) from None
 
@@ -315,7 +315,7 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _put_in_place(partial: Path, destination: Path) -> Path:
+def put_in_place(partial: Path, destination: Path) -> Path:
     """Give the whole file its name; a name that is taken is never overwritten."""
     for n in range(1, 10_000):
         final = destination if n == 1 else destination.with_name(f"{destination.stem}-{n}{destination.suffix}")

@@ -20,8 +20,13 @@ def _av() -> Any:
         import av
         import PIL.Image  # noqa: F401 - what frames are given as
     except ImportError:
-        raise ConfigurationError("Reading frames needs: pip install 'oxenvideo[local]'") from None
+        raise ConfigurationError("Reading videos needs: pip install 'oxenvideo[local]'") from None
     return av
+
+
+def check_available() -> None:
+    """ConfigurationError names the extra if PyAV is not installed."""
+    _av()
 
 
 def duration_of(source: Path | IO[bytes]) -> float:

@@ -94,6 +94,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "attach": ("ID [NAME]", "show any generation of the account, and store it in a variable"),
     "resume": ("", "bring back the unfinished videos of this notebook"),
     "history": ("", "show earlier generations with their cost"),
+    "join": ("NAME|FILE ... --save FILE", "join videos into one file; unfinished ones are waited for"),
     "models": ("[WORDS|ID]", "find models, or show the parameters, limits and price of one"),
     "panel": ("", "open the panel"),
 }
@@ -107,6 +108,7 @@ VERB_OPTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("page", "page number, from 1 (the newest)", "N", type=_COUNT),
         Option("size", "rows of a page", "N", type=_COUNT),
     ),
+    "join": (Option("save", "the new file, in the directory of the videos unless the path is absolute", "FILE"),),
     "models": (
         Option("input", "models that take text, image, video or audio", "KIND", choices=INPUTS),
         Option("refresh", "ask the service for its models first"),

@@ -36,10 +36,12 @@ _MAX_WIDTH, _MAX_HEIGHT = 692, 480  # pixels of a video
 FAINT = "opacity:.65;font-size:12px"
 
 # Inline styles cannot animate. A front end that removes <style> shows the same card without the pulse.
-_STYLE = (
+STYLE = (
     "<style>@keyframes oxenvideo-pulse{50%{opacity:.35}}"
     ".oxenvideo-running{animation:oxenvideo-pulse 1.6s ease-in-out infinite}"
-    "@media (prefers-reduced-motion:reduce){.oxenvideo-running{animation:none}}</style>"
+    "@media (prefers-reduced-motion:reduce){.oxenvideo-running{animation:none}}"
+    # JupyterLab's error below a card that was saved with its button
+    ".jp-OutputArea-child:has(.oxenvideo-running)+.jp-OutputArea-child .jupyter-widgets:not(:has(*)){display:none}</style>"
 )
 
 
@@ -106,13 +108,8 @@ def html(
     status = state.status
     parts = [_head(name, state, _times(state, now, expected), _price(state, estimate, free))]
     if embedded is not None:
-        fitted = ""
-        if embedded.size is not None:
-            # Without a width in pixels the player has its poster's size until it plays, and then changes it.
-            width, height = embedded.size
-            fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
-        style = f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
-        parts.append(embedded.player(f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}", style))
+        words = f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}"
+        parts.append(embedded.player(words, player_style(embedded.size)))
     if request.prompt:
         prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
         parts.append(f'<div style="margin-top:4px">{prompt}</div>')
@@ -126,7 +123,17 @@ def html(
     if not state.is_settled:
         parts.append(running_hint("the video", resume=resume))
     framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
-    return framed if state.is_settled else _STYLE + framed
+    return framed if state.is_settled else STYLE + framed
+
+
+def player_style(size: tuple[int, int] | None) -> str:
+    """The inline style of a video of this width and height."""
+    fitted = ""
+    if size is not None:
+        # Without a width in pixels the player has its poster's size until it plays, and then changes it.
+        width, height = size
+        fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
+    return f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
 
 
 def frame(name: str, inner: str, style: str = "") -> str:

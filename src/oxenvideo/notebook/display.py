@@ -19,14 +19,13 @@ from oxenvideo.notebook import card as cards
 from oxenvideo.notebook import embed, grid
 from oxenvideo.notebook.card import Item
 from oxenvideo.notebook.embed import Embedded
-from oxenvideo.notebook.outputs import Output, StillOutput, WidgetOutput
+from oxenvideo.notebook.outputs import Output
 from oxenvideo.notebook.renditions import Renditions
-from oxenvideo.session import current_session
 
 log = logging.getLogger("oxenvideo")
 
 _GAP = 0.05  # seconds between two messages of all outputs together: at most 20 a second
-_SAME = 0.5  # seconds between two messages of one output: at most 2 a second
+SAME = 0.5  # seconds between two messages of one output: at most 2 a second
 _TICK = 1.0  # seconds after which a running card shows a new elapsed time
 _IDLE = 5.0  # seconds without anything to draw, after which the thread ends
 _ATTEMPTS = 3  # to draw a card, before its errors are taken for permanent
@@ -68,10 +67,15 @@ class Card:
     def __post_init__(self) -> None:
         self.generations = cards.generations(self.item)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a final state is drawn, and no copy is made that would take the place of the video."""
+        return self.settled and not (self.renditions is not None and self.renditions.pending)
+
     def due(self) -> float | None:
         """When to draw it next (monotonic seconds); None if only a change can need it."""
         if self.changed:
-            return self.drawn_at + _SAME
+            return self.drawn_at + SAME
         running = isinstance(self.item, Generation) and not self.settled
         return self.drawn_at + _TICK if running else None
 
@@ -254,26 +258,3 @@ class LiveCards:
                 finished = (card.settled and not card.changed) or card.failures >= _ATTEMPTS
                 if finished and card in self._cards:
                     self._cards.remove(card)
-
-
-def display_data(item: Item) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The MIME bundle of an item in a front end that has not loaded the extension, and its metadata.
-
-    It is plain HTML with the present state. Where the front end ignores updates of that, as marimo and Voilà do, it is a
-    widget that follows the item until it has its final state.
-    """
-    front, session = front_end(), current_session()
-    renditions = Renditions(session.settings.data_dir / "renditions")
-    output = StillOutput()
-    free = all(g.target.is_local for g in cards.generations(item))
-    limit = session.settings.embed_limit or front.embed_limit
-    card = Card(item, output, "auto", Path.cwd(), front, limit, renditions, free=free)
-    card.resume = None if front.updates else "oxenvideo.resume()"
-    card.draw(first=True)
-    if front.updates or (card.settled and not renditions.pending):
-        return output.bundle, {}
-    from oxenvideo.notebook.widget import CardWidget
-
-    card.output = shown = WidgetOutput(CardWidget(item))
-    LiveCards().show(card)
-    return shown.bundle, {}

@@ -61,7 +61,8 @@ def html(
         parts.append(
             f'<div style="{card.FAINT};margin-top:4px"><code>{name}.retry_failed()</code> submits the failed ones again.</div>'
         )
-    return card.frame(summary, "".join(parts))
+    framed = card.frame(summary, "".join(parts))
+    return framed if batch.done else card.STYLE + framed
 
 
 def _tile(generation: Generation, embedded: Embedded | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from oxenvideo.engine.film import Film
 from oxenvideo.environment import FrontEnd
 from oxenvideo.notebook.card import Item
 
@@ -88,9 +89,9 @@ class StillOutput(Output):
         self.bundle = {"text/html": html, "text/plain": text}
 
 
-def output_for(item: Item, front_end: FrontEnd, publisher: Any) -> Output:
+def output_for(item: Item | Film, front_end: FrontEnd, publisher: Any) -> Output:
     """The output for an item, with a Cancel button if someone can click it."""
-    if item.done or not front_end.widgets:
+    if item.done or not front_end.widgets or (front_end.updates and isinstance(item, Film)):  # it has no button
         return Output(publisher)
     from oxenvideo.notebook.widget import CardWidget
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
+from oxenvideo.engine.film import Film
 from oxenvideo.environment import front_end
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
@@ -23,12 +24,14 @@ from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import TICK, Generation
 from oxenvideo.notebook import arguments, cell
 from oxenvideo.notebook.card import Item, generations, one_line, wait_command
-from oxenvideo.notebook.display import Card, LiveCards
+from oxenvideo.notebook.display import LiveCards
+from oxenvideo.notebook.film_card import make_card
 from oxenvideo.notebook.outputs import Output, output_for
 from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, configure, current_session
 
+_SHOWN = (Generation, Batch, Film)
 _MAX_SHOWN = 24  # requests that a dry run prints
 
 
@@ -42,8 +45,8 @@ class Runner:
         self.defaults: dict[str, Any] = {"duration": None, "aspect_ratio": None, "embed": "auto", "nested_loops": False}
         self._cards = LiveCards()
         self._noted = False
-        # A Generation or Batch as the last expression of a cell is shown as a card.
-        for type_ in (Generation, Batch):
+        # One of these as the last expression of a cell is shown as a card.
+        for type_ in _SHOWN:
             shell.display_formatter.ipython_display_formatter.for_type(type_, self.show)
         shell.events.register("post_run_cell", self._after_cell)
 
@@ -57,7 +60,7 @@ class Runner:
         """Stop drawing, and undo what the constructor registered."""
         self._cards.close()
         self.shell.events.unregister("post_run_cell", self._after_cell)
-        for type_ in (Generation, Batch):
+        for type_ in _SHOWN:
             self.shell.display_formatter.ipython_display_formatter.pop(type_, None)
 
     def run_cell(self, line: str, body: str) -> None:
@@ -127,11 +130,14 @@ class Runner:
     # Cards
 
     def show(
-        self, item: Item, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
+        self, item: Item | Film, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
     ) -> None:
         """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars."""
         if self.in_terminal:
-            self._print(item, remarks)
+            if isinstance(item, Film):
+                print(f"{item.name}: {item.summary}")
+            else:
+                self._print(item, remarks)
             return
         session = current_session()
         target = session.target
@@ -141,7 +147,7 @@ class Runner:
             expected = session.journal.typical_seconds(item.request.model, target.base_url)
         front = front_end()
         publisher = self.shell.display_pub
-        card = Card(
+        card = make_card(
             item,
             Output(publisher) if is_captured else output_for(item, front, publisher),
             how or self.defaults["embed"],

@@ -8,6 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from oxenvideo.engine.film import Film
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.notebook.card import Item
 
@@ -21,8 +22,11 @@ class CardWidget(anywidget.AnyWidget):
     tooltip = traitlets.Unicode().tag(sync=True)
     line = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, item: Item) -> None:
-        label = "" if item.done else "Cancel all" if isinstance(item, Batch) else "Cancel"
+    def __init__(self, item: Item | Film) -> None:
+        if isinstance(item, Film) or item.done:
+            super().__init__()
+            return
+        label = "Cancel all" if isinstance(item, Batch) else "Cancel"
         super().__init__(button=label, tooltip=f"Ask the service to cancel {item.name or 'this video'}")
         self.on_msg(lambda _, content, buffers: item.cancel(None))
 
