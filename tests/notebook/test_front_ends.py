@@ -184,3 +184,17 @@ def test_the_limit_is_a_setting(notebook: Notebook) -> None:
 
 def oxenvideo_html(notebook: Notebook) -> str:
     return str(display_data(notebook["clip"])[0]["text/html"])
+
+
+def test_a_callable_is_told_once_of_a_batch(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``%config OxenVideo.notify`` takes a function; it gets the Batch once, when every video has ended."""
+    monkeypatch.setattr(notebook.shell, "kernel", object(), raising=False)  # cards instead of a terminal's lines
+    notebook.run("told = []\n%config OxenVideo.notify = lambda item: told.append((item, item.done))")
+    notebook.run("%%oxenvideo batch -n 3 --wait\nA red balloon")
+    end = time.monotonic() + 20
+    while not notebook["told"] and time.monotonic() < end:
+        time.sleep(0.05)
+    assert notebook["told"] == [(notebook["batch"], True)]
+    notebook.run("%config OxenVideo.notify = False")
+    notebook.run("%%oxenvideo one --wait\nA fox")
+    assert len(notebook["told"]) == 1

@@ -1,6 +1,24 @@
 // The widget of a card: its HTML, where the front end ignores updates of plain HTML; a Cancel button; a line below.
 
+// A notification where the browser permits it; else a sound, and the tab's title until somebody looks at the page.
+const tell = (text) => {
+  if (globalThis.Notification?.permission === "granted") return new Notification("oxenvideo", { body: text });
+  const title = document.title;
+  document.title = `✔ ${text}`;
+  for (const event of ["focus", "pointermove", "keydown"]) addEventListener(event, () => { document.title = title; }, { once: true });
+  try {
+    const audio = new AudioContext(), tone = audio.createOscillator();
+    tone.connect(audio.destination);
+    tone.start();
+    tone.stop(audio.currentTime + 0.2);
+  } catch { /* a page without sound */ }
+};
+
 export default {
+  initialize({ model }) {
+    if (model.get("notify") && globalThis.Notification?.permission === "default") Notification.requestPermission();
+    model.on("change:told", () => tell(model.get("told")));
+  },
   render({ model, el }) {
     const card = document.createElement("div"), line = document.createElement("div"), button = document.createElement("button");
     button.className = "oxenvideo-cancel";
@@ -15,7 +33,7 @@ export default {
       line: () => { line.innerHTML = model.get("line"); },
       button: () => {
         button.textContent = model.get("button");
-        button.title = model.get("tooltip");
+        button.title = model.get("hint");
         button.hidden = !model.get("button");
       },
     };

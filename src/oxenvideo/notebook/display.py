@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -39,8 +39,8 @@ class Card:
     ``how`` is how its videos are stored, ``limit`` the bytes up to which they are. ``renditions`` are made for a front end
     that cannot show the files themselves. ``resume`` is what brings back a running item, None for an output that is not
     updated. ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free``
-    means that it costs nothing. ``changed`` says that a state may be newer than what is drawn; ``settled`` that a final
-    state is drawn.
+    means that it costs nothing. ``notify`` tells somebody at the end, or is called with the item. ``changed`` says that a
+    state may be newer than what is drawn; ``settled`` that a final state is drawn.
     """
 
     item: Item
@@ -55,6 +55,7 @@ class Card:
     estimate: Decimal | None = None
     free: bool = False
     remarks: tuple[str, ...] = ()
+    notify: bool | Callable[[Any], object] = False
     changed: bool = True
     settled: bool = False
     drawn_at: float = 0.0
@@ -96,6 +97,8 @@ class Card:
             cost = self.item.cost
             self._drawn_cost = cost if cost is not None and dollars(cost) in html else None
         if over and not self.settled:
+            if self.notify and not first:
+                self._tell()
             self.output.settle()
         if over:
             self._embedded.clear()  # megabytes of text that nothing needs again, unless a rendition is made
@@ -104,6 +107,16 @@ class Card:
             self.output.add_line(cards.cost_html(cost), self._metadata(over))
             self._drawn_cost = cost
         self.settled = over
+
+    def _tell(self) -> None:
+        """Tell that the item has ended: by its output, or by calling what the user gave."""
+        if not callable(self.notify):
+            self.output.notify(self._text(True))
+            return
+        try:
+            self.notify(self.item)
+        except Exception:
+            log.exception("The callable of OxenVideo.notify failed.")
 
     def _html(self, over: bool) -> str:
         if isinstance(self.item, Generation):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, Float, Int, Unicode
+from traitlets import Bool, Callable, Enum, Float, Int, Unicode, Union
 
 from oxenvideo.environment import JOURNAL, default_data_dir, notebook_path
 from oxenvideo.errors import OxenVideoError
@@ -40,6 +40,11 @@ class OxenVideo(Magics):
     download_dir = Unicode(None, allow_none=True, help="directory of the videos; ./videos by default").tag(config=True)
     max_cost = Float(None, allow_none=True, help="US dollars above which a cell is refused").tag(config=True)
     media_repo = Unicode(None, allow_none=True, help="namespace/name for large input files").tag(config=True)
+    notify = Union(
+        [Bool(), Callable()],
+        default_value=False,
+        help="tell when a cell's videos are done, as --notify does; or a function to call with the Generation or Batch",
+    ).tag(config=True)
     nested_loops = Bool(
         False,
         help="let the notebook's own asyncio tasks run while %oxenvideo wait waits, with nest-asyncio2 or nest-asyncio, "

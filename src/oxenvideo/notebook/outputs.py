@@ -31,6 +31,11 @@ class Output:
         if first and self._widget is not None:
             self._send(self._widget.bundle(""), self._below_id, {}, update=False)
 
+    def notify(self, text: str) -> None:
+        """Tell somebody who does not look at the page; before ``settle``."""
+        if self._widget is not None:
+            self._widget.told = text
+
     def settle(self) -> None:
         """Remove the button."""
         if self._widget is not None:
@@ -67,6 +72,10 @@ class WidgetOutput(Output):
             if self._publisher is not None:
                 self._publisher.publish(self.bundle, metadata)
 
+    def notify(self, text: str) -> None:
+        """Tell somebody who does not look at the page."""
+        self._card.told = text
+
     def settle(self) -> None:
         """Remove the button."""
         self._card.button = ""
@@ -89,11 +98,11 @@ class StillOutput(Output):
         self.bundle = {"text/html": html, "text/plain": text}
 
 
-def output_for(item: Item | Film, front_end: FrontEnd, publisher: Any) -> Output:
+def output_for(item: Item | Film, front_end: FrontEnd, publisher: Any, *, notify: bool = False) -> Output:
     """The output for an item, with a Cancel button if someone can click it."""
     if item.done or not front_end.widgets or (front_end.updates and isinstance(item, Film)):  # it has no button
         return Output(publisher)
     from oxenvideo.notebook.widget import CardWidget
 
-    widget = CardWidget(item)
+    widget = CardWidget(item, notify=notify)
     return Output(publisher, widget) if front_end.updates else WidgetOutput(widget, publisher)

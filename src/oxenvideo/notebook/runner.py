@@ -42,7 +42,13 @@ class Runner:
         self.shell = shell
         self.in_terminal = getattr(shell, "kernel", None) is None  # no front end that shows HTML
         # What a cell uses if it gives no option: ``duration`` in seconds, ``embed`` as in ``--embed``.
-        self.defaults: dict[str, Any] = {"duration": None, "aspect_ratio": None, "embed": "auto", "nested_loops": False}
+        self.defaults: dict[str, Any] = {
+            "duration": None,
+            "aspect_ratio": None,
+            "embed": "auto",
+            "nested_loops": False,
+            "notify": False,
+        }
         self._cards = LiveCards()
         self._noted = False
         # One of these as the last expression of a cell is shown as a card.
@@ -103,7 +109,13 @@ class Runner:
             estimate = sum(known, Decimal()) if known else None
             if waits and self._is_captured():
                 self.wait([item])  # what captures the output gets it once, with the video
-            self.show(item, how=options.embed, remarks=remarks, estimate=estimate)
+            self.show(
+                item,
+                how=options.embed,
+                remarks=remarks,
+                estimate=estimate,
+                notify=self.defaults["notify"] or options.notify,
+            )
         if waits:
             self.wait([item])
             raise_failure(item)
@@ -130,9 +142,15 @@ class Runner:
     # Cards
 
     def show(
-        self, item: Item | Film, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
+        self,
+        item: Item | Film,
+        *,
+        how: str | None = None,
+        remarks: Sequence[str] = (),
+        estimate: Decimal | None = None,
+        notify: bool | Callable[[Any], object] = False,
     ) -> None:
-        """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars."""
+        """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars; ``notify`` as in Card."""
         if self.in_terminal:
             if isinstance(item, Film):
                 print(f"{item.name}: {item.summary}")
@@ -149,7 +167,7 @@ class Runner:
         publisher = self.shell.display_pub
         card = make_card(
             item,
-            Output(publisher) if is_captured else output_for(item, front, publisher),
+            Output(publisher) if is_captured else output_for(item, front, publisher, notify=notify is True),
             how or self.defaults["embed"],
             Path.cwd(),
             front,
@@ -159,6 +177,7 @@ class Runner:
             estimate=estimate,
             free=target.is_local,
             remarks=tuple(remarks),
+            notify=notify,
         )
         if is_captured:
             card.draw(first=True)  # what captures the output gets one, not a hundred

@@ -14,20 +14,25 @@ from oxenvideo.notebook.card import Item
 
 
 class CardWidget(anywidget.AnyWidget):
-    """``html`` is the card, ``line`` is HTML below it; without the text of a ``button`` there is none."""
+    """``html`` is the card, ``line`` is HTML below it; without the text of a ``button`` there is none.
+
+    ``notify`` asks the browser for the permission to notify, and ``told`` is what it then tells.
+    """
 
     _esm = Path(__file__).with_name("card.js")
     html = traitlets.Unicode().tag(sync=True)
     button = traitlets.Unicode().tag(sync=True)
-    tooltip = traitlets.Unicode().tag(sync=True)
+    hint = traitlets.Unicode().tag(sync=True)
     line = traitlets.Unicode().tag(sync=True)
+    notify = traitlets.Bool().tag(sync=True)
+    told = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, item: Item | Film) -> None:
+    def __init__(self, item: Item | Film, *, notify: bool = False) -> None:
         if isinstance(item, Film) or item.done:
             super().__init__()
             return
         label = "Cancel all" if isinstance(item, Batch) else "Cancel"
-        super().__init__(button=label, tooltip=f"Ask the service to cancel {item.name or 'this video'}")
+        super().__init__(notify=notify, button=label, hint=f"Ask the service to cancel {item.name or 'this video'}")
         self.on_msg(lambda _, content, buffers: item.cancel(None))
 
     def bundle(self, text: str) -> dict[str, Any]:
