@@ -59,9 +59,13 @@ class Film(Displayed):
     @property
     def summary(self) -> str:
         """One line: how it stands, and of how many videos it is."""
+        if self.error is not None:
+            return f"failed: {self.error}"
+        videos = f"{len(self.inputs)} videos"
+        if self.done:
+            return f"joined from {videos}"
         waiting = sum(not given.done for given in self.inputs if not isinstance(given, Path))
-        step = f"waiting for {waiting} of " if waiting else "joining " if not self.done else f"{self.status}, of "
-        return f"{step}{len(self.inputs)} videos" + (f": {self.error_message}" if self.error is not None else "")
+        return f"waiting for {waiting} of {videos}" if waiting else f"joining {videos}"
 
     def wait(self, timeout: float | None = None) -> Self:
         """Block until the file is here and return this Film; ``timeout`` in seconds.

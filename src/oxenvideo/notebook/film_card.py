@@ -56,7 +56,8 @@ class FilmCard(Card):
             )
             player, note = made.player(f"Video: {film.name}", cards.player_style(made.size)), made.note
         path = cards.shown_path(film.path, self.base)
-        parts = [f"<div>{cards.dot(film.status)}<b>{escape(film.name)}</b> {escape(film.summary)}</div>", player]
+        words = film.summary[:1].upper() + film.summary[1:]
+        parts = [f"<div>{cards.dot(film.status)}<b>{escape(film.name)}</b> {escape(words)}</div>", player]
         if not over:
             done = f'value="{film.progress:.2f}" max="1" aria-label="Progress"'
             parts.append(f'<progress {done} style="width:100%;margin-top:6px"></progress>')
