@@ -225,3 +225,31 @@ def test_a_panel_reopened_without_its_kernel_says_how_to_open_it(
     error.wait_for(state="attached", timeout=30_000)
     assert not error.is_visible()
     keep(again.page, server.root / "panel_without_kernel.png")
+
+
+@pytest.mark.parametrize("permission", ["granted", "denied"])
+def test_notify_tells_once_for_a_batch(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str, permission: str
+) -> None:
+    """A notification where it is permitted, else the tab's title until somebody comes back; nothing without --notify."""
+    cells = [connect, "%%oxenvideo quiet\nA fox", "%%oxenvideo both -n 2 --notify\nA red balloon"]
+    notebook = open_notebook(lab, cells)
+    notebook.page.evaluate(
+        "permission => { window.told = []; window.Notification = class {"
+        " static permission = permission; constructor(title, options) { told.push(options.body); } } }",
+        permission,
+    )
+    notebook.run_all()
+    service.wait_until(lambda: len(service.jobs) == 3, timeout=20)
+    notebook.wait_for_text("Cancel all", within=notebook.outputs(2))
+    service.finish()
+    words = "both: 2 videos: 2 succeeded"
+    if permission == "granted":
+        notebook.page.wait_for_function("told.length > 0", timeout=30_000)
+    else:
+        notebook.page.wait_for_function("document.title.startsWith('✔')", timeout=30_000)
+        assert words in notebook.page.title()
+        notebook.page.mouse.move(300, 300)
+        notebook.page.wait_for_function("!document.title.startsWith('✔')")
+    notebook.wait_for_text("Succeeded", within=notebook.outputs(1))
+    assert notebook.page.evaluate("told") == ([words] if permission == "granted" else [])
