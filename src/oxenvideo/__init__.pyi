@@ -11,6 +11,7 @@ from .client.responses import (
     Accepted as Accepted, HistoryPage as HistoryPage, Observation as Observation, Rendered as Rendered, User as User
 )
 from .client.retry import Backoff as Backoff
+from .engine.film import Film as Film
 from .engine.history import HistoryRow as HistoryRow
 from .engine.resume import Resumed as Resumed
 from .errors import (
@@ -27,12 +28,13 @@ from .jobs.batch import Batch as Batch
 from .jobs.generation import Cancellation as Cancellation, Generation as Generation
 from .jobs.status import State as State, Status as Status
 from .media.media import Media as Media
+from .notebook.display_data import display_data as display_data
 from .notebook.panel.panel import Panel as Panel, panel as panel
 from .request.build import Built as Built
-from .request.request import VideoRequest as VideoRequest, recall as recall
+from .request.request import Joined as Joined, VideoRequest as VideoRequest, recall as recall
 from .session import (
     Session as Session, attach as attach, configure as configure, current_session as current_session,
-    generate as generate, history as history, models as models, resume as resume, submit as submit,
+    generate as generate, history as history, join as join, models as models, resume as resume, submit as submit,
     submit_batch as submit_batch
 )
 from .settings import Limits as Limits, Pace as Pace, Settings as Settings

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog import pricing
@@ -18,6 +19,7 @@ from oxenvideo.engine import media_inputs
 from oxenvideo.engine import resume as resuming
 from oxenvideo.engine.catalog_cache import CatalogCache
 from oxenvideo.engine.engine import Engine
+from oxenvideo.engine.film import Film
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.resume import Resumed
 from oxenvideo.environment import JOURNAL, notebook_path
@@ -28,6 +30,7 @@ from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.job import Job, Submission
 from oxenvideo.jobs.journal import Journal
 from oxenvideo.jobs.status import TERMINAL, State
+from oxenvideo.media import frames
 from oxenvideo.request.build import Built, build
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.settings import CHANGEABLE, Settings
@@ -195,6 +198,28 @@ class Session:
         generation = self._submit([request], **kept, synchronous=True)[0]
         return generation.wait() if wait else generation
 
+    def join(self, videos: Sequence[Generation | Batch | Film | str | Path], save_as: str | Path) -> Film:
+        """Join videos into one file and return at once; one that is not finished is waited for.
+
+        The streams are copied if their codecs and sizes agree, else encoded to the size of the first video. A relative
+        ``save_as`` is in ``download_dir``; a name that is taken is not overwritten. Needs the ``local`` extra.
+        """
+        frames.check_available()
+        inputs: list[Generation | Film | Path] = []
+        for video in videos:
+            if isinstance(video, Batch):
+                inputs += video
+            else:
+                inputs.append(video if isinstance(video, Generation | Film) else Path(video).expanduser().absolute())
+        if len(inputs) < 2:
+            raise InvalidRequest(f"join takes two or more videos, not {len(inputs)}.")
+        if missing := next((i for i in inputs if isinstance(i, Path) and not i.is_file()), None):
+            raise InvalidRequest(f"There is no file {missing}.")
+        target = self.settings.download_dir.absolute() / Path(save_as).expanduser()
+        if target.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+            target = target.with_name(f"{target.name}.mp4")
+        return Film(inputs, target)
+
     def estimate(self, request: VideoRequest) -> pricing.Estimate | None:
         """What a request will cost in US dollars, None where the price is not known."""
         catalog = self.catalog
@@ -361,6 +386,11 @@ def submit_batch(requests: Sequence[VideoRequest | Mapping[str, Any]], **options
 def generate(prompt: str | VideoRequest | None = None, **options: Any) -> Generation:
     """Make a video by the synchronous endpoint and return when it is here; takes what ``submit`` takes."""
     return current_session().generate(prompt, **options)
+
+
+def join(videos: Sequence[Generation | Batch | Film | str | Path], save_as: str | Path) -> Film:
+    """Join videos into one file, such as ``join([a, b, c], "film.mp4")``, and return at once with its Film."""
+    return current_session().join(videos, save_as)
 
 
 def attach(generation_id: str, *, name: str | None = None) -> Generation:

@@ -57,7 +57,8 @@ class Settings:
 
     ``max_cost`` is in US dollars for one submit, ``poll_interval`` in seconds between two lists (it replaces
     ``pace.poll``), ``timeout`` in seconds for an ordinary answer. ``media_repo`` (namespace/name) takes media files that
-    are too large to be sent inline. ``download`` is whether videos are fetched into ``download_dir``.
+    are too large to be sent inline. ``download`` is whether videos are fetched into ``download_dir``. ``embed_limit`` is the
+    size in bytes up to which a video is stored in the notebook; by default what the front end allows, at most 8 MB.
     """
 
     base_url: str | None = None
@@ -68,6 +69,7 @@ class Settings:
     download: bool = True
     max_cost: Decimal | None = None
     media_repo: str | None = None
+    embed_limit: int | None = None
     poll_interval: float | None = None
     pace: Pace = field(default_factory=Pace)
     limits: Limits = field(default_factory=Limits)
@@ -106,4 +108,6 @@ class Settings:
 
 
 #: Settings that a running session can take on. The others are built into its engine.
-CHANGEABLE = frozenset({"base_url", "api_key", "model", "max_cost", "download_dir", "download", "media_repo"})
+CHANGEABLE = frozenset(
+    {"base_url", "api_key", "model", "max_cost", "download_dir", "download", "media_repo", "embed_limit"}
+)

@@ -57,10 +57,10 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def _served(kind: str, module: str, factory: pytest.TempPathFactory) -> Iterator[Server]:
+def _served(kind: str, module: str, factory: pytest.TempPathFactory, prefix: str = "") -> Iterator[Server]:
     if find_spec(module) is None:
         _missing(f"{module} is not installed: pip install {module}")
-    server = Server(kind, factory.mktemp(kind))
+    server = Server(kind, factory.mktemp(kind), prefix=prefix)
     try:
         yield server
     finally:
@@ -71,6 +71,13 @@ def _served(kind: str, module: str, factory: pytest.TempPathFactory) -> Iterator
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab."""
     with _served("lab", "jupyterlab", tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab below a prefix, as JupyterHub starts it."""
+    with _served("lab", "jupyterlab", tmp_path_factory, "/user/x") as server:
         yield server
 
 
@@ -86,6 +93,26 @@ def voila(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Voilà."""
     with _served("voila", "voila", tmp_path_factory) as server:
         yield server
+
+
+@pytest.fixture
+def marimo_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts marimo with a notebook, as ``edit`` or ``run``; each serves one notebook. ``autorun`` runs its cells."""
+    if find_spec("marimo") is None:
+        _missing("marimo is not installed: pip install marimo")
+    started: list[Server] = []
+
+    def start(kind: str, source: str, *, autorun: bool = True) -> Server:
+        (tmp_path / kind / "work").mkdir(parents=True, exist_ok=True)
+        (tmp_path / kind / "work" / "app.py").write_text(source)
+        runtime = f"[tool.marimo.runtime]\nauto_instantiate = {str(autorun).lower()}\n"
+        (tmp_path / kind / "work" / "pyproject.toml").write_text(f"{runtime}[tool.marimo.display]\ntheme = 'system'\n")
+        started.append(Server(kind, tmp_path / kind))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture(scope="package")

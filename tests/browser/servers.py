@@ -1,4 +1,4 @@
-"""The server of a front end (JupyterLab, Notebook 7, Voilà) in its own process and directory."""
+"""The server of a front end (JupyterLab, Notebook 7, Voilà, marimo) in its own process and directory."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, Sequence[str]] = {
     "lab": ["jupyterlab", *JUPYTER, "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"],
     "notebook": ["notebook", *JUPYTER, "--JupyterNotebookApp.expose_app_in_browser=True"],
     "voila": ["voila", "--no-browser"],
+    "edit": ["marimo", "edit", "app.py", "--headless", "--no-token", "--skip-update-check"],
+    "run": ["marimo", "run", "app.py", "--headless", "--no-token"],
 }
 # No requests to the internet.
 SETTINGS = {
@@ -38,20 +40,31 @@ SETTINGS = {
 class Server:
     """A running server. ``root`` is the directory of its notebooks, ``log`` the output of the server and its kernels."""
 
-    def __init__(self, kind: str, home: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, home: Path, environment: Mapping[str, str] | None = None, *, prefix: str = ""
+    ) -> None:
         self.kind = kind
         self.root = home / "work"
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         self.data_dir = home / "oxenvideo"
         self.log = home / "server.log"
         for name, settings in SETTINGS.items():
             file = home / "settings" / name
-            file.parent.mkdir(parents=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(settings))
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        port = self.url.rpartition(":")[2]
-        where = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.root}"]
-        arguments = [*COMMANDS[kind], *(where if kind != "voila" else [f"--port={port}", str(self.root)])]
+        port = _free_port()
+        self.url = f"http://127.0.0.1:{port}{prefix}"
+        where = [
+            f"--ServerApp.port={port}",
+            f"--ServerApp.base_url={prefix or '/'}",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.root}",
+        ]
+        if kind in ("edit", "run"):
+            where = [f"--port={port}"]
+        elif kind == "voila":
+            where = [f"--port={port}", str(self.root)]
+        arguments = [*COMMANDS[kind], *where]
         self._process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
@@ -100,7 +113,9 @@ class Server:
         end = time.monotonic() + READY_WITHIN
         while time.monotonic() < end and self._process.poll() is None:
             try:
-                with urllib.request.urlopen(self.url + ("/" if self.kind == "voila" else "/api"), timeout=5):
+                with urllib.request.urlopen(
+                    self.url + ("/api" if self.kind in ("lab", "notebook") else "/"), timeout=5
+                ):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)

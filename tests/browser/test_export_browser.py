@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import nbformat
 import pytest
 
 from browser.pages import OpenNotebook, Shown
 from browser.servers import Server
+from clips import clip
 from faulty import FaultyService
+from oxenvideo.notebook import embed
+from oxenvideo.notebook.renditions import Renditions
 
 pytestmark = pytest.mark.browser
 
@@ -42,3 +47,19 @@ def test_an_exported_page_plays_on_its_own(
     exported = open_page(page.as_uri())
     assert exported.plays(exported.page.locator("video"))
     assert exported.page.get_by_text("A red balloon floating upward").count() >= 1
+
+
+def test_a_copy_with_mp3_sound_plays_with_sound(open_page: Callable[[str], Shown], tmp_path: Path) -> None:
+    """The card for VS Code plays in Chromium, which decodes its sound."""
+    copy = Renditions(tmp_path / "copies")
+    path = clip(tmp_path / "clip.mp4")
+    until = time.monotonic() + 30
+    while not isinstance(made := copy.get(path, "hash", None), Path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert isinstance(made, Path)
+    page = tmp_path / "card.html"
+    page.write_text(embed.embed(made, "inline").player("clip", ""))
+    shown = open_page(page.as_uri())
+    video = shown.page.locator("video")
+    assert shown.plays(video)
+    shown.page.wait_for_function("video => video.webkitAudioDecodedByteCount > 0", arg=video.element_handle())

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 
 from browser.pages import NotebookPage, OpenNotebook
+from browser.panels import keep
 from browser.servers import Server
 from faulty import FaultyService
 
@@ -64,7 +65,7 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     notebook.wait_for_text("cost $0.35", within=card)
     assert notebook.page.evaluate("window.playing.isConnected"), "the cost took the playing video away"
     assert card.locator("video").count() == 1
-    assert card.locator("button.jupyter-button").count() == 0
+    assert card.locator("button.oxenvideo-cancel").count() == 0
 
     saved = notebook.save()
     assert WIDGET not in _kinds(saved.cells[1])
@@ -144,7 +145,7 @@ def test_cancel_asks_the_service_and_leaves_no_button(
     card.get_by_text("Cancel", exact=True).click()
     notebook.wait_for_text("Cancelled", within=card)
     assert service.jobs[_job(service, "A red")].status == "cancelled"
-    card.locator("button.jupyter-button").wait_for(state="detached")
+    card.locator("button.oxenvideo-cancel").wait_for(state="detached")
     saved = notebook.save()
     assert WIDGET not in _kinds(saved.cells[1])
     assert "cancelled" in saved.cells[1].outputs[0].data["text/plain"]
@@ -210,6 +211,9 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     again = open_notebook(lab, notebook.path)
     again.wait_for_text("A red balloon floating upward", within=again.outputs(1))
     again.wait_for_text("%oxenvideo resume", within=again.outputs(1))
+    error = again.page.get_by_text("Error displaying widget")
+    error.wait_for(state="attached", timeout=30_000)
+    assert not error.is_visible()
     again.run_cell(0)
     again.wait_for_text("1 video of this notebook is unfinished", within=again.outputs(0))
     again.run_cell(2)
@@ -272,3 +276,68 @@ def test_rough_treatment_raises_nothing_and_leaves_nothing(
     notebook.run_cell(0)
     notebook.wait_for_text("1 video of this notebook is unfinished", within=notebook.outputs(0))
     _quiet(notebook, lab)
+
+
+def test_below_a_prefix_everything_works(hub: Server, open_notebook: OpenNotebook) -> None:
+    """JupyterHub serves below /user/x/: a card with a linked file, the panel, a download, and the embedded server."""
+    clip = "%%oxenvideo clip --embed file --model wan-ai-wan2-1-t2v-1-3b-diffusers\nA red balloon"
+    notebook = open_notebook(hub, ["%load_ext oxenvideo", clip, "import oxenvideo\noxenvideo.panel()"])
+    notebook.run_all()
+    video = notebook.outputs(1).locator("video")
+    assert notebook.plays(video)
+    assert "/user/x/files/videos/" in video.evaluate("video => video.currentSrc")
+    panel = notebook.outputs(2)
+    panel.locator(".oxv-open").click()
+    assert notebook.plays(panel.locator("video.oxv-video"))
+    with notebook.page.expect_download() as download:
+        panel.locator("a[download]").first.click()
+    assert download.value.path().read_bytes() == next((hub.root / "videos").glob("*.mp4")).read_bytes()
+    _quiet(notebook, hub)
+
+
+def test_a_panel_reopened_without_its_kernel_says_how_to_open_it(
+    server: Server, open_notebook: OpenNotebook, connect: str
+) -> None:
+    """One line stands where the panel was; while the panel is open, the line is not shown."""
+    line = "The panel is open only while its kernel runs. Run this cell to open it."
+    notebook = open_notebook(server, [connect, "%oxenvideo panel"])
+    notebook.run_all()
+    notebook.page.locator(".oxv-board").wait_for(timeout=30_000)
+    assert not notebook.page.get_by_text(line).is_visible()
+    notebook.save()
+    notebook.close()
+    server.shut_down_kernels()
+    again = open_notebook(server, notebook.path)
+    again.wait_for_text(line, within=again.outputs(1))
+    error = again.page.get_by_text("Error displaying widget")
+    error.wait_for(state="attached", timeout=30_000)
+    assert not error.is_visible()
+    keep(again.page, server.root / "panel_without_kernel.png")
+
+
+@pytest.mark.parametrize("permission", ["granted", "denied"])
+def test_notify_tells_once_for_a_batch(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str, permission: str
+) -> None:
+    """A notification where it is permitted, else the tab's title until somebody comes back; nothing without --notify."""
+    cells = [connect, "%%oxenvideo quiet\nA fox", "%%oxenvideo both -n 2 --notify\nA red balloon"]
+    notebook = open_notebook(lab, cells)
+    notebook.page.evaluate(
+        "permission => { window.told = []; window.Notification = class {"
+        " static permission = permission; constructor(title, options) { told.push(options.body); } } }",
+        permission,
+    )
+    notebook.run_all()
+    service.wait_until(lambda: len(service.jobs) == 3, timeout=20)
+    notebook.wait_for_text("Cancel all", within=notebook.outputs(2))
+    service.finish()
+    words = "both: 2 videos: 2 succeeded"
+    if permission == "granted":
+        notebook.page.wait_for_function("told.length > 0", timeout=30_000)
+    else:
+        notebook.page.wait_for_function("document.title.startsWith('✔')", timeout=30_000)
+        assert words in notebook.page.title()
+        notebook.page.mouse.move(300, 300)
+        notebook.page.wait_for_function("!document.title.startsWith('✔')")
+    notebook.wait_for_text("Succeeded", within=notebook.outputs(1))
+    assert notebook.page.evaluate("told") == ([words] if permission == "granted" else [])

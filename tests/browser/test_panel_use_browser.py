@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from browser.pages import OpenNotebook
-from browser.panels import CELLS, SHOW, generate_and_wait, options, panel_page, tiles
+from browser.panels import CELLS, SHOW, generate_and_wait, keep, options, panel_page, tiles
 from browser.servers import Server
 from faulty import FaultyService
 
@@ -420,3 +420,62 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     service.wait_until(lambda: len(service.jobs) == 2)
     assert list(service.jobs.values())[1].body["prompt"] == "A blue balloon"
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
+
+
+def test_two_videos_are_compared_by_a_divider(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """The divider follows the mouse, a finger and the arrow keys; left of it is one video, right of it the other."""
+    _, page = panel_page(lab, open_notebook, connect)
+    service.finish(*generate_and_wait(page, service, "A red balloon", 2))
+    tiles(page).nth(1).wait_for()
+    for at in range(2):
+        tiles(page).nth(at).locator(".oxv-pick input").check()
+    page.get_by_role("button", name="Wipe").click()
+    divider = page.get_by_label("Divider between the videos")
+    box = divider.bounding_box()
+    assert box is not None
+    clipped = "getComputedStyle(document.querySelectorAll('.oxv-wipe .oxv-video')[1]).clipPath"
+    boxes = [video.bounding_box() for video in page.locator(".oxv-wipe .oxv-video").all()]
+    assert boxes[0] == boxes[1], "the videos are not in one place"
+
+    def at() -> float:
+        return float(page.evaluate(clipped).split()[-1].rstrip("%)"))
+
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert 20 < at() < 30
+    divider.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert 30 < at() < 40
+    touch = page.context.new_cdp_session(page)
+    middle = {"x": box["x"] + box["width"] * 0.75, "y": box["y"] + box["height"] / 2}
+    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [middle]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function(f"parseFloat({clipped}.split(' ').pop()) > 60")
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.wait_for_function("[...document.querySelectorAll('.oxv-wipe .oxv-video')].every(v => v.currentTime > 0)")
+    keep(page, lab.root / "wipe.png")
+    page.get_by_role("button", name="Wipe").click()
+    divider.wait_for(state="hidden")
+
+
+def test_chosen_videos_are_joined(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """Join takes the chosen videos in their order, and opens the film."""
+    _, page = panel_page(lab, open_notebook, connect)
+    service.finish(*generate_and_wait(page, service, "A red balloon", 3))
+    tiles(page).nth(2).wait_for()
+    for at in range(3):
+        tiles(page).nth(at).locator(".oxv-pick input").check()
+    page.get_by_role("button", name="Join 3 videos").click()
+    page.get_by_text("Joined as videos/film.mp4.").wait_for(timeout=30_000)
+    film = page.locator(".oxv-player .oxv-video")
+    page.wait_for_function("document.querySelectorAll('.oxv-player .oxv-video').length === 1")
+    page.wait_for_function("document.querySelector('.oxv-player .oxv-video').duration > 0", timeout=30_000)
+    assert film.count() == 1
+    assert (lab.root / "videos" / "film.mp4").is_file()

@@ -74,7 +74,7 @@ async def fetch(
                 transfer.run(url)
                 file.flush()
                 finish(partial)
-                return _put_in_place(partial, destination)
+                return put_in_place(partial, destination)
 
             return await _persist(transfer, receive, url, renew, attempts, backoff)
     except OSError as error:
@@ -278,7 +278,7 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
             file.write(content)
             file.flush()
             finish(partial)
-            return _put_in_place(partial, destination)
+            return put_in_place(partial, destination)
     except OSError as error:
         raise DownloadFailed(_disk_error(error, destination)) from None
 
@@ -320,7 +320,7 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _put_in_place(partial: Path, destination: Path) -> Path:
+def put_in_place(partial: Path, destination: Path) -> Path:
     """Give the whole file its name; a name that is taken is never overwritten."""
     for n in range(1, 10_000):
         final = destination if n == 1 else destination.with_name(f"{destination.stem}-{n}{destination.suffix}")

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from oxenvideo import errors
+from oxenvideo.jobs.displayed import Displayed
 from oxenvideo.jobs.generation import Cancellation, Generation
 from oxenvideo.jobs.status import Status
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _ENDINGS = (errors.GenerationEnded, errors.DownloadFailed, errors.OutcomeUnknown)
 
 
-class Batch(Sequence[Generation]):
+class Batch(Displayed, Sequence[Generation]):
     """Generations that were submitted together, in order."""
 
     def __init__(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
 from oxenvideo.errors import GenerationCancelled, GenerationFailed, OutcomeUnknown, WaitTimeout
+from oxenvideo.jobs.displayed import Displayed
 from oxenvideo.jobs.job import Job
 from oxenvideo.jobs.status import TERMINAL, State, Status
 
@@ -56,7 +57,7 @@ class Controls(Protocol):
         """Fetch the file again."""
 
 
-class Generation:
+class Generation(Displayed):
     """One video, from the request to the file. Attributes can be read at any time from any thread."""
 
     def __init__(self, job: Job, controls: Controls) -> None:

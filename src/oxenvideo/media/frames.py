@@ -20,18 +20,23 @@ def _av() -> Any:
         import av
         import PIL.Image  # noqa: F401 - what frames are given as
     except ImportError:
-        raise ConfigurationError("Reading frames needs: pip install 'oxenvideo[local]'") from None
+        raise ConfigurationError("Reading videos needs: pip install 'oxenvideo[local]'") from None
     return av
+
+
+def check_available() -> None:
+    """ConfigurationError names the extra if PyAV is not installed."""
+    _av()
 
 
 def duration_of(source: Path | IO[bytes]) -> float:
     """The length of a video or audio file in seconds; InvalidRequest for any other file."""
-    with _opened(source) as container:
+    with opened(source) as container:
         return _seconds(container)
 
 
 @contextmanager
-def _opened(source: Path | IO[bytes]) -> Iterator[Any]:
+def opened(source: Path | IO[bytes]) -> Iterator[Any]:
     """An open container; InvalidRequest names a file that cannot be opened or decoded."""
     av = _av()
     name = source.name if isinstance(source, Path) else "The content"
@@ -52,7 +57,7 @@ def _seconds(container: Any) -> float:
 
 def frame_at(path: Path, t: float) -> Image:
     """The frame shown at ``t`` seconds; a negative ``t`` counts from the end. InvalidRequest outside of the video."""
-    with _opened(path) as container:
+    with opened(path) as container:
         length = _seconds(container)
         at = t + length if t < 0 else t
         if not 0 <= at <= length:
@@ -62,7 +67,7 @@ def frame_at(path: Path, t: float) -> Image:
 
 def last_frame(path: Path) -> Image:
     """The last frame."""
-    with _opened(path) as container:
+    with opened(path) as container:
         return _frame(container, None)
 
 

@@ -79,6 +79,7 @@ CELL = (
     Option("save", "file name; {name}, {model}, {seed}, {index} and {id} are replaced", "PATTERN"),
     Option("embed", f"how the video is stored in the notebook: {', '.join(EMBED)}", "HOW", choices=EMBED),
     Option("max-cost", "refuse a cell whose estimate is above this amount", "DOLLARS", type=_DOLLARS),
+    Option("notify", "tell when it is done: a browser notification where permitted, else a sound and the tab's title"),
     Option("wait", "return when the video is here"),
     Option("sync", "use the synchronous endpoint, which responds when the video is ready"),
     Option("response-format", "url or b64_json; only with --sync", "FORMAT"),
@@ -94,6 +95,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "attach": ("ID [NAME]", "show any generation of the account, and store it in a variable"),
     "resume": ("", "bring back the unfinished videos of this notebook"),
     "history": ("", "show earlier generations with their cost"),
+    "join": ("NAME|FILE ... --save FILE", "join videos into one file; unfinished ones are waited for"),
     "models": ("[WORDS|ID]", "find models, or show the parameters, limits and price of one"),
     "panel": ("", "open the panel"),
 }
@@ -107,6 +109,7 @@ VERB_OPTIONS: Mapping[str, tuple[Option, ...]] = {
         Option("page", "page number, from 1 (the newest)", "N", type=_COUNT),
         Option("size", "rows of a page", "N", type=_COUNT),
     ),
+    "join": (Option("save", "the new file, in the directory of the videos unless the path is absolute", "FILE"),),
     "models": (
         Option("input", "models that take text, image, video or audio", "KIND", choices=INPUTS),
         Option("refresh", "ask the service for its models first"),

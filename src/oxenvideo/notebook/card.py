@@ -37,10 +37,12 @@ _MAX_WIDTH, _MAX_HEIGHT = 692, 480  # pixels of a video
 FAINT = "opacity:.65;font-size:12px"
 
 # Inline styles cannot animate. A front end that removes <style> shows the same card without the pulse.
-_STYLE = (
+STYLE = (
     "<style>@keyframes oxenvideo-pulse{50%{opacity:.35}}"
     ".oxenvideo-running{animation:oxenvideo-pulse 1.6s ease-in-out infinite}"
-    "@media (prefers-reduced-motion:reduce){.oxenvideo-running{animation:none}}</style>"
+    "@media (prefers-reduced-motion:reduce){.oxenvideo-running{animation:none}}"
+    # JupyterLab's error below a card that was saved with its button
+    ".jp-OutputArea-child:has(.oxenvideo-running)+.jp-OutputArea-child .jupyter-widgets:not(:has(*)){display:none}</style>"
 )
 
 
@@ -96,8 +98,9 @@ def html(
     embedded: Embedded | None = None,
     path: str | None = None,
     remarks: Sequence[str] = (),
+    resume: str | None = "%oxenvideo resume",
 ) -> str:
-    """The card at ``now`` (unix seconds).
+    """The card at ``now`` (unix seconds). ``resume`` is what brings it back, None if it will not be updated.
 
     ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
     that it costs nothing; ``path`` is the file as the card shows it.
@@ -106,13 +109,8 @@ def html(
     status = state.status
     parts = [_head(name, state, _times(state, now, expected), _price(state, estimate, free))]
     if embedded is not None:
-        fitted = ""
-        if embedded.size is not None:
-            # Without a width in pixels the player has its poster's size until it plays, and then changes it.
-            width, height = embedded.size
-            fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
-        style = f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
-        parts.append(embedded.player(f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}", style))
+        words = f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}"
+        parts.append(embedded.player(words, player_style(embedded.size)))
     if request.prompt:
         prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
         parts.append(f'<div style="margin-top:4px">{prompt}</div>')
@@ -120,14 +118,24 @@ def html(
         parts.append(_line(error, _COLOURS.get(status, _COLOURS[Status.UNCONFIRMED])))
     if status is Status.UNKNOWN:
         parts.append(_line(f"The service reports the status {state.remote!r}, which oxenvideo does not know."))
-    parts += [_line(words) for words in (state.notice, *remarks) if words]
+    parts += [_line(words) for words in (state.notice, embedded.note if embedded else "", *remarks) if words]
     code = f"<code>{escape(path)}</code>" if path else ""
     shown = [*map(escape, (request.model, *parameters(request).values())), code]
     parts.append(f'<div style="margin-top:4px;{FAINT}">{" · ".join(filter(None, shown))}</div>')
     if not state.is_settled:
-        parts.append(running_hint("the video"))
+        parts.append(running_hint("the video", resume=resume))
     framed = frame(f"Video {name}: {WORDS[status]}", "".join(parts), "max-width:720px;")
-    return framed if state.is_settled else _STYLE + framed
+    return framed if state.is_settled else STYLE + framed
+
+
+def player_style(size: tuple[int, int] | None) -> str:
+    """The inline style of a video of this width and height."""
+    fitted = ""
+    if size is not None:
+        # Without a width in pixels the player has its poster's size until it plays, and then changes it.
+        width, height = size
+        fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
+    return f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
 
 
 def frame(name: str, inner: str, style: str = "") -> str:
@@ -139,12 +147,16 @@ def frame(name: str, inner: str, style: str = "") -> str:
     )
 
 
-def running_hint(what: str) -> str:
-    """How to get the videos back if the output is never updated again."""
-    return (
-        f'<div style="margin-top:2px;{FAINT}">Runs in the background. If this output no longer changes, the kernel has '
-        f"ended: <code>%oxenvideo resume</code> brings {what} back.</div>"
-    )
+def running_hint(what: str, *, resume: str | None) -> str:
+    """How to get the videos back if the output is never updated again; how to see them if it is not updated at all."""
+    if resume is None:
+        words = f"Runs in the background. Run this cell again for {what}; with <code>%load_ext oxenvideo</code> it is updated."
+    else:
+        words = (
+            "Runs in the background. If this output no longer changes, the kernel has ended: "
+            f"<code>{resume}</code> brings {what} back."
+        )
+    return f'<div style="margin-top:2px;{FAINT}">{words}</div>'
 
 
 def dot(status: Status) -> str:

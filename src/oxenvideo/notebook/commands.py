@@ -1,4 +1,4 @@
-"""``%oxenvideo VERB``: list, wait, cancel, attach, resume, history, models, panel."""
+"""``%oxenvideo VERB``: list, wait, cancel, attach, resume, history, join, models, panel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
+from oxenvideo.engine.film import Film
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
@@ -152,6 +153,17 @@ def _history(runner: Runner, options: Namespace) -> Any:
     return table
 
 
+def _join(runner: Runner, options: Namespace) -> Any:
+    if not options.save:
+        raise InvalidRequest("Name the new file: %oxenvideo join NAME NAME --save film.mp4")
+
+    def part(word: str) -> Film | Item | str:
+        value = runner.shell.user_ns.get(word)
+        return value if isinstance(value, Film) else word if Path(word).is_file() else _item(runner, word)
+
+    return current_session().join([part(word) for word in options.operands], options.save)
+
+
 def _models(runner: Runner, options: Namespace) -> Any:
     session = current_session()
     words = " ".join(options.operands)
@@ -171,7 +183,7 @@ def _panel(runner: Runner, options: Namespace) -> Any:
     return Panel(current_session())
 
 
-_FUNCTIONS = (_list, _wait, _cancel, _attach, _resume, _history, _models, _panel)
+_FUNCTIONS = (_list, _wait, _cancel, _attach, _resume, _history, _join, _models, _panel)
 _VERBS: Mapping[str, Callable[[Runner, Namespace], Any]] = {verb.__name__[1:]: verb for verb in _FUNCTIONS}
 
 

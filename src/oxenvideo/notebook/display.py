@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from oxenvideo.catalog.pricing import dollars
+from oxenvideo.environment import INLINE_LIMIT, FrontEnd, front_end
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation, observe
 from oxenvideo.notebook import card as cards
@@ -18,11 +20,12 @@ from oxenvideo.notebook import embed, grid
 from oxenvideo.notebook.card import Item
 from oxenvideo.notebook.embed import Embedded
 from oxenvideo.notebook.outputs import Output
+from oxenvideo.notebook.renditions import Renditions
 
 log = logging.getLogger("oxenvideo")
 
 _GAP = 0.05  # seconds between two messages of all outputs together: at most 20 a second
-_SAME = 0.5  # seconds between two messages of one output: at most 2 a second
+SAME = 0.5  # seconds between two messages of one output: at most 2 a second
 _TICK = 1.0  # seconds after which a running card shows a new elapsed time
 _IDLE = 5.0  # seconds without anything to draw, after which the thread ends
 _ATTEMPTS = 3  # to draw a card, before its errors are taken for permanent
@@ -33,19 +36,26 @@ _LARGE_TILES = 6  # tiles of a grid that get large posters
 class Card:
     """One item and its output.
 
-    ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free`` means
-    that it costs nothing. ``changed`` says that a state may be newer than what is drawn; ``settled`` that a final
-    state is drawn.
+    ``how`` is how its videos are stored, ``limit`` the bytes up to which they are. ``renditions`` are made for a front end
+    that cannot show the files themselves. ``resume`` is what brings back a running item, None for an output that is not
+    updated. ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free``
+    means that it costs nothing. ``notify`` tells somebody at the end, or is called with the item. ``changed`` says that a
+    state may be newer than what is drawn; ``settled`` that a final state is drawn.
     """
 
     item: Item
     output: Output
     how: str
     base: Path
+    front_end: FrontEnd = field(default_factory=front_end)
+    limit: int = INLINE_LIMIT
+    renditions: Renditions | None = None
+    resume: str | None = "%oxenvideo resume"
     expected: float | None = None
     estimate: Decimal | None = None
     free: bool = False
     remarks: tuple[str, ...] = ()
+    notify: bool | Callable[[Any], object] = False
     changed: bool = True
     settled: bool = False
     drawn_at: float = 0.0
@@ -58,10 +68,15 @@ class Card:
     def __post_init__(self) -> None:
         self.generations = cards.generations(self.item)
 
+    @property
+    def is_final(self) -> bool:
+        """Whether a final state is drawn, and no copy is made that would take the place of the video."""
+        return self.settled and not (self.renditions is not None and self.renditions.pending)
+
     def due(self) -> float | None:
         """When to draw it next (monotonic seconds); None if only a change can need it."""
         if self.changed:
-            return self.drawn_at + _SAME
+            return self.drawn_at + SAME
         running = isinstance(self.item, Generation) and not self.settled
         return self.drawn_at + _TICK if running else None
 
@@ -72,20 +87,36 @@ class Card:
         self.drawn_at = time.monotonic()
         states = [g.state for g in self.generations]
         over = all(state.is_settled for state in states)
-        cost = self.item.cost
-        look = tuple((s.status, s.path, s.error, s.error_message, s.notice) for s in states)
+        made = self.renditions.made if self.renditions is not None else 0
+        look = (made, *((s.status, s.path, s.error, s.error_message, s.notice) for s in states))
         running = isinstance(self.item, Generation) and not self.settled
         if first or running or over != self.settled or look != self._drawn:
             html = self._html(over)
             self.output.draw(html, self._text(over), self._metadata(over), first=first)
-            self._drawn, self._drawn_cost = look, cost
+            self._drawn = look
+            cost = self.item.cost
+            self._drawn_cost = cost if cost is not None and dollars(cost) in html else None
         if over and not self.settled:
+            if self.notify and not first:
+                self._tell()
             self.output.settle()
-            self._embedded.clear()  # megabytes of text that nothing needs again
+        if over:
+            self._embedded.clear()  # megabytes of text that nothing needs again, unless a rendition is made
+        cost = self.item.cost
         if over and cost is not None and cost != self._drawn_cost and not self.free:
             self.output.add_line(cards.cost_html(cost), self._metadata(over))
             self._drawn_cost = cost
         self.settled = over
+
+    def _tell(self) -> None:
+        """Tell that the item has ended: by its output, or by calling what the user gave."""
+        if not callable(self.notify):
+            self.output.notify(self._text(True))
+            return
+        try:
+            self.notify(self.item)
+        except Exception:
+            log.exception("The callable of OxenVideo.notify failed.")
 
     def _html(self, over: bool) -> str:
         if isinstance(self.item, Generation):
@@ -95,22 +126,25 @@ class Card:
                 expected=self.expected,
                 estimate=self.estimate,
                 free=self.free,
-                embedded=self._files([self.item], embed.INLINE_LIMIT, 640).get(self.item.key),
+                embedded=self._files([self.item], self.limit, 640).get(self.item.key),
                 path=cards.shown_path(self.item.path, self.base),
                 remarks=self.remarks,
+                resume=self.resume,
             )
         shown = grid.tiles(self.item)
         if over:
-            limit, widest = embed.INLINE_LIMIT // max(1, len(self.item)), 640 if len(self.item) <= _LARGE_TILES else 320
+            limit, widest = self.limit // max(1, len(self.item)), 640 if len(self.item) <= _LARGE_TILES else 320
             files = self._files(shown, limit, widest)
         else:  # the grid is sent again and again, so its files are linked
-            paths = [(g.key, g.path) for g in shown]
+            paths = [(g.key, g.path if self.front_end.links else None) for g in shown]
             files = {key: Embedded(embed.relative_link(path, self.base)) for key, path in paths if path is not None}
-        return grid.html(self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free)
+        return grid.html(
+            self.item, shown, files, remarks=self.remarks, estimate=self.estimate, free=self.free, resume=self.resume
+        )
 
     def _text(self, over: bool) -> str:
         words = cards.text(self.item) if isinstance(self.item, Generation) else cards.one_line(self.item)
-        if over:
+        if over or self.resume is None:
             return words
         return f"{words}; it runs in the background, {cards.wait_command(self.item.name)} waits for it"
 
@@ -122,7 +156,16 @@ class Card:
                 continue
             try:
                 url = generation.result_url
-                made = embed.embed(path, self.how, url=url, base=self.base, limit=limit, widest=widest)
+                made = embed.embed(
+                    path,
+                    self.how,
+                    url=url,
+                    base=self.base,
+                    limit=limit,
+                    widest=widest,
+                    front_end=self.front_end,
+                    renditions=self.renditions,
+                )
             except OSError as error:
                 log.info("%s cannot be shown: %s", path, error)
                 continue
@@ -156,6 +199,8 @@ class LiveCards:
             card.changed = True
             self._follow(card)
 
+        if card.renditions is not None:
+            card.renditions.ready = changed
         with self._drawing:
             # Subscribed before the first display: a change before, during or after it is seen by one of the two.
             subscriptions = [observe(generation, changed) for generation in card.generations]

@@ -11,10 +11,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from oxenvideo.environment import INLINE_LIMIT, FrontEnd
+from oxenvideo.errors import OxenVideoError
 from oxenvideo.media.frames import duration_of, frame_at, small_picture
+from oxenvideo.media.transcode import sound_of
+from oxenvideo.notebook.renditions import Renditions
 
-INLINE_LIMIT = 8 * 1024 * 1024
-"""Bytes up to which ``auto`` stores a video inside the notebook, where it takes 4/3 of its size."""
 _POSTER = 24 * 1024  # bytes of a poster
 _MARKUP = 2048  # bytes of the card around video and poster
 
@@ -23,8 +25,8 @@ _MARKUP = 2048  # bytes of the card around video and poster
 class Embedded:
     """A video as a card shows it: the address for ``src``, a poster as a data URI, the file's SHA-256.
 
-    ``inline`` means that ``src`` holds the file. ``size`` is width and height in pixels, ``seconds`` the length; both are
-    None if unknown.
+    Without ``src`` there is only the poster. ``inline`` means that ``src`` holds the file. ``size`` is width and height in
+    pixels, ``seconds`` the length; both are None if unknown. ``note`` is a sentence for the card.
     """
 
     src: str
@@ -33,9 +35,13 @@ class Embedded:
     inline: bool = False
     size: tuple[int, int] | None = None
     seconds: float | None = None
+    note: str = ""
 
     def player(self, label: str, style: str, handlers: str = "") -> str:
         """The ``<video>`` element: ``label`` is its accessible name, ``style`` its inline style."""
+        if not self.src:
+            poster = escape(self.poster or "", quote=True)
+            return f'<img src="{poster}" alt="{escape(label, quote=True)}" style="{style}">' if poster else ""
         # Base64 has nothing to escape, and escaping megabytes of it would block the kernel.
         src = self.src if self.inline else escape(self.src, quote=True)
         poster = f' poster="{escape(self.poster, quote=True)}"' if self.poster else ""
@@ -53,11 +59,13 @@ def embed(
     base: Path | None = None,
     limit: int = INLINE_LIMIT,
     widest: int = 640,
+    front_end: FrontEnd | None = None,
+    renditions: Renditions | None = None,
 ) -> Embedded:
     """Embed a file ``inline``, as a linked ``file``, by the service's ``url``, or ``auto``: inline up to ``limit`` bytes.
 
-    ``base`` is the notebook's directory, ``widest`` the width of the poster in pixels. Raises OSError if the file
-    cannot be read.
+    Where the front end cannot show the file itself, one of ``renditions`` takes its place. ``base`` is the notebook's
+    directory, ``widest`` the width of the poster in pixels. Raises OSError if the file cannot be read.
     """
     inline = how == "inline" or (how == "auto" and path.stat().st_size <= limit)
     with path.open("rb") as file:
@@ -75,11 +83,25 @@ def embed(
         pass
     if how == "url" and url is not None:
         return Embedded(url, poster, sha256, size=size, seconds=seconds)
+    shown, note = path, ""
+    if front_end is not None and how == "auto" and not inline and not front_end.links:
+        copy = renditions.get(path, sha256, limit) if renditions is not None else None
+        if not isinstance(copy, Path):
+            why = f"{copy}" if copy is not None else "A smaller copy is being made."
+            note = f"The video is too large to be stored here; it is in {path}. {why}"
+            return Embedded("", poster, sha256, size=size, seconds=seconds, note=note)
+        shown, inline, note = copy, True, f"This is a smaller copy. The original is in {path}."
+    elif inline and front_end is not None and not front_end.aac and renditions is not None:
+        try:
+            copy = renditions.get(path, sha256, None) if sound_of(path) == "aac" else path
+            shown = copy if isinstance(copy, Path) else path
+        except OxenVideoError:
+            note = "Sound that this front end can play needs: pip install 'oxenvideo[local]'"
     if not inline:
         return Embedded(relative_link(path, base or Path.cwd()), poster, sha256, size=size, seconds=seconds)
     kind = mimetypes.guess_type(path.name)[0] or "video/mp4"
-    src = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return Embedded(src, poster, sha256, inline=True, size=size, seconds=seconds)
+    src = f"data:{kind};base64,{base64.b64encode(shown.read_bytes()).decode()}"
+    return Embedded(src, poster, sha256, inline=True, size=size, seconds=seconds, note=note)
 
 
 def relative_link(path: Path, base: Path) -> str:

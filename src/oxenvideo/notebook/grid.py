@@ -48,10 +48,12 @@ def html(
     remarks: Sequence[str] = (),
     estimate: Decimal | None = None,
     free: bool = False,
+    resume: str | None = "%oxenvideo resume",
 ) -> str:
     """The grid with a tile for each of ``shown``; ``files`` are their videos by key.
 
-    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing.
+    ``estimate`` is the price in US dollars; ``free`` means that the videos cost nothing. ``resume`` is as for
+    ``card.html``.
     """
     name = escape(batch.name or "videos")
     price = f"about {dollars(estimate)}" if estimate is not None else ""
@@ -71,12 +73,13 @@ def html(
         *(f'<div style="margin-top:4px">{escape(remark)}</div>' for remark in remarks),
     ]
     if not batch.done:
-        parts.append(card.running_hint("the videos"))
+        parts.append(card.running_hint("the videos", resume=resume))
     elif batch.failed and batch.name:
         parts.append(
             f'<div style="{card.FAINT};margin-top:4px"><code>{name}.retry_failed()</code> submits the failed ones again.</div>'
         )
-    return card.frame(summary, "".join(parts))
+    framed = card.frame(summary, "".join(parts))
+    return framed if batch.done else card.STYLE + framed
 
 
 def differences(shown: Sequence[Generation]) -> list[str]:
@@ -102,7 +105,8 @@ def _tile(generation: Generation, differs: str, prompt: str, embedded: Embedded 
     video = ""
     if embedded is not None:
         about = escape(f"{number} {differs or prompt}", quote=True)
-        video = f'<div style="position:relative;margin-bottom:4px">{_PLAY.format(about=about)}' + (
+        play = _PLAY.format(about=about) if embedded.src else ""
+        video = f'<div style="position:relative;margin-bottom:4px">{play}' + (
             f"{embedded.player(f'Video {number}: {differs or prompt}', _VIDEO, _HANDLERS)}</div>"
         )
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.finished_at)) if state.finished_at else ""
@@ -111,7 +115,7 @@ def _tile(generation: Generation, differs: str, prompt: str, embedded: Embedded 
     lines = [
         f"<b>{escape(differs)}</b>" if differs else "",
         escape(prompt),
-        _reason(generation.error_message or ""),
+        _reason(generation.error_message or (embedded.note if embedded else "")),
         " · ".join(
             f'<span style="white-space:nowrap">{escape(fact)}</span>'
             for fact in facts

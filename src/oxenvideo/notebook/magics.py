@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
-from traitlets import Bool, Enum, Float, Int, Unicode
+from traitlets import Bool, Callable, Enum, Float, Int, Unicode, Union
 
 from oxenvideo.environment import JOURNAL, default_data_dir, notebook_path
 from oxenvideo.errors import OxenVideoError
@@ -32,11 +32,19 @@ class OxenVideo(Magics):
         ["auto", "inline", "file", "url"],
         default_value="auto",
         help="how videos are stored: inline in the notebook, as a linked file, by the service's url (which expires), or "
-        "auto: inline up to 8 MB, linked above",
+        "auto: inline up to embed_limit, linked above",
+    ).tag(config=True)
+    embed_limit = Int(
+        None, allow_none=True, help="bytes up to which a video is stored inline; by default what the front end allows"
     ).tag(config=True)
     download_dir = Unicode(None, allow_none=True, help="directory of the videos; ./videos by default").tag(config=True)
     max_cost = Float(None, allow_none=True, help="US dollars above which a cell is refused").tag(config=True)
     media_repo = Unicode(None, allow_none=True, help="namespace/name for large input files").tag(config=True)
+    notify = Union(
+        [Bool(), Callable()],
+        default_value=False,
+        help="tell when a cell's videos are done, as --notify does; or a function to call with the Generation or Batch",
+    ).tag(config=True)
     nested_loops = Bool(
         False,
         help="let the notebook's own asyncio tasks run while %oxenvideo wait waits, with nest-asyncio2 or nest-asyncio, "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import uuid
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from oxenvideo.jobs.batch import Batch
+from oxenvideo.engine.film import Film
+from oxenvideo.environment import FrontEnd
 from oxenvideo.notebook.card import Item
+
+if TYPE_CHECKING:
+    from oxenvideo.notebook.widget import CardWidget
 
 
 class Output:
@@ -18,24 +19,29 @@ class Output:
     A second output below holds the Cancel button and in the end a line or nothing: a saved widget would not work.
     """
 
-    def __init__(self, publisher: Any, button: Any = None) -> None:
+    def __init__(self, publisher: Any, widget: CardWidget | None = None) -> None:
         self._publisher = publisher
-        self._button = button
-        self._has_below = button is not None
+        self._widget = widget
+        self._has_below = widget is not None
         self._display_id, self._below_id = uuid.uuid4().hex, uuid.uuid4().hex
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
         """Show the item, or update what is shown."""
         self._send({"text/html": html, "text/plain": text}, self._display_id, metadata, update=not first)
-        if first and self._button is not None:
-            self._send({**_mime_bundle(self._button), "text/plain": ""}, self._below_id, {}, update=False)
+        if first and self._widget is not None:
+            self._send(self._widget.bundle(""), self._below_id, {}, update=False)
+
+    def notify(self, text: str) -> None:
+        """Tell somebody who does not look at the page; before ``settle``."""
+        if self._widget is not None:
+            self._widget.told = text
 
     def settle(self) -> None:
         """Remove the button."""
-        if self._button is not None:
+        if self._widget is not None:
             self.add_line("", {})
-            self._button.close()
-            self._button = None
+            self._widget.close()
+            self._widget = None
 
     def add_line(self, html: str, metadata: dict[str, Any]) -> None:
         """Show a line below the item, whose video may be playing.
@@ -50,60 +56,53 @@ class Output:
 
 
 class WidgetOutput(Output):
-    """A widget that holds everything, for Voilà, which ignores display updates."""
+    """A widget that holds everything, for front ends that ignore display updates; ``bundle`` is what shows it."""
 
-    def __init__(self, publisher: Any, button: Any = None) -> None:
-        import ipywidgets
+    bundle: dict[str, Any]
 
-        super().__init__(publisher, button)
-        self._html, self._below = ipywidgets.HTML(), ipywidgets.HTML()
-        self._box = ipywidgets.VBox([self._html, button or self._below])
+    def __init__(self, widget: CardWidget, publisher: Any = None) -> None:
+        super().__init__(publisher)
+        self._card = widget
 
     def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
-        """Set the widget's HTML; the first time, display it."""
-        self._html.value = html
+        """Set the widget's HTML; the first time, display it if there is a publisher."""
+        self._card.html = html
         if first:
-            self._publisher.publish({**_mime_bundle(self._box), "text/plain": text}, metadata)
+            self.bundle = self._card.bundle(text)
+            if self._publisher is not None:
+                self._publisher.publish(self.bundle, metadata)
+
+    def notify(self, text: str) -> None:
+        """Tell somebody who does not look at the page."""
+        self._card.told = text
+
+    def settle(self) -> None:
+        """Remove the button."""
+        self._card.button = ""
 
     def add_line(self, html: str, metadata: dict[str, Any]) -> None:
-        """Show the line in the button's place."""
-        self._below.value = html
-        self._box.children = (self._html, self._below)
+        """Show the line below."""
+        self._card.line = html
 
 
-def output_for(shell: Any, item: Item) -> Output:
-    """The output for an item in this shell's front end, with a Cancel button if someone can click it."""
-    has_widgets = find_spec("ipywidgets") is not None
-    is_voila = "VOILA_REQUEST_URL" in os.environ or "VOILA_KERNEL_ID" in os.environ
-    # A headless run (nbclient, papermill, nbconvert) would only save the button.
-    is_front_end = (
-        is_voila
-        or "JPY_SESSION_NAME" in os.environ
-        or hasattr(sys.modules.get("__main__"), "__vsc_ipynb_file__")
-        or "google.colab" in sys.modules
-    )
-    button = _cancel_button(item) if has_widgets and is_front_end and not item.done else None
-    return (WidgetOutput if is_voila and has_widgets else Output)(shell.display_pub, button)
+class StillOutput(Output):
+    """Plain HTML in ``bundle``, for whoever asks for the present state."""
+
+    bundle: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def draw(self, html: str, text: str, metadata: dict[str, Any], *, first: bool) -> None:
+        """Keep the bundle."""
+        self.bundle = {"text/html": html, "text/plain": text}
 
 
-def _cancel_button(item: Item) -> Any:
-    import ipywidgets
+def output_for(item: Item | Film, front_end: FrontEnd, publisher: Any, *, notify: bool = False) -> Output:
+    """The output for an item, with a Cancel button if someone can click it."""
+    if item.done or not front_end.widgets or (front_end.updates and isinstance(item, Film)):  # it has no button
+        return Output(publisher)
+    from oxenvideo.notebook.widget import CardWidget
 
-    button = ipywidgets.Button(
-        description="Cancel all" if isinstance(item, Batch) else "Cancel",
-        tooltip=f"Ask the service to cancel {item.name or 'this video'}",
-        layout=ipywidgets.Layout(width="auto", height="28px"),
-    )
-
-    def clicked(_: Any) -> None:
-        button.disabled = True
-        button.description = "Cancelling"
-        item.cancel(None)
-
-    button.on_click(clicked)
-    return button
-
-
-def _mime_bundle(widget: Any) -> dict[str, Any]:
-    made = widget._repr_mimebundle_()
-    return dict(made[0] if isinstance(made, tuple) else made)
+    widget = CardWidget(item, notify=notify)
+    return Output(publisher, widget) if front_end.updates else WidgetOutput(widget, publisher)

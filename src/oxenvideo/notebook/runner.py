@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from oxenvideo.catalog.pricing import dollars
+from oxenvideo.engine.film import Film
+from oxenvideo.environment import front_end
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs import file_names
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import TICK, Generation
 from oxenvideo.notebook import arguments, cell
 from oxenvideo.notebook.card import Item, generations, one_line, wait_command
-from oxenvideo.notebook.display import Card, LiveCards
+from oxenvideo.notebook.display import LiveCards
+from oxenvideo.notebook.film_card import make_card
 from oxenvideo.notebook.outputs import Output, output_for
+from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session, configure, current_session
 
+_SHOWN = (Generation, Batch, Film)
 _MAX_SHOWN = 24  # requests that a dry run prints
 
 
@@ -37,11 +42,17 @@ class Runner:
         self.shell = shell
         self.in_terminal = getattr(shell, "kernel", None) is None  # no front end that shows HTML
         # What a cell uses if it gives no option: ``duration`` in seconds, ``embed`` as in ``--embed``.
-        self.defaults: dict[str, Any] = {"duration": None, "aspect_ratio": None, "embed": "auto", "nested_loops": False}
+        self.defaults: dict[str, Any] = {
+            "duration": None,
+            "aspect_ratio": None,
+            "embed": "auto",
+            "nested_loops": False,
+            "notify": False,
+        }
         self._cards = LiveCards()
         self._noted = False
-        # A Generation or Batch as the last expression of a cell is shown as a card.
-        for type_ in (Generation, Batch):
+        # One of these as the last expression of a cell is shown as a card.
+        for type_ in _SHOWN:
             shell.display_formatter.ipython_display_formatter.for_type(type_, self.show)
         shell.events.register("post_run_cell", self._after_cell)
 
@@ -55,7 +66,7 @@ class Runner:
         """Stop drawing, and undo what the constructor registered."""
         self._cards.close()
         self.shell.events.unregister("post_run_cell", self._after_cell)
-        for type_ in (Generation, Batch):
+        for type_ in _SHOWN:
             self.shell.display_formatter.ipython_display_formatter.pop(type_, None)
 
     def run_cell(self, line: str, body: str) -> None:
@@ -98,7 +109,13 @@ class Runner:
             estimate = sum(known, Decimal()) if known else None
             if waits and self._is_captured():
                 self.wait([item])  # what captures the output gets it once, with the video
-            self.show(item, how=options.embed, remarks=remarks, estimate=estimate)
+            self.show(
+                item,
+                how=options.embed,
+                remarks=remarks,
+                estimate=estimate,
+                notify=self.defaults["notify"] or options.notify,
+            )
         if waits:
             self.wait([item])
             raise_failure(item)
@@ -125,11 +142,20 @@ class Runner:
     # Cards
 
     def show(
-        self, item: Item, *, how: str | None = None, remarks: Sequence[str] = (), estimate: Decimal | None = None
+        self,
+        item: Item | Film,
+        *,
+        how: str | None = None,
+        remarks: Sequence[str] = (),
+        estimate: Decimal | None = None,
+        notify: bool | Callable[[Any], object] = False,
     ) -> None:
-        """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars."""
+        """Show an item in the present cell, and keep it up to date. ``estimate`` is US dollars; ``notify`` as in Card."""
         if self.in_terminal:
-            self._print(item, remarks)
+            if isinstance(item, Film):
+                print(f"{item.name}: {item.summary}")
+            else:
+                self._print(item, remarks)
             return
         session = current_session()
         target = session.target
@@ -137,15 +163,21 @@ class Runner:
         expected = None
         if isinstance(item, Generation):
             expected = session.journal.typical_seconds(item.request.model, target.base_url)
-        card = Card(
+        front = front_end()
+        publisher = self.shell.display_pub
+        card = make_card(
             item,
-            Output(self.shell.display_pub) if is_captured else output_for(self.shell, item),
+            Output(publisher) if is_captured else output_for(item, front, publisher, notify=notify is True),
             how or self.defaults["embed"],
             Path.cwd(),
+            front,
+            session.settings.embed_limit or front.embed_limit,
+            None if is_captured else Renditions(session.settings.data_dir / "renditions"),
             expected=expected,
             estimate=estimate,
             free=target.is_local,
             remarks=tuple(remarks),
+            notify=notify,
         )
         if is_captured:
             card.draw(first=True)  # what captures the output gets one, not a hundred

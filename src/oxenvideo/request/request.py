@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from oxenvideo.catalog import media_parameters
 from oxenvideo.catalog.catalog import Model
@@ -212,18 +212,34 @@ def _without_paths(model: Model, tree: Any, kind: Kind | None = None) -> Any:
     return Media.from_json({"$media": {"kind": kind, "path": tree}}, trusted=False)
 
 
-def recall(path: str | Path) -> VideoRequest:
-    """The request that made a saved video, read from the metadata of its file.
+class Joined(NamedTuple):
+    """What a film was joined from: the names of the files, and the request that made each, None where it is not known."""
+
+    files: tuple[str, ...]
+    requests: tuple[VideoRequest | Joined | None, ...]
+
+
+def recall(path: str | Path) -> VideoRequest | Joined:
+    """The request that made a saved video, read from the metadata of its file; for a joined film, what it was joined from.
 
     The file may come from somebody else: a local file that the request names is used only if its content is the recorded
     one. Raises InvalidRequest for a file without such metadata.
     """
     record = mp4.read_metadata(Path(path))
+    if (found := _recalled(record)) is None:
+        raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
+    return found
+
+
+def _recalled(record: Any) -> VideoRequest | Joined | None:
     with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        if "joined" in record:
+            parts = record["joined"]
+            return Joined(tuple(str(part["file"]) for part in parts), tuple(_recalled(part) for part in parts))
         data = record["request"]
         if isinstance(data["model"], str):
             return VideoRequest.from_json({**data, "count": 1}, trusted=False)
-    raise InvalidRequest(f"{path} does not say how it was made: its metadata holds no request.")
+    return None
 
 
 def _cut(text: str, limit: int) -> str:

@@ -413,6 +413,29 @@ const makeControls = (videos) => {
   return { element: h("div", { class: "oxv-controls" }, toggle, position, time, speeds, sound), close: both.pause };
 };
 
+// Two videos in one place, and a divider between them. A range has mouse, touch and keys.
+const makeWipe = (clips) => {
+  const divider = h("input", { type: "range", class: "oxv-divider", min: 0, max: 100, step: "any", value: 50, hidden: true, "aria-label": "Divider between the videos",
+    "aria-valuetext": "50 %", oninput: () => {
+      clips.style.setProperty("--oxv-at", `${divider.value}%`);
+      divider.setAttribute("aria-valuetext", `${Math.round(divider.value)} %`);
+    }, onkeydown: (event) => {
+      const by = { ArrowRight: 5, ArrowUp: 5, ArrowLeft: -5, ArrowDown: -5 }[event.key];
+      if (!by) return;
+      event.preventDefault();
+      divider.value = Number(divider.value) + by;
+      divider.dispatchEvent(new Event("input"));
+    } });
+  const toggle = button("Wipe", () => {
+    const on = clips.classList.toggle("oxv-wipe");
+    toggle.setAttribute("aria-pressed", String(on));
+    show(divider, on);
+    if (on) divider.focus();
+  }, { "aria-pressed": "false", title: "One video over the other, with a divider to drag" });
+  clips.append(divider);
+  return toggle;
+};
+
 const makePlayer = (model, link, view) => {
   const element = h("section", { class: "oxv-player", "aria-label": "Open videos", hidden: true });
   let controls = null, shown = "";
@@ -437,11 +460,12 @@ const makePlayer = (model, link, view) => {
     const made = videos.map((clip) => makeVideo(link, clip, { alone: !two }));
     if (two) controls = makeControls(made.map((one) => one.video));
     const icon = (label, name, act, off) => button(label, act, { class: "oxv-icon", "aria-label": name, title: name, disabled: off });
+    const clips = h("div", { class: two ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.video));
     element.replaceChildren(
       h("div", { class: "oxv-head" }, h("strong", {}, two ? "Side by side" : videos[0]?.title || "Open video"), h("span", { class: "oxv-right" },
-        ...(two ? [] : [icon("‹", "Previous video", () => step(-1)), icon("›", "Next video", () => step(1))]),
+        ...(two ? [makeWipe(clips)] : [icon("‹", "Previous video", () => step(-1)), icon("›", "Next video", () => step(1))]),
         icon("×", "Close", () => link.do("look", { keys: [] })))),
-      h("div", { class: two ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.video)),
+      clips,
       ...(controls ? [controls.element] : []),
       h("div", { class: two ? "oxv-clips oxv-two" : "oxv-clips" }, ...made.map((one) => one.note)));
     if (hadFocus) element.querySelector(`[aria-label="${hadFocus}"]`)?.focus();
@@ -473,15 +497,19 @@ const makeKernelPage = (model, link) => {
   }));
   const queue = h("section", { "aria-label": "Running" }, h("div", { class: "oxv-head" }, counts, cancelAll), jobs);
   const ends = h("section", { "aria-label": "Ended without a video" }, h("div", { class: "oxv-head" }, toggle, dismissAll), ended);
-  const gallery = h("section", { "aria-label": "Gallery" }, h("div", { class: "oxv-head" }, done, hint), tiles);
+  const join = button("", () => link.do("join", { keys: picked }), { title: "One after the other, in the order in which you chose them" });
+  const gallery = h("section", { "aria-label": "Gallery" }, h("div", { class: "oxv-head" }, done, hint, join), tiles);
+  show(join, false);
   const choose = (keys) => {
-    picked = keys.slice(-2);
+    picked = keys;
+    show(join, picked.length > 1);
+    setText(join, `Join ${picked.length} videos`);
     for (const [key, item] of keptTiles) item.check.checked = picked.includes(key);
     setText(hint, picked.length === 1 ? "Choose a second video to compare." : "");
   };
   const pick = (key, on) => {
     choose([...picked.filter((other) => other !== key), ...(on ? [key] : [])]);
-    if (on && picked.length === 2) link.do("look", { keys: picked });
+    if (on && picked.length > 1) link.do("look", { keys: picked.slice(-2) });
   };
   // Arrow keys go from tile to tile.
   const walk = (event) => {
@@ -726,6 +754,7 @@ export default () => {
     render({ model, el }) {
       link.ahead = model.get("page").now - Date.now() / 1000;
       const view = makeBoard(model, link);
+      if (customElements.get("marimo-anywidget")) el.classList.add("oxv-panel");
       el.append(view.element);
       link.views.add(view);
       link.quiet("hello");

@@ -12,7 +12,7 @@ from typing import Any
 from oxenvideo.client.responses import Observation
 from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.service import Service
-from oxenvideo.errors import InvalidRequest, OxenVideoError
+from oxenvideo.errors import InvalidRequest, OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import job_list, videos
 from oxenvideo.notebook.panel.labels import details_of, shown_path
@@ -22,6 +22,7 @@ from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
 _PAGE = 12  # rows of the history on one page
+_JOIN_EVERY = 0.5  # seconds between two reports of a film that is joined
 _RETRY_AFTER = 1.5  # seconds for which a second click on Retry is ignored
 
 
@@ -29,6 +30,7 @@ class Board(PanelWidget):
     """The board's widget. ``open_videos`` are those in the player, at most two."""
 
     _esm = HERE / "board.js"
+    _css = HERE / "panel.css"
 
     def __init__(self, session: Session, names: Mapping[str, str]) -> None:
         self._session = session
@@ -38,6 +40,7 @@ class Board(PanelWidget):
         self._history_rows: dict[str, HistoryRow] = {}
         self._account: dict[str, Any] = {}
         self._retried: dict[str, float] = {}
+        self._films: dict[str, FinishedVideo] = {}
         self._stars_file = session.settings.data_dir / "starred.json"
         self._stars = set[str]()
         with suppress(OSError, ValueError):
@@ -124,6 +127,8 @@ class Board(PanelWidget):
                 self._star(key, on=bool(content["on"]))
             case "look":
                 self.look_at([str(one) for one in content["keys"]][:2])
+            case "join":
+                self._join([self.video(str(one)) for one in content["keys"]])
             case "video":
                 self._send_pieces(self.video(key))
             case "posters":
@@ -149,6 +154,8 @@ class Board(PanelWidget):
 
     def video(self, key: str) -> FinishedVideo:
         """The finished video of a job or of a row of the history."""
+        if key in self._films:
+            return self._films[key]
         generation, row = self.jobs.get(key), self._history_rows.get(key)
         if generation is not None and generation.path is not None:
             return FinishedVideo(key, generation.path, generation.request, generation)
@@ -160,6 +167,24 @@ class Board(PanelWidget):
         """Open one video in the player, or two side by side; none closes it."""
         self.open_videos = [self.video(key) for key in dict.fromkeys(keys)]
         self.update(videos=[self._described(video) for video in self.open_videos])
+
+    def _join(self, parts: Sequence[FinishedVideo]) -> None:
+        """Join videos into ``film.mp4`` and open it."""
+        film = self._session.join([video.path for video in parts], "film.mp4")
+
+        def follow() -> None:
+            while not film.done:
+                self.say(f"Joining {len(parts)} videos: {film.progress:.0%}")
+                with suppress(WaitTimeout):
+                    film.wait(_JOIN_EVERY)
+            path = film.wait().path
+            assert path is not None  # noqa: S101 - wait raises without one
+            made = VideoRequest("joined", {"prompt": " + ".join(video.name for video in parts)})
+            self._films[str(path)] = FinishedVideo(str(path), path, made)
+            self.say(f"Joined as {shown_path(path)}.", "good")
+            self.look_at([str(path)])
+
+        in_background(follow, self.report)
 
     def _job(self, key: str) -> Generation:
         generation = self.jobs.get(key)

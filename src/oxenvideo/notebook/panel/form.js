@@ -473,6 +473,7 @@ const makeForm = (model) => {
 export default {
   render({ model, el }) {
     const form = makeForm(model);
+    if (customElements.get("marimo-anywidget")) el.classList.add("oxv-panel"); // no box is around it there
     el.append(form.element);
     model.send({ do: "hello" });
     model.send({ do: "models" });

@@ -16,6 +16,13 @@ from oxenvideo.notebook.panel.form import Form
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
+# An output above the panel. JupyterLab shows it only where the panel's widget is gone, in place of its own error.
+_KEPT = (
+    "<style>.jp-OutputArea-child:has(.oxenvideo-kept):has(+.jp-OutputArea-child .oxv-panel),"
+    ".jp-OutputArea-child:has(.oxenvideo-kept)+.jp-OutputArea-child .jupyter-widgets:not(:has(*)){display:none}</style>"
+    '<div class="oxenvideo-kept">The panel is open only while its kernel runs. Run this cell to open it.</div>'
+)
+
 
 class Panel:
     """Make, watch and compare videos in the notebook. Show it as the last expression of a cell, or by ``%oxenvideo panel``.
@@ -73,10 +80,23 @@ class Panel:
     def __repr__(self) -> str:
         return "<Panel>"
 
+    def _ipython_display_(self) -> None:
+        from IPython.core.getipython import get_ipython
+
+        shell: Any = get_ipython()
+        shell.display_pub.publish({"text/html": _KEPT, "text/plain": ""})
+        shell.display_pub.publish(self._repr_mimebundle_()[0])
+
     def _repr_mimebundle_(self, **options: Any) -> Any:
         shown = self.widget._repr_mimebundle_(**options)
         data, metadata = shown if isinstance(shown, tuple) else (shown, {})
         return {**data, "text/plain": repr(self)}, metadata
+
+    def _display_(self) -> Any:
+        """For marimo, which shows anywidgets and no others."""
+        import marimo
+
+        return marimo.vstack([self.form, self.board])
 
     # Messages that concern both the form and the board
 
