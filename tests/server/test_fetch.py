@@ -260,7 +260,7 @@ def test_allowed_private_inputs(start: Launch, origin: Origin) -> None:
         model="wan-v2-7-image-to-video", input_image=origin.url("/a.png"), duration=2, resolution="720P",
         num_frames=None, width=640, height=360,
     )  # fmt: skip
-    assert likeness(frames(content)[0], picture) < 4
+    assert likeness(frames(content)[0], picture) < 8  # FFmpeg before 8 rounds colours otherwise
 
 
 @pytest.mark.parametrize("content", [b"no image", b"", b"\x89PNG\r\n\x1a\n", base64.b64decode("R0lGODlhAQABAAAAACw=")])
