@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 
 from oxenvideo.server.engines.engine import ConfigurationError, EngineConfig, ModelConfig
 
-FILE = "engines.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,127}")
 _SECRET = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")  # a part of a header that is in the environment
@@ -60,7 +59,7 @@ def read(path: Path, catalog: Mapping[str, Mapping[str, Any]]) -> Configuration:
             problems[name] = str(error)
     for name, table in _tables(content, "models").items():
         try:
-            models[name] = _model(name, table, path.parent, catalog.get(name))
+            models[name] = model(name, table, path.parent, catalog.get(name))
         except ConfigurationError as error:
             problems[name] = str(error)
     return Configuration(engines, models, problems)
@@ -83,7 +82,8 @@ def engine(name: str, table: Mapping[str, Any]) -> EngineConfig:
     return EngineConfig(name, kind, None if url is None else url.rstrip("/"), resolved, rest)
 
 
-def _model(name: str, table: Mapping[str, Any], directory: Path, known: Mapping[str, Any] | None) -> ModelConfig:
+def model(name: str, table: Mapping[str, Any], directory: Path, known: Mapping[str, Any] | None) -> ModelConfig:
+    """Return the model of a table; raise ConfigurationError. ``known`` is the model of the catalog with this id."""
     where = f"Model {name}"
     if not _MODEL_ID.fullmatch(name):
         raise ConfigurationError(f"{name!r} is not an id of a model: use letters, digits, '.', '_', '-' and '/'.")
@@ -97,7 +97,7 @@ def _model(name: str, table: Mapping[str, Any], directory: Path, known: Mapping[
 def _tables(content: Mapping[str, Any], name: str) -> Mapping[str, Mapping[str, Any]]:
     tables = content.get(name, {})
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise ConfigurationError(f"{FILE}: {name} must consist of tables such as [{name}.NAME].")
+        raise ConfigurationError(f"engines.toml: {name} must consist of tables such as [{name}.NAME].")
     return tables
 
 
