@@ -38,14 +38,14 @@ class Host:
     """What the server does for the adapter, recorded."""
 
     def __init__(self) -> None:
-        self.ids: list[str] = []
+        self.ids: list[str | None] = []
         self.reports: list[tuple[int, int]] = []
 
     async def fetch(self, uri: str) -> bytes:
         assert uri == "data:image/png;base64,eA=="
         return PNG
 
-    def accepted(self, remote_id: str) -> None:
+    def accepted(self, remote_id: str | None) -> None:
         self.ids.append(remote_id)
 
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:
@@ -228,8 +228,9 @@ def test_schema(tmp_path: Path) -> None:
 def fault_refused_connection(case: Case) -> None:
     """Nothing listens: nothing was sent, and the job moves on."""
     case.adapter = OpenAIVideos(EngineConfig("gpu1", "openai", "http://127.0.0.1:1"))
-    with pytest.raises(EngineError, match="gpu1 cannot be reached"):
+    with pytest.raises(EngineUnavailable, match="gpu1 cannot be reached"):
         case.run()
+    assert case.host.ids[-1] is None
     assert case.stub.received == []
 
 
@@ -331,6 +332,7 @@ def fault_model_mismatch(case: Case) -> None:
     case.stub.served = "other"
     with pytest.raises(ModelUnavailable, match=r"^gpu1 does not serve wan\. It serves other\.$"):
         case.run()
+    assert case.host.ids[-1] is None
 
 
 def fault_bad_parameter(case: Case) -> None:
@@ -363,6 +365,7 @@ def fault_busy(case: Case) -> None:
     case.stub.faults[CREATE] = [instead(503, {"error": {"message": "Engine is starting"}})]
     with pytest.raises(EngineError, match=r"^gpu1 answered 503: Engine is starting$"):
         case.run()
+    assert case.host.ids[-1] is None
     assert case.stub.count(LIST) == 0
 
 
@@ -372,9 +375,8 @@ def fault_busy(case: Case) -> None:
 def fault_failed_job_is_a_500(case: Case) -> None:
     """A failed job answers 500 with a body: the engine's fault, and it is not asked again."""
     case.stub.fail_with = 500, "CUDA out of memory."
-    with pytest.raises(EngineError, match=r"^The video failed at gpu1: CUDA out of memory\.$") as raised:
+    with pytest.raises(EngineDied, match=r"^The video failed at gpu1: CUDA out of memory\.$"):
         case.run()
-    assert not isinstance(raised.value, EngineUnavailable)
     assert case.stub.count(SHOW) == case.stub.steps + 1
 
 
@@ -433,14 +435,14 @@ def fault_content_late(case: Case) -> None:
 def fault_success_without_file(case: Case) -> None:
     """A job that is done and has no file."""
     case.stub.content = None
-    with pytest.raises(EngineError, match=r"^The job is done, but gpu1 answers 404 instead of the video\.$"):
+    with pytest.raises(EngineDied, match=r"^The job is done, but gpu1 answers 404 instead of the video\.$"):
         case.run()
 
 
 def fault_content_is_a_page(case: Case) -> None:
     """A login page is no video, and nothing is left of it."""
     case.stub.content = b"<!doctype html><title>Sign in</title>"
-    with pytest.raises(EngineError, match="not an MP4"):
+    with pytest.raises(EngineDied, match="not an MP4"):
         case.run()
     assert list(case.path.iterdir()) == []
 
@@ -449,7 +451,7 @@ def fault_content_in_a_cloud(case: Case) -> None:
     """SGLang may name another address, which is neither used nor shown."""
     text = "Video has been uploaded to cloud storage. Please use the cloud URL: http://169.254.169.254/v.mp4"
     case.stub.faults[CONTENT] = [instead(400, {"detail": text})]
-    with pytest.raises(EngineError, match="Configure it to keep its videos") as raised:
+    with pytest.raises(ModelUnavailable, match="Configure it to keep its videos") as raised:
         case.run()
     assert "169.254" not in str(raised.value)
 
@@ -517,6 +519,25 @@ def fault_cancelled_during_submit(case: Case) -> None:
     assert case.stub.videos == {}
 
 
+def fault_cancelled_and_engine_gone(case: Case) -> None:
+    """A job is cancelled, its answer is lost and the engine is away: the cancellation stays open until it is known."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [reset] * 4}
+    job = case.job()
+
+    async def cancel() -> None:
+        task = asyncio.create_task(case.adapter.run(job, case.host))
+        while case.stub.received == []:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(EngineUnavailable):
+            await case.adapter.stop(job)
+
+    case.do(cancel)
+    assert case.stop(case.host.ids[-1]) is None
+    assert case.stub.stopped == case.stub.computed
+
+
 def fault_cancelled_with_lost_answer(case: Case) -> None:
     """The id is not known: the job is found by its time and prompt, and deleted."""
     sent = time.time()
@@ -546,7 +567,7 @@ def test_lost_answer_without_prompts(sglang: Stub, tmp_path: Path) -> None:
 def test_a_failed_job_of_sglang(sglang: Stub, tmp_path: Path) -> None:
     """A failed job is an answer of status 200 without a code."""
     sglang.fail_with = 0, "Video output could not be published: no output_path is configured"
-    with pytest.raises(EngineError, match="no output_path is configured"):
+    with pytest.raises(EngineDied, match="no output_path is configured"):
         Case(sglang, tmp_path).run()
 
 

@@ -118,10 +118,10 @@ class OpenAIVideos:
         if submit := self._submits.pop(job.id, None):
             try:
                 remote_id = await submit
-            except EngineUnavailable:
-                raise
             except EngineDied as error:
                 return str(error)
+            except AnswerLost:
+                raise
             except (JobFailed, EngineError):
                 return None
         if remote_id is not None and remote_id.startswith(_PENDING):
@@ -163,11 +163,16 @@ class OpenAIVideos:
                 answer = await self._post(fields)
             remote_id = self._accepted_id(answer)
         except AnswerLost:
-            remote_id = await self._recover(job, sent)
-        except EngineUnavailable as error:  # nothing was sent
-            raise EngineError(str(error)) from None
+            try:
+                remote_id = await self._recover(job, sent)
+            except EngineUnavailable as error:  # it is still not known
+                raise AnswerLost(str(error)) from None
+        except EngineUnavailable:  # nothing was sent
+            host.accepted(None)
+            raise
         else:
             if remote_id is None:
+                host.accepted(None)
                 await self._refused(job.model, answer)
                 raise EngineError(f"{self._name} answered {answer.status_code}: {_message(answer)}")
         self._ids.add(remote_id)
@@ -254,10 +259,10 @@ class OpenAIVideos:
         code, message = str(found.get("code") or ""), cleaned(found.get("message") or found.get("code") or "no reason")
         text = f"The video failed at {self._name}: {message}"
         is_engine = code.startswith("5") if code.isdigit() else not code or code.lower().endswith("error")
-        return EngineError(text) if is_engine else JobFailed(text)
+        return EngineDied(text) if is_engine else JobFailed(text)
 
     async def _download(self, remote_id: str, job: Job) -> None:
-        problem = EngineError(f"{self._name} has no video.")
+        problem: EngineError = EngineDied(f"{self._name} has no video.")
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_POLL_SECONDS)
@@ -268,15 +273,16 @@ class OpenAIVideos:
                 problem = lost
                 continue
             if status == 400:  # SGLang with a cloud storage
-                raise EngineError(f"{self._name} does not serve the video itself. Configure it to keep its videos.")
+                text = f"{self._name} does not serve the video itself. Configure it to keep its videos."
+                raise ModelUnavailable(text)
             if status != 200:
-                problem = EngineError(f"The job is done, but {self._name} answers {status} instead of the video.")
+                problem = EngineDied(f"The job is done, but {self._name} answers {status} instead of the video.")
                 continue
             with job.path.open("rb") as file:
                 if file.read(12)[4:8] == b"ftyp":
                     return
             job.path.unlink()
-            raise EngineError(f"{self._name} sent a file that is not an MP4.")
+            raise EngineDied(f"{self._name} sent a file that is not an MP4.")
         raise problem
 
     async def _delete(self, remote_id: str) -> str | None:
