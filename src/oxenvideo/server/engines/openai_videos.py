@@ -103,11 +103,14 @@ class OpenAIVideos:
             submit = asyncio.create_task(self._submit(job, host, await self._fields(job, host)))
             self._submits[job.id] = submit
             submit.add_done_callback(lambda _: submit.cancelled() or submit.exception())
-            remote_id = await asyncio.shield(submit)
+            try:
+                remote_id = await asyncio.shield(submit)
+            finally:
+                if submit.done():  # else `stop` waits for it
+                    del self._submits[job.id]
         elif remote_id.startswith(_PENDING):
             remote_id = await self._recover(job, float(remote_id.removeprefix(_PENDING)))
             host.accepted(remote_id)
-        self._submits.pop(job.id, None)
         self._ids.add(remote_id)
         await self._follow(remote_id, host)
         await self._download(remote_id, job)
