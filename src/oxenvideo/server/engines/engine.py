@@ -126,6 +126,9 @@ class Host(Protocol):
     def accepted(self, remote_id: str) -> None:
         """Store the engine's id of this job on disk. Call it before the submit if the adapter can choose the id."""
 
+    def rejected(self) -> None:
+        """Forget the stored id, because the engine certainly does not have the job."""
+
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:
         """Report progress that the engine has counted, and maybe a picture in any format. Call it as often as you like."""
 
@@ -147,7 +150,10 @@ class Engine(Protocol):
         """Return if the engine takes jobs; else raise EngineUnavailable."""
 
     async def check(self, model: ModelConfig) -> Sequence[str]:
-        """Return what prevents the engine from making videos of a model, one sentence each; raise EngineUnavailable."""
+        """Return what prevents the engine from making videos of a model, one sentence each.
+
+        Raises EngineUnavailable if the engine does not answer, and ConfigurationError.
+        """
 
     async def run(self, job: Job, host: Host) -> None:
         """Make the video, and return when it is at ``job.path``.

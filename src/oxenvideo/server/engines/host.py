@@ -51,6 +51,11 @@ class JobHost:
         self.remote_id = remote_id
         self._queue.place(self._id, self._engine, remote_id)
 
+    def rejected(self) -> None:
+        """Forget the stored id."""
+        self.remote_id = None
+        self._queue.forget(self._id, self._engine)
+
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:
         """Note the progress, which `publish` publishes."""
         if 0 <= step <= total and total > 0:

@@ -253,10 +253,10 @@ class Runner:
             queue.forget(job.id, self.name)
             if queue.died(job.id) >= _MAX_DEATHS:
                 results.fail(generation, f"The job ended {_MAX_DEATHS} engines. {error}")
-            queue.release(job.id)
+            self._release(generation)
             raise
         except EngineError:
-            queue.release(job.id)
+            self._release(generation)
             raise
         except Exception as error:
             log.exception("generation %s on engine %s", job.id, self.name)
@@ -265,6 +265,12 @@ class Runner:
             publishing.cancel()
             self._running = self._host = None
             job.path.unlink(missing_ok=True)
+
+    def _release(self, generation: Generation) -> None:
+        """Put a job back into the queue, for other engines to take it now."""
+        self._place.queue.release(generation.id)
+        for other in self._others(generation.model):
+            other.wake()
 
     def _end(self, generation: Generation, message: str) -> None:
         self._place.results.fail(generation, message)
@@ -278,7 +284,7 @@ class Runner:
         if self._is_last(generation.model):
             self._place.results.fail(generation, why)
         else:
-            self._place.queue.release(generation.id)
+            self._release(generation)
 
     async def _make(self, job: Job, host: JobHost) -> None:
         model = self._place.models.get(job.model.id) or {"id": job.model.id}
