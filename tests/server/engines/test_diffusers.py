@@ -20,6 +20,7 @@ from PIL import Image
 
 from oxenvideo.server import models
 from oxenvideo.server.engines import wan
+from oxenvideo.server.engines.diffusers import Diffusers
 from oxenvideo.server.engines.engine import (
     ConfigurationError,
     EngineConfig,
@@ -30,12 +31,10 @@ from oxenvideo.server.engines.engine import (
     ModelUnavailable,
 )
 from oxenvideo.server.engines.wan import offloaded
+from server.engines import tiny_wan
 
 for package in ("torch", "diffusers", "transformers", "accelerate", "ftfy"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[diffusers]'")
-
-from oxenvideo.server.engines.diffusers import Diffusers
-from server.engines import tiny_wan
 
 SMALL, HIGH_LOW, FIVE = (
     f"wan-ai-{name}-diffusers" for name in ("wan2-1-t2v-1-3b", "wan2-2-t2v-a14b", "wan2-2-ti2v-5b")
@@ -54,7 +53,10 @@ class Host:
     async def fetch(self, uri: str) -> bytes:
         return base64.b64decode(uri.partition(",")[2])
 
-    def accepted(self, remote_id: str | None) -> None:
+    def accepted(self, remote_id: str) -> None:
+        raise AssertionError("a job does not outlive the server")
+
+    def rejected(self) -> None:
         raise AssertionError("a job does not outlive the server")
 
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:

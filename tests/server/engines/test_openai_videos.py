@@ -45,8 +45,11 @@ class Host:
         assert uri == "data:image/png;base64,eA=="
         return PNG
 
-    def accepted(self, remote_id: str | None) -> None:
+    def accepted(self, remote_id: str) -> None:
         self.ids.append(remote_id)
+
+    def rejected(self) -> None:
+        self.ids.append(None)
 
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:
         self.reports.append((step, total))
@@ -56,19 +59,20 @@ class Case:
     """A stub, its adapter, a job and what became of it."""
 
     runner: asyncio.Runner
+    adapters: list[OpenAIVideos]
 
     def __init__(self, stub: Stub, path: Path, **options: Any) -> None:
         self.stub = stub
         self.path = path
         self.host = Host()
-        self.adapter = OpenAIVideos(
-            EngineConfig("gpu1", "openai", stub.url, {"Authorization": "Bearer s3cret"}, options)
-        )
+        self.options = options
         self.id = str(uuid.uuid4())
+        self.restart()
 
     def restart(self) -> None:
         headers = {"Authorization": "Bearer s3cret"}
         self.adapter = OpenAIVideos(EngineConfig("gpu1", "openai", self.stub.url, headers, self.options))
+        self.adapters.append(self.adapter)
 
     def job(self, remote_id: str | None = None, served: str | None = "wan", **parameters: Any) -> Job:
         model = ModelConfig("wan22", ("gpu1",), {} if served is None else {"served": served}, self.path)
@@ -98,7 +102,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(http, "_ANSWER_SECONDS", 1.0)
     with asyncio.Runner() as runner:
         monkeypatch.setattr(Case, "runner", runner, raising=False)
+        monkeypatch.setattr(Case, "adapters", [], raising=False)
         yield
+        for adapter in Case.adapters:
+            runner.run(adapter.close())
 
 
 @pytest.fixture(params=DIALECTS)
@@ -231,7 +238,8 @@ def test_schema(tmp_path: Path) -> None:
 
 def fault_refused_connection(case: Case) -> None:
     """Nothing listens: nothing was sent, and the job moves on."""
-    case.adapter = OpenAIVideos(EngineConfig("gpu1", "openai", "http://127.0.0.1:1"))
+    case.stub.url = "http://127.0.0.1:1"
+    case.restart()
     with pytest.raises(EngineUnavailable, match="gpu1 cannot be reached"):
         case.run()
     assert case.host.ids[-1] is None

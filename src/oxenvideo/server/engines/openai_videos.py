@@ -171,11 +171,11 @@ class OpenAIVideos:
             except EngineUnavailable as error:  # it is still not known
                 raise AnswerLost(str(error)) from None
         except EngineUnavailable:  # nothing was sent
-            host.accepted(None)
+            host.rejected()
             raise
         else:
             if remote_id is None:
-                host.accepted(None)
+                host.rejected()
                 await self._refused(job.model, answer)
                 raise EngineError(f"{self._name} answered {answer.status_code}: {_message(answer)}")
         self._ids.add(remote_id)
