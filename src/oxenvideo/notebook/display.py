@@ -73,7 +73,7 @@ class Card:
         states = [g.state for g in self.generations]
         over = all(state.is_settled for state in states)
         cost = self.item.cost
-        look = tuple((s.status, s.path, s.error, s.error_message, s.notice) for s in states)
+        look = tuple((s.status, s.path, s.error, s.error_message, s.notice, s.progress) for s in states)
         running = isinstance(self.item, Generation) and not self.settled
         if first or running or over != self.settled or look != self._drawn:
             html = self._html(over)

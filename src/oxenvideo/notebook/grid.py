@@ -72,6 +72,7 @@ def _tile(generation: Generation, embedded: Embedded | None) -> str:
     words = " ".join((generation.error_message or prompt).split())
     return (
         '<div style="border:1px solid rgba(127,127,127,.22);border-radius:8px;padding:8px;min-width:0;overflow-wrap:anywhere">'
-        f"{video}<div>{card.dot(generation.status)}<b>{number}</b> {card.WORDS[generation.status]}</div>"
+        f"{video}<div>{card.dot(generation.status)}<b>{number}</b> {card.WORDS[generation.status]}"
+        f' <span style="opacity:.7">{card.steps_text(generation.state)}</span></div>'
         f'<div style="opacity:.7;font-size:12px">{escape(card.cut(words, _MAX_TEXT))}</div></div>'
     )

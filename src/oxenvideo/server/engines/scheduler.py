@@ -105,7 +105,7 @@ class Scheduler:
             await asyncio.sleep(0.02)
 
     def shown(self, row: Generation) -> dict[str, Any] | None:
-        """Return what a client sees of the engine of a generation, or None if there is nothing to see."""
+        """Return what a client sees of the engine of a generation, or None if no engine has to do with it."""
         if not row.on_engine:
             return None
         for runner in self._tasks:
@@ -115,7 +115,9 @@ class Scheduler:
                 return runner.shown
             if row.id in runner.said:
                 return {"name": runner.name, "notice": runner.said[row.id]}
-        return {"notice": notice} if row.status == "queued" and (notice := self._notice(row.model)) else None
+        if row.status != "queued":
+            return None
+        return {"notice": notice} if (notice := self._notice(row.model)) else {}
 
     def _notice(self, model: str) -> str | None:
         """Return why a queued generation does not start, or None if it only has to wait for its turn."""
