@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from oxenvideo.server.engines import http, openai_videos
@@ -24,8 +26,10 @@ from oxenvideo.server.engines.engine import (
     ModelUnavailable,
 )
 from oxenvideo.server.engines.openai_videos import OpenAIVideos
+from server.conftest import Launch
 from server.engines import videos_stub
 from server.engines.videos_stub import VIDEO, Stub, but, cut, instead, reset, silent, unanswered
+from server.support import Api, until_true
 
 CREATE, SHOW, LIST = "POST /videos", "GET /videos/{id}", "GET /videos"
 CONTENT, DELETE = "GET /videos/{id}/content", "DELETE /videos/{id}"
@@ -595,3 +599,58 @@ def test_what_sglang_cannot_stop_is_said(sglang: Stub, tmp_path: Path) -> None:
 def test_faults_are_many() -> None:
     """There are at least 20."""
     assert len(FAULTS) >= 20
+
+
+# Through a server
+
+
+@pytest.fixture
+def serve(start: Launch, tmp_path: Path) -> Callable[[Stub], Api]:
+    """Return a function that starts a server with one engine and its model, in the same directory each time."""
+
+    def serve(stub: Stub) -> Api:
+        engines = tmp_path / "engines.toml"
+        engines.write_text(
+            f'[engines.gpu1]\nkind = "openai"\nurl = "{stub.url}"\n[models.mine]\nengines = ["gpu1"]\nserved = "wan"\n'
+        )
+        return start("--engines", os.fspath(engines), api_key="key")
+
+    return serve
+
+
+def enqueue(api: Api) -> str:
+    answer = api.http.post("/api/ai/queue", json={"model": "mine", "prompt": "A red balloon"})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["generations"][0]["generation_id"])
+
+
+def test_a_server_makes_and_cancels(serve: Callable[[Stub], Api], vllm: Stub) -> None:
+    """A request to the queue becomes a video of the engine, and a cancellation reaches the engine."""
+    api = serve(vllm)
+    assert httpx.get(api.wait(enqueue(api))["result_url"]).content == VIDEO
+    vllm.held = True
+    id_ = enqueue(api)
+    until_true(lambda: len(vllm.computed) == 2)
+    assert api.http.delete(f"/api/ai/queue/{id_}").status_code == 200
+    until_true(lambda: vllm.stopped == vllm.computed[1:])
+    assert api.get(id_)["status"] == "cancelled"
+    vllm.held = False
+    assert api.wait(enqueue(api))["status"] == "succeeded"
+    assert vllm.count(CREATE) == 3
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_a_server_that_is_killed(serve: Callable[[Stub], Api], vllm: Stub, is_answered: bool) -> None:
+    """The next server finds the job, also if the first had no answer yet. It is sent once."""
+    vllm.held = True
+    if not is_answered:
+        vllm.faults[CREATE] = [silent]
+    first = serve(vllm)
+    id_ = enqueue(first)
+    until_true(lambda: vllm.computed and (vllm.count(SHOW) > 0 or not is_answered))
+    first.server.process.kill()
+    first.server.process.wait()
+    vllm.held = False
+    second = serve(vllm)
+    assert second.wait(id_)["status"] == "succeeded"
+    assert vllm.count(CREATE) == len(vllm.computed) == 1
