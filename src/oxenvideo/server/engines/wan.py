@@ -28,7 +28,8 @@ import psutil
 from av.video.frame import VideoFrame
 from PIL import Image, ImageOps
 
-from oxenvideo.server.preview import encode
+from oxenvideo.server.preview import decode, encode
+from oxenvideo.server.renderer import RenderError
 
 # What a step and the decoder need besides the weights. This is an estimate for 720p; it was not measured.
 _WORKING_BYTES = 12 * 2**30
@@ -68,11 +69,14 @@ class Maker:
         given = {name: job["parameters"][name] for name in _PARAMETERS if job["parameters"].get(name) is not None}
         if job["image"] is not None:
             pipeline = _with_image(pipeline)
-            with Image.open(job["image"]) as image:
-                given["image"] = ImageOps.fit(image.convert("RGB"), (given["width"], given["height"]))
+            try:
+                image = decode.image(Path(job["image"]).read_bytes(), "input_image")
+            except RenderError as error:
+                raise Ended("request", str(error)) from None
+            given["image"] = ImageOps.fit(image, (given["width"], given["height"]))
         elif type(pipeline).__name__ != "WanPipeline":
             raise Ended("request", "This model needs an image: give input_image.")
-        steps = Steps(pipeline, self._check, report, frame=-1 if "image" in given else 0)
+        steps = Steps(self._check, report, frame=-1 if "image" in given else 0)
         frames = pipeline(
             **given,
             generator=torch.Generator("cpu").manual_seed(job["seed"]),  # the same noise on every device
@@ -97,7 +101,10 @@ class Maker:
         gc.collect()
         import diffusers
         import torch
+        import transformers
 
+        diffusers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()
         has_gpu = torch.cuda.is_available()
         if has_gpu:
             torch.cuda.empty_cache()
@@ -128,8 +135,7 @@ class Maker:
 class Steps:
     """Reports the steps of one job, and previews of one latent frame where they are cheap."""
 
-    def __init__(self, pipeline: Any, check: Callable[[], None], report: Callable[[Json], None], *, frame: int) -> None:
-        self._pipeline = pipeline
+    def __init__(self, check: Callable[[], None], report: Callable[[Json], None], *, frame: int) -> None:
         self._check = check
         self._report = report
         self._frame = frame
@@ -143,19 +149,19 @@ class Steps:
         self._report(message)
         if 0 < step < pipeline.num_timesteps - 1:
             started = time.monotonic()
-            if self._spent <= _PREVIEW_SHARE * (started - self._start) and (picture := self._preview()):
+            if self._spent <= _PREVIEW_SHARE * (started - self._start) and (picture := self._preview(pipeline)):
                 self._report(message | {"preview": picture})
                 self._spent += time.monotonic() - started
         return {}
 
-    def _preview(self) -> str | None:
+    def _preview(self, pipeline: Any) -> str | None:
         """Return a JPEG of the clean picture that the scheduler predicts; None if it does not keep one."""
         import torch
 
-        predicted = (getattr(self._pipeline.scheduler, "model_outputs", None) or [None])[-1]
+        predicted = (getattr(pipeline.scheduler, "model_outputs", None) or [None])[-1]
         if predicted is None:
             return None
-        vae = self._pipeline.vae
+        vae = pipeline.vae
         at = self._frame % predicted.shape[2]
         mean, std = (
             torch.tensor(values).view(1, -1, 1, 1, 1).to(predicted.device, vae.dtype)
@@ -176,7 +182,7 @@ def offloaded(weights: Mapping[str, int], free: int) -> tuple[str, ...]:
     for names in ((), ("text_encoder",)):
         if sum(size for name, size in weights.items() if name not in names) + _WORKING_BYTES <= free:
             return names
-    return tuple(weights)
+    return tuple(name for name in weights if name != "vae")
 
 
 def _place(pipeline: Any, device: Any, free: int) -> None:
@@ -207,7 +213,7 @@ def _place(pipeline: Any, device: Any, free: int) -> None:
                 # Pinned copies of all weights need as much main memory again.
                 low_cpu_mem_usage=is_streamed and psutil.virtual_memory().available < 2 * sum(weights.values()),
             )
-    if "vae" in names:
+    if "transformer" in names:
         pipeline.vae.enable_tiling()
 
 
