@@ -98,7 +98,7 @@ def _application(settings: Settings, endings: Endings, first: Worker) -> Starlet
         signer = Signer(settings.data_dir, settings.url_ttl)
         app.state.server = State(settings, scheduler.models, queue, repos, signer, endings, pool, scheduler)
         pool.start(presence.is_alive)
-        scheduler.start()
+        await scheduler.start()
         try:
             yield
         finally:

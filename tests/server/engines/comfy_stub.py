@@ -111,7 +111,8 @@ class ComfyStub:
 
     # Running
 
-    def __enter__(self) -> ComfyStub:
+    def start(self) -> ComfyStub:
+        """Start it in a thread; return it when it listens."""
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", self._port))
@@ -124,10 +125,17 @@ class ComfyStub:
             time.sleep(0.01)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """End it, and close its connections."""
         self._server.should_exit = self._server.force_exit = True
         self._thread.join(10)
         self._socket.close()
+
+    def __enter__(self) -> ComfyStub:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     @property
     def url(self) -> str:

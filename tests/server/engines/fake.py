@@ -138,7 +138,7 @@ class Plant:
 async def plant(directory: Path, timing: Timing = FAST) -> AsyncIterator[Plant]:
     """A plant whose scheduler runs."""
     made = Plant(directory, timing)
-    made.scheduler.start()
+    await made.scheduler.start()
     try:
         yield made
     finally:

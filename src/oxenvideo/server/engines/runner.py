@@ -69,7 +69,8 @@ class Runner:
     """Gives one engine its jobs. ``others`` returns the other runners of a model.
 
     ``trouble`` is why the engine takes no jobs, or None. ``lacks`` is what it lacks for a model, by id of the model.
-    ``said`` is what it could not stop, by id of the generation. ``has_learned`` is set when a model may look different.
+    ``said`` is what it could not stop, by id of the generation. ``has_learned`` is true when a model may look different,
+    and ``has_looked`` is set when the engine was asked for the first time.
     """
 
     def __init__(self, name: str, engine: Engine, place: Workplace, others: Callable[[str], Sequence[Runner]]) -> None:
@@ -80,6 +81,7 @@ class Runner:
         self.lacks: dict[str, str] = {}
         self.said: dict[str, str] = {}
         self.has_learned = False
+        self.has_looked = asyncio.Event()
         self._place = place
         self._others = others
         self._wake = asyncio.Event()
@@ -155,6 +157,7 @@ class Runner:
         if self.trouble is None:
             log.warning("engine %s takes no jobs: %s", self.name, why)
         self.trouble = why
+        self.has_looked.set()
         if loop.time() - self._failing_since >= timing.patience:
             movable = [m for m in self.models if any(o.trouble is None and m not in o.lacks for o in self._others(m))]
             if self._place.queue.abandon(self.name, movable):
@@ -174,6 +177,7 @@ class Runner:
         if self._failures:
             await self.engine.ping()
         await self._check()
+        self.has_looked.set()
         self.trouble = None  # the failures are forgotten only after a job, or an idle look at the queue
         for generation, remote_id in self._place.queue.unwanted(self.name):
             await self._stop(self._job(generation, remote_id))

@@ -25,6 +25,7 @@ log = logging.getLogger("oxenvideo.server")
 _WATCH_SECONDS = 1.0
 _CANCEL_SECONDS = 2.0
 _CHECK_SECONDS = 3.0
+_LOOK_SECONDS = 1.0
 
 _NEW_MODEL: Model = {
     "object": "model",
@@ -59,9 +60,15 @@ class Scheduler:
         self._tasks: dict[Runner, asyncio.Task[None]] = {}
         self._watching: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Read the configuration and start all engines."""
+    async def start(self) -> None:
+        """Read the configuration and start all engines. Wait a moment for what they say about their models."""
         self._reload()
+        looks = [asyncio.create_task(runner.has_looked.wait()) for _, runner in self._runners.values()]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=_LOOK_SECONDS)
+            for task in late:
+                task.cancel()
+            self._describe()
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
