@@ -149,7 +149,7 @@ class OpenAIVideos:
             if name in _IMAGES and isinstance(value, str) and "input_reference" not in fields:
                 fields["input_reference"] = await host.fetch(value)
             elif isinstance(value, (dict, list)) or (name not in _TEXTS and _URI.fullmatch(str(value))):
-                raise JobFailed(f"{self._name} takes one image at most: leave {name} out.")
+                raise JobFailed(f"{self._name} takes texts, numbers and one image: leave {name} out.")
             else:
                 fields[{"duration": "seconds"}.get(name, name)] = value
         if "width" in fields and "height" in fields:
@@ -303,7 +303,7 @@ class OpenAIVideos:
         if body.get("deleted") is False:
             raise EngineUnavailable(f"{self._name} has not stopped the job yet.")
         if body.get("object") == "video" or body.get("status") == "deleted":  # SGLang forgets the job and goes on
-            return f"{self._name} has deleted the job, but cannot stop its computation."
+            return f"{self._name} has deleted the job, but may compute it to the end."
         return None
 
     async def _read(self, path: str, **options: Any) -> httpx.Response:
