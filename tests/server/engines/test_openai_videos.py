@@ -531,6 +531,7 @@ def fault_cancelled_during_submit(case: Case) -> None:
         return await case.adapter.stop(job)
 
     assert case.do(cancel) is None
+    until_true(lambda: len(case.stub.computed) == 1)
     assert case.stub.stopped == case.stub.computed
     assert case.stub.videos == {}
 
