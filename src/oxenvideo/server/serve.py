@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -89,6 +90,8 @@ def _application(settings: Settings, endings: Endings, first: Worker) -> Starlet
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for name in ("httpx", "httpcore", "websockets"):  # they log addresses of engines, which are private
+            logging.getLogger(name).setLevel(logging.WARNING)
         presence = Presence(settings.data_dir)
         queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
         known, repos = models.load(settings.models), Repos(settings.data_dir / "repos")
