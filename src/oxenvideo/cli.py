@@ -12,8 +12,9 @@ from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 
-from oxenvideo.environment import default_data_dir
+from oxenvideo.environment import ENGINES, default_data_dir
 from oxenvideo.server import models, renderer
+from oxenvideo.server.engines import command
 from oxenvideo.server.launcher import LocalServerError, check_packages
 from oxenvideo.server.settings import DEFAULT_PORT, DEFAULT_RENDERER, LOOPBACK_NAMES, Settings
 
@@ -22,7 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: those of the process) and return the exit status."""
     parser = argparse.ArgumentParser(prog="oxenvideo", description="Make videos with Oxen.ai's API.")
     parser.add_argument("--version", action="store_true", help="print the version")
-    _add_serve(parser.add_subparsers(title="commands", metavar="COMMAND"))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_serve(commands)
+    command.add_parser(commands, _engines_path)
     arguments = parser.parse_args(argv)
     if arguments.version:
         print("oxenvideo", metadata.version("oxenvideo"))
@@ -35,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, LocalServerError) as error:
         print(f"oxenvideo: {error}", file=sys.stderr)
         return 2
+
+
+def _engines_path() -> Path:
+    return default_data_dir() / ENGINES
 
 
 def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,6 +69,7 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--keep-alive", type=float, default=15, metavar="S", help="seconds between keep-alives (default: %(default)s)")
     add("--renderer", default=DEFAULT_RENDERER, metavar="MODULE:FACTORY", help="the renderer of the videos")
     add("--models", type=Path, metavar="FILE", help="JSON array of additional models")
+    add("--engines", type=Path, metavar="FILE", help="engines and their models (default: that of `oxenvideo engines`)")
     add("--announce", choices=("text", "json"), default="text", help=argparse.SUPPRESS)
     add("--end-with-parent", action="store_true", help=argparse.SUPPRESS)
 
@@ -113,6 +121,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     given = vars(arguments) | {
         "data_dir": (arguments.data_dir or default_data_dir() / "server").resolve(),
         "api_key": arguments.api_key or os.environ.get("OXEN_API_KEY") or secrets.token_urlsafe(24),
+        "engines": (arguments.engines or _engines_path()).resolve(),
         "max_body": int(arguments.max_body * 1024 * 1024),
     }
     return Settings(**{field.name: given[field.name] for field in fields(Settings)})

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+ENGINES = "engines.toml"
+"""The file of the user's own engines in the data directory, for all embedded servers."""
 JOURNAL = "journal.sqlite3"
 """The journal's file in the data directory."""
 

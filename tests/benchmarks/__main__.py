@@ -16,7 +16,7 @@ from pathlib import Path
 from .rows import Row, ratios_first, tables, write
 
 # Modules of this package whose rows() yields rows. Each runs alone: what one measures, another would disturb.
-PARTS = ("knowing", "transfer", "startup", "kernel", "rendering", "panel")
+PARTS = ("knowing", "transfer", "startup", "kernel", "rendering", "panel", "engines")
 
 
 def main() -> int:

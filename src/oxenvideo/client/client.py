@@ -252,7 +252,7 @@ class Client:
 
     @asynccontextmanager
     async def events(self) -> AsyncIterator[AsyncGenerator[Observation, None]]:
-        """GET /api/events: the generations that complete, from now on; events of other kinds are skipped.
+        """GET /api/events: the generations that complete, from now on, and the progress of those on engines of the user.
 
         Entering returns after the service answered 200, so that nothing that is enqueued inside is missed. Iterating
         raises NotFound if the address gives no event stream, and OutcomeUnknown when the stream breaks or is silent for
@@ -264,15 +264,15 @@ class Client:
         try:
             if response.status_code != 200:
                 raise await self._failure(response)
-            async with aclosing(self._completions(response)) as completions:
-                yield completions
+            async with aclosing(self._observations(response)) as observations:
+                yield observations
         finally:
             await response.aclose()
 
-    async def _completions(self, response: httpx.Response) -> AsyncGenerator[Observation, None]:
+    async def _observations(self, response: httpx.Response) -> AsyncGenerator[Observation, None]:
         try:
             async for event in EventSource(cast(httpx.Response, _EventText(response))).aiter_sse():
-                seen = responses.completion(event.event, event.data)
+                seen = responses.event(event.event, event.data)
                 if seen is not None:
                     yield seen
         except httpx.TimeoutException:

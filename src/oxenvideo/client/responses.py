@@ -18,11 +18,22 @@ _MESSAGE_LIMIT = 500  # characters of the service's own message that are shown
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one of the user's own engines has come; ``preview`` is a small picture as a data URI. None if unknown."""
+
+    engine: str | None = None
+    step: int | None = None
+    total: int | None = None
+    preview: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What the service says about one generation, in an event or in an answer; times are unix seconds.
 
     ``authoritative`` is true for answers (list, get): they may correct an event, and an event never corrects them.
-    ``cost`` is in US dollars, and ``fields`` is the row as the service sent it.
+    ``cost`` is in US dollars, and ``fields`` is the row as the service sent it. ``progress`` is None unless the embedded
+    server makes the video on an engine of the user; ``notice`` is why such an engine does not start.
     """
 
     generation_id: str
@@ -34,6 +45,8 @@ class Observation:
     started_at: float | None = None
     completed_at: float | None = None
     cost: Decimal | None = None
+    progress: Progress | None = None
+    notice: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
@@ -178,6 +191,7 @@ def observation(row: Mapping[str, Any]) -> Observation:
             started_at=_number(row.get("started_at")),
             completed_at=_number(row.get("completed_at")),
             cost=_decimal(row.get("cost")),
+            **_on_engine(row.get("engine")),
             fields=row,
         )
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -201,9 +215,21 @@ def observations(payload: Mapping[str, Any], *, what: str) -> list[Observation]:
     return read
 
 
-def completion(name: str, data: str) -> Observation | None:
+def _on_engine(said: object) -> dict[str, Any]:
+    if not isinstance(said, dict):
+        return {}
+    step, total = said.get("step"), said.get("total")
+    if not (isinstance(step, int) and isinstance(total, int) and 0 <= step <= total and total > 0):
+        step = total = None
+    preview = _text_or_none(said.get("preview"))
+    safe = preview if preview and preview.startswith("data:image/jpeg;base64,") else None
+    progress = Progress(_text_or_none(said.get("name")), step, total, safe)
+    return {"progress": progress, "notice": _text_or_none(said.get("notice"))}
+
+
+def event(name: str, data: str) -> Observation | None:
     """The observation in an event; None for an event of another kind or one that cannot be read."""
-    if name != "media_generation_completed":
+    if name not in ("media_generation_completed", "media_generation_progress"):
         return None
     with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         body = json.loads(data)
@@ -214,6 +240,7 @@ def completion(name: str, data: str) -> Observation | None:
             authoritative=False,
             result_url=_text_or_none(body.get("url")),
             error_message=_message(error if error is not None else body.get("error_message")),
+            **_on_engine(body.get("engine")),
         )
     return None
 

@@ -50,7 +50,8 @@ class Canceller:
             except OxenVideoError as error:
                 return Cancellation(f"Not cancelled, as far as is known: {error} It goes on.", cancelled=False)
         job.see(seen)
-        return _outcome(job, seen.status)
+        outcome = _outcome(job, seen.status)
+        return Cancellation(f"{outcome} {seen.notice}", cancelled=outcome.cancelled) if seen.notice else outcome
 
     async def _ask(self, generation_id: str) -> Observation:
         """Ask, then look: the service's answer to a DELETE is the same whether or not it was too late."""

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from oxenvideo.client.credentials import Secret
+from oxenvideo.environment import ENGINES
 from oxenvideo.errors import ConfigurationError
 from oxenvideo.jobs.journal import make_private_directory
 from oxenvideo.server import launcher
@@ -36,7 +37,11 @@ class LocalService:
                 raise ConfigurationError("The embedded server was shut down with this kernel.")
             if self._server is None or not self.is_running:
                 try:
-                    self._server = launcher.launch(self._data_dir, api_key=_key(self._data_dir))
+                    self._server = launcher.launch(
+                        self._data_dir,
+                        api_key=_key(self._data_dir),
+                        options=("--engines", os.fspath(self._data_dir.with_name(ENGINES))),
+                    )
                 except launcher.LocalServerError as error:
                     raise ConfigurationError(str(error)) from None
             return self._server.base_url, Secret(self._server.api_key)

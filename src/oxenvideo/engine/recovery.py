@@ -59,7 +59,7 @@ _NOT_PARAMETERS = frozenset(
     {
         *("generation_id", "status", "model_name", "media_type", "result_url", "error_message"),
         *("enqueued_at", "started_at", "completed_at", "cost", "user_id", "username"),
-        *("num_generations", "response_format"),
+        *("num_generations", "response_format", "engine"),
     }
 )
 _TARGETS = ("target_namespace", "target_repo", "target_directory")

@@ -136,6 +136,8 @@ class Watcher:
         if seen.generation_id in self._jobs:
             self._see(seen)
             return
+        if seen.progress is not None:
+            return
         # The end of a job whose submit is still being answered, or somebody else's.
         self._early[seen.generation_id] = seen
         if len(self._early) > _EARLY_EVENTS:

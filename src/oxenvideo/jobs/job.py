@@ -280,7 +280,8 @@ class Registry:
             before, job.state = job.state, state
             callbacks = job.callbacks
         status = state.status
-        if status is not before.status or state.received == before.received:  # not each step of a download
+        steps = (state.received, state.progress) != (before.received, before.progress)
+        if status is not before.status or not steps:  # not each step of a download or an engine
             self._note(job, state)
         for observer in job.observers:
             try:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from oxenvideo.client.responses import Observation
+from oxenvideo.client.responses import Observation, Progress
 from oxenvideo.errors import OxenVideoError
 
 
@@ -63,7 +63,16 @@ TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _RANK = {"queued": 0, "processing": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 _LAST_RANK = 2
 _STATUS = {word: Status(word) for word in _RANK}
-_DETAILS = ("generation_id", "result_url", "error_message", "enqueued_at", "started_at", "completed_at", "cost")
+_DETAILS = (
+    "generation_id",
+    "result_url",
+    "error_message",
+    "enqueued_at",
+    "started_at",
+    "completed_at",
+    "cost",
+    "progress",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,7 @@ class State:
     on. ``submitted_at`` and ``finished_at`` are by this machine's clock and the other times by the service's, all in unix
     seconds. ``error`` is what ended the job here, ``notice`` what is wrong for the moment. ``fetching`` is whether the
     file is still to be fetched; ``received`` and ``expected`` are bytes of the download. ``cost`` is in US dollars.
+    ``progress`` is what an engine of the user has counted so far.
     ``cancel_requested`` is set where the user cancelled a job of which it was not known whether the service has it.
 
     Four fields follow from the others and are computed once, because they are read often: ``status``, the one word that
@@ -96,6 +106,7 @@ class State:
     submitted_at: float | None = None
     finished_at: float | None = None
     cost: Decimal | None = None
+    progress: Progress | None = None
     path: Path | None = None
     received: int = 0
     expected: int | None = None
@@ -142,7 +153,7 @@ def advance(state: State, seen: Observation, now: float) -> State:
         details["result_url"] = None
     if ended and (seen.status != "succeeded" or not state.fetching):
         details["finished_at"] = state.finished_at or now  # a download ends later, with its file
-    return replace(state, **details, remote=seen.status, notice=None)
+    return replace(state, **details, remote=seen.status, notice=seen.notice)
 
 
 def _may_follow(state: State, seen: Observation) -> bool:

@@ -51,6 +51,7 @@ def one_line(item: Item) -> str:
     if isinstance(item, Batch):
         return f"{item.name}: {item.summary}" if item.name else item.summary
     state, words = _described(item)
+    words += f" {steps}" if (steps := steps_text(state)) else ""
     if state.path is not None:
         return f"{words} → {os.path.relpath(state.path)}"
     running = state.submitted_at is not None and not state.is_settled
@@ -111,6 +112,9 @@ def html(
     if embedded is not None:
         words = f"Video: {cut(request.prompt, _MAX_PROMPT) or request.model}"
         parts.append(embedded.player(words, player_style(embedded.size)))
+    if not state.is_settled and state.progress and state.progress.preview:
+        style = "display:block;max-width:320px;margin:8px 0;border-radius:6px"
+        parts.append(f'<img src="{escape(state.progress.preview)}" alt="Preview of the video" style="{style}">')
     if request.prompt:
         prompt = escape(cut(request.prompt, _MAX_PROMPT)).replace("\n", "<br>")
         parts.append(f'<div style="margin-top:4px">{prompt}</div>')
@@ -136,6 +140,14 @@ def player_style(size: tuple[int, int] | None) -> str:
         width, height = size
         fitted = f"width:{round(width * min(1.0, _MAX_WIDTH / width, _MAX_HEIGHT / height))}px;"
     return f"display:block;{fitted}max-width:100%;max-height:{_MAX_HEIGHT}px;margin:8px 0;border-radius:6px"
+
+
+def steps_text(state: State) -> str:
+    """The steps that an engine has counted, while it makes the video; else an empty text."""
+    progress = state.progress
+    if progress is None or progress.step is None or state.status is not Status.PROCESSING:
+        return ""
+    return f"step {progress.step} of {progress.total}"
 
 
 def frame(name: str, inner: str, style: str = "") -> str:
@@ -236,12 +248,14 @@ def _times(state: State, now: float, expected: float | None) -> str:
         return f"in {taken}" if state.status is Status.SUCCEEDED else f"after {taken}"
     if state.status is Status.DOWNLOADING and state.expected:
         return f"{taken} · {state.received / 1e6:.1f} of {state.expected / 1e6:.1f} MB"
+    if steps := steps_text(state):
+        return f"{taken} · {steps}"
     return f"{taken} · usually about {duration_text(expected)}" if expected and not state.is_settled else taken
 
 
 def _price(state: State, estimate: Decimal | None, free: bool) -> str:
     if free:
-        return "free preview"
+        return "free preview" if state.progress is None else f"free, on {state.progress.engine or 'your engines'}"
     if state.cost is not None:
         return f"cost {dollars(state.cost)}"
     if estimate is not None and state.status not in (Status.FAILED, Status.CANCELLED):

@@ -88,7 +88,7 @@ class Card:
         states = [g.state for g in self.generations]
         over = all(state.is_settled for state in states)
         made = self.renditions.made if self.renditions is not None else 0
-        look = (made, *((s.status, s.path, s.error, s.error_message, s.notice) for s in states))
+        look = (made, *((s.status, s.path, s.error, s.error_message, s.notice, s.progress) for s in states))
         running = isinstance(self.item, Generation) and not self.settled
         if first or running or over != self.settled or look != self._drawn:
             html = self._html(over)

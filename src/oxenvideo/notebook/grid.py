@@ -124,7 +124,8 @@ def _tile(generation: Generation, differs: str, prompt: str, embedded: Embedded 
     ]
     return (
         '<div style="border:1px solid rgba(127,127,127,.22);border-radius:8px;padding:8px;min-width:0;overflow-wrap:anywhere">'
-        f"{video}<div>{card.dot(generation.status)}<b>{number}</b> {card.WORDS[generation.status]}</div>"
+        f"{video}<div>{card.dot(generation.status)}<b>{number}</b> {card.WORDS[generation.status]}"
+        f' <span style="opacity:.75">{card.steps_text(state)}</span></div>'
         f'{"".join(f"""<div style="opacity:.75;font-size:12px">{line}</div>""" for line in lines if line)}</div>'
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from oxenvideo.server.engines.scheduler import Scheduler
 from oxenvideo.server.errors import invalid
 from oxenvideo.server.events import Endings
 from oxenvideo.server.models import Models
@@ -31,6 +32,7 @@ class State:
     signer: Signer
     endings: Endings
     pool: Pool
+    scheduler: Scheduler
 
 
 def state_of(request: Request) -> State:

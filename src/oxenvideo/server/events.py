@@ -1,19 +1,32 @@
-"""The ends of generations, told to event streams and to waiting requests as they happen."""
+"""The progress and the ends of generations, told to event streams and to waiting requests as they happen."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from oxenvideo.server.queue import ACTIVE, Generation, Queue
 
 # A stream with this many unread notices is not being read. It loses the newest ones; listing the queue shows them.
 _MAX_UNREAD = 10_000
+_MAX_UNREAD_PROGRESS = 100  # the next progress makes up for one that was left out
 # Another server on the same data directory may end a generation. It is noticed after this many seconds.
 _POLL_SECONDS = 1.0
 
-Stream = asyncio.Queue[Generation | None]
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an engine has come with a generation. ``shown`` are the fields that a client sees."""
+
+    id: str
+    shown: Mapping[str, Any]
+
+
+Stream = asyncio.Queue[Generation | Progress | None]
 
 
 class Endings:
@@ -24,9 +37,11 @@ class Endings:
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._is_closed = False
 
-    def publish(self, row: Generation | None) -> None:
+    def publish(self, row: Generation | Progress | None) -> None:
         """Notify every stream. None ends it."""
         for stream in list(self._streams):
+            if isinstance(row, Progress) and stream.qsize() > _MAX_UNREAD_PROGRESS:
+                continue
             with contextlib.suppress(asyncio.QueueFull):
                 stream.put_nowait(row)
 
@@ -36,7 +51,7 @@ class Endings:
         self.publish(None)
 
     def open(self) -> Stream:
-        """Return a stream of the generations that end from this call on. Its last item, after `close`, is None."""
+        """Return a stream of what happens from this call on. Its last item, after `close`, is None."""
         stream: Stream = asyncio.Queue(_MAX_UNREAD)
         self._streams.add(stream)
         if self._is_closed:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
 
-_REQUIRED = ("starlette", "uvicorn", "sse_starlette", "python_multipart", "av", "numpy", "PIL")
+_REQUIRED = ("starlette", "uvicorn", "sse_starlette", "python_multipart", "av", "numpy", "PIL", "tomlkit", "websockets")
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 

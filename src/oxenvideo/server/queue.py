@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ Filters = Mapping[str, Sequence[str]]  # columns and the values that they may ha
 NO_FILTERS: Filters = {}
 
 _IS_ACTIVE = "status IN ('queued', 'processing')"
+_START = "status = 'processing', started_at = ?, attempts = attempts + 1"
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS generations (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -40,15 +41,24 @@ CREATE TABLE IF NOT EXISTS generations (
     started_at REAL,
     completed_at REAL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS placements (
+    id TEXT NOT NULL,
+    engine TEXT NOT NULL,
+    remote_id TEXT NOT NULL,
+    is_current INTEGER NOT NULL DEFAULT 1,
+    PRIMARY KEY (id, engine)
+) STRICT;
 CREATE INDEX IF NOT EXISTS generations_active ON generations (status, owner, seq) WHERE {_IS_ACTIVE};
 """
+_ADDED = {"on_engine": "INTEGER NOT NULL DEFAULT 0", "deaths": "INTEGER NOT NULL DEFAULT 0"}
 
 
 @dataclass(frozen=True)
 class Generation:
     """One row: a request and its state. Times are unix seconds; ``cost`` is US dollars as decimal text.
 
-    ``owner`` is the id of the server that renders it.
+    ``owner`` is the id of the server that renders it. ``on_engine`` is whether an engine of the user makes the video,
+    and ``deaths`` counts the engines that ended while they had the job.
     """
 
     seq: int
@@ -69,6 +79,8 @@ class Generation:
     enqueued_at: float
     started_at: float | None
     completed_at: float | None
+    on_engine: int
+    deaths: int
 
 
 class Queue:
@@ -79,6 +91,11 @@ class Queue:
         self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            present = {row["name"] for row in self._db.execute("PRAGMA table_info(generations)")}
+            for name in _ADDED.keys() - present:
+                self._db.execute(f"ALTER TABLE generations ADD COLUMN {name} {_ADDED[name]}")
 
     def close(self) -> None:
         """Close the connection."""
@@ -94,36 +111,89 @@ class Queue:
         repo: str | None = None,
         directory: str | None = None,
         delay: float = 0.0,
+        on_engine: bool = False,
     ) -> list[Generation]:
         """Add ``count`` generations of one request, all or none. They start after ``delay`` seconds at the earliest."""
         now = time.time()
-        common = (self._owner, model, json.dumps(parameters), namespace, repo, directory, now + delay, now)
+        common = (self._owner, model, json.dumps(parameters), namespace, repo, directory, now + delay, now, on_engine)
         rows = [(str(uuid.uuid4()), variation, *common) for variation in range(count)]
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT INTO generations (status, media_type, id, variation, owner, model, parameters,"
-                " namespace, repo, directory, not_before, enqueued_at)"
-                " VALUES ('queued', 'video', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " namespace, repo, directory, not_before, enqueued_at, on_engine)"
+                " VALUES ('queued', 'video', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
         return [found for row in rows if (found := self.get(row[0])) is not None]
 
     def claim(self) -> Generation | None:
-        """Take the oldest generation that may start, or None. Two callers never get the same one."""
+        """Take the oldest preview that may start, or None. Two callers never get the same one."""
         now = time.time()
         return self._update(
-            "status = 'processing', started_at = ?, attempts = attempts + 1",
+            _START,
             "seq = (SELECT seq FROM generations WHERE status = 'queued' AND owner = ? AND not_before <= ?"
-            " ORDER BY seq LIMIT 1)",
+            " AND NOT on_engine ORDER BY seq LIMIT 1)",
             now, self._owner, now,
         )  # fmt: skip
 
     def next_due(self) -> float | None:
-        """Return when the next queued generation may start (unix seconds), or None if none is queued."""
-        query = "SELECT min(not_before) FROM generations WHERE status = 'queued' AND owner = ?"
+        """Return when the next queued preview may start (unix seconds), or None if none is queued."""
+        query = "SELECT min(not_before) FROM generations WHERE status = 'queued' AND owner = ? AND NOT on_engine"
         due: float | None = self._db.execute(query, (self._owner,)).fetchone()[0]
         return due
+
+    def claim_on(self, engine: str, models: Iterable[str], loaded: str | None) -> tuple[Generation, str | None] | None:
+        """Take a generation for an engine, and return it with the engine's id of it, if it has one.
+
+        Generations that the engine has already come first, then those of the model that is ``loaded``, then the oldest.
+        """
+        now = time.time()
+        row = self._db.execute(
+            "SELECT seq, remote_id FROM generations g LEFT JOIN placements p ON p.id = g.id AND is_current"
+            " WHERE status = 'queued' AND owner = ? AND not_before <= ? AND on_engine"
+            " AND model IN (SELECT value FROM json_each(?)) AND ifnull(engine, ?) = ?"
+            " ORDER BY engine IS NULL, model IS NOT ?, seq LIMIT 1",
+            (self._owner, now, json.dumps(list(models)), engine, engine, loaded),
+        ).fetchone()
+        if row is None:
+            return None
+        claimed = self._update(_START, "seq = ? AND status = 'queued' AND owner = ?", now, row["seq"], self._owner)
+        return None if claimed is None else (claimed, row["remote_id"])
+
+    def place(self, id_: str, engine: str, remote_id: str) -> None:
+        """Store that an engine has a generation under this id of its own."""
+        self._db.execute("INSERT OR REPLACE INTO placements VALUES (?, ?, ?, 1)", (id_, engine, remote_id))
+
+    def forget(self, id_: str, engine: str) -> None:
+        """Note that an engine does not have a generation any more."""
+        self._db.execute("DELETE FROM placements WHERE id = ? AND engine = ?", (id_, engine))
+
+    def engines(self) -> set[str]:
+        """Return the engines that have generations."""
+        return {row[0] for row in self._db.execute("SELECT DISTINCT engine FROM placements WHERE is_current")}
+
+    def abandon(self, engine: str, models: Iterable[str]) -> int:
+        """Free the queued generations of these models that an engine has for other engines; return how many."""
+        change = (
+            "UPDATE placements SET is_current = 0 WHERE engine = ? AND is_current AND id IN (SELECT id FROM generations"
+            " WHERE status = 'queued' AND owner = ? AND model IN (SELECT value FROM json_each(?)))"
+        )
+        return self._db.execute(change, (engine, self._owner, json.dumps(list(models)))).rowcount
+
+    def unwanted(self, engine: str) -> list[tuple[Generation, str]]:
+        """Return the generations that an engine may still run and that it is to stop, each with the engine's id of it."""
+        rows = self._db.execute(
+            "SELECT g.*, remote_id FROM placements p JOIN generations g ON g.id = p.id"
+            " WHERE engine = ? AND (NOT is_current OR status NOT IN ('queued', 'processing'))",
+            (engine,),
+        )
+        return [(_generation({key: row[key] for key in row.keys()[:-1]}), row["remote_id"]) for row in rows]
+
+    def died(self, id_: str) -> int:
+        """Count an engine that ended while it had a running generation; return how many did."""
+        row = self._update("deaths = deaths + 1", "id = ?", id_)
+        return 0 if row is None else row.deaths
 
     def succeed(self, id_: str, cost: str) -> Generation | None:
         """Complete a running generation; None if it is not running any more, such as after a cancellation."""
@@ -218,5 +288,5 @@ def _condition(filters: Filters) -> tuple[str, list[str]]:
     return " AND ".join(terms) or "TRUE", [value for values in filters.values() for value in values]
 
 
-def _generation(row: sqlite3.Row) -> Generation:
+def _generation(row: sqlite3.Row | Mapping[str, Any]) -> Generation:
     return Generation(**{**dict(row), "parameters": json.loads(row["parameters"])})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -20,10 +21,13 @@ from starlette.middleware import Middleware
 
 from oxenvideo.server import errors, models
 from oxenvideo.server.context import State
+from oxenvideo.server.engines.runner import Timing
+from oxenvideo.server.engines.scheduler import Scheduler
 from oxenvideo.server.events import Endings
 from oxenvideo.server.middleware import Guard
 from oxenvideo.server.queue import Presence, Queue
 from oxenvideo.server.repos import Repos
+from oxenvideo.server.results import Results
 from oxenvideo.server.routes import files
 from oxenvideo.server.routes import models as model_routes
 from oxenvideo.server.routes import queue as queue_routes
@@ -86,16 +90,22 @@ def _application(settings: Settings, endings: Endings, first: Worker) -> Starlet
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        for name in ("httpx", "httpcore", "websockets"):  # they log addresses of engines, which are private
+            logging.getLogger(name).setLevel(logging.WARNING)
         presence = Presence(settings.data_dir)
         queue = Queue(settings.data_dir / "queue.sqlite3", presence.id)
         known, repos = models.load(settings.models), Repos(settings.data_dir / "repos")
-        pool = Pool(settings, queue, known, repos, endings, first)
+        results = Results(settings, queue, repos, endings)
+        pool = Pool(settings, queue, known, results, first)
+        scheduler = Scheduler(settings, queue, known, results, endings, Timing())
         signer = Signer(settings.data_dir, settings.url_ttl)
-        app.state.server = State(settings, known, queue, repos, signer, endings, pool)
+        app.state.server = State(settings, scheduler.models, queue, repos, signer, endings, pool, scheduler)
         pool.start(presence.is_alive)
+        await scheduler.start()
         try:
             yield
         finally:
+            await scheduler.stop()
             await pool.stop()
             queue.close()
             presence.leave()

@@ -30,6 +30,7 @@ class Settings:
     keep_alive: float
     renderer: str
     models: Path | None
+    engines: Path
 
     def make_directories(self) -> None:
         """Create the directories that are missing; OSError if that is not allowed."""
@@ -44,6 +45,10 @@ class Settings:
     def result(self, id_: str) -> Path:
         """Return the path of the finished video of a generation."""
         return self.results_dir / f"{id_}.mp4"
+
+    def scratch(self, id_: str) -> Path:
+        """Return the path of the video of a generation while it is made."""
+        return self.scratch_dir / f"{id_}.mp4"
 
     @property
     def results_dir(self) -> Path:

@@ -16,11 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from oxenvideo.server.events import Endings
 from oxenvideo.server.models import Models, cost
 from oxenvideo.server.queue import Generation, Queue
 from oxenvideo.server.renderer import InputRules, Job
-from oxenvideo.server.repos import Repos
+from oxenvideo.server.results import Results
 from oxenvideo.server.settings import Settings
 
 log = logging.getLogger("oxenvideo.server")
@@ -75,15 +74,12 @@ class Worker:
 class Pool:
     """Renders at most ``settings.workers`` generations at a time. ``first`` is a worker that was started already."""
 
-    def __init__(
-        self, settings: Settings, queue: Queue, models: Models, repos: Repos, endings: Endings, first: Worker
-    ) -> None:
+    def __init__(self, settings: Settings, queue: Queue, models: Models, results: Results, first: Worker) -> None:
         self._settings = settings
         self._queue = queue
         self._models = models
-        self._repos = repos
-        self._endings = endings
-        self._input_rules = _input_rules(settings)
+        self._results = results
+        self._input_rules = input_rules(settings)
         self._workers = [first, *(Worker(settings.renderer) for _ in range(settings.workers - 1))]
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="worker")
         self._work = asyncio.Event()
@@ -146,14 +142,14 @@ class Pool:
         while True:
             try:
                 message = "The server could not render or store the video. Its log has the reason."
-                return self._end(self._queue.fail(generation.id, message))
+                return self._results.fail(generation, message)
             except sqlite3.Error:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _run(self, worker: Worker, generation: Generation) -> None:
         cancelled = asyncio.Event()
         self._running[generation.id] = worker, cancelled
-        scratch = self._settings.scratch_dir / f"{generation.id}.mp4"
+        scratch = self._settings.scratch(generation.id)
         end = time.monotonic() + self._settings.min_seconds
         model = self._models.get(generation.model) or {"id": generation.model, "request_schema": None}
         job = Job(generation.id, model, generation.parameters, generation.variation, self._input_rules)
@@ -181,24 +177,16 @@ class Pool:
             self._queue.release(generation.id)
         elif answer is None:
             message = f"The rendering process ended unexpectedly, {generation.attempts} times."
-            self._end(self._queue.fail(generation.id, message))
+            self._results.fail(generation, message)
         elif "error" in answer:
-            self._end(self._queue.fail(generation.id, answer["error"]))
-        elif (row := self._queue.get(generation.id)) and row.status == "processing":
-            result = self._settings.result(generation.id)
-            os.replace(self._settings.scratch_dir / result.name, result)
-            if generation.repo is not None:
-                path = "/".join(filter(None, (generation.directory, result.name)))
-                self._repos.link(generation.namespace, generation.repo, path, result)
+            self._results.fail(generation, answer["error"])
+        else:
             pricing = self._models.get(generation.model, {}).get("pricing")
-            self._end(self._queue.succeed(generation.id, cost(pricing, **answer)))
-
-    def _end(self, generation: Generation | None) -> None:
-        if generation is not None:
-            self._endings.publish(generation)
+            self._results.succeed(generation, cost(pricing, **answer))
 
 
-def _input_rules(settings: Settings) -> InputRules:
+def input_rules(settings: Settings) -> InputRules:
+    """Return what may be fetched for a generation."""
     # The addresses that mean "every address" cannot be connected to.
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     return InputRules(

@@ -213,9 +213,10 @@ const makeJob = () => {
   const word = h("b"), title = h("span", { class: "oxv-title" }), time = h("span", { class: "oxv-time" });
   const meta = h("span", { class: "oxv-faint oxv-meta" }), money = h("span", { class: "oxv-faint oxv-money" });
   const bar = h("progress", { class: "oxv-bar", max: 1, "aria-label": "Progress" });
+  const preview = h("img", { class: "oxv-preview", alt: "Preview of the video", hidden: true });
   const error = h("div", { class: "oxv-bad" }), notice = h("div", { class: "oxv-faint" }), acts = h("div", { class: "oxv-acts" });
-  const element = h("li", { class: "oxv-job" }, h("div", { class: "oxv-job-head" }, dot, word, time, money), title, meta, bar, error, notice, acts);
-  return { element, word, title, time, meta, money, bar, error, notice, acts, group: null };
+  const element = h("li", { class: "oxv-job" }, h("div", { class: "oxv-job-head" }, dot, word, time, money), title, meta, preview, bar, error, notice, acts);
+  return { element, word, title, time, meta, money, preview, bar, error, notice, acts, group: null };
 };
 
 const jobActs = (link, row) => {
@@ -242,6 +243,8 @@ const updateJob = (link) => (item, row) => {
   setText(item.money, row.money);
   setText(item.error, RUNNING.has(row.group) || row.group === "cancelled" ? "" : row.error);
   setText(item.notice, row.notice);
+  show(item.preview, Boolean(row.preview));
+  if (row.preview) item.preview.src = row.preview;
   if (item.group !== row.group) {
     const hadFocus = item.acts.contains(document.activeElement);
     item.acts.replaceChildren(...jobActs(link, row));
@@ -256,14 +259,15 @@ const drawTime = (link, item, row) => {
   const spent = running ? link.now() - row.since : row.took;
   let text = spent === null || spent === undefined ? "" : seconds(spent);
   if (running && row.size) text += ` · ${megabytes(row.received)} of ${megabytes(row.size)}`;
+  else if (running && row.steps) text += ` · ${row.steps}`;
   else if (running && row.expected >= 1) text += ` of about ${seconds(row.expected)}`;
   setText(item.time, text);
   show(item.bar, Boolean(running));
   if (!running) return;
   // An expectation is not a promise: the bar slows down towards the end and never reaches it.
-  const share = row.size ? row.received / row.size : row.expected ? 1 - Math.exp((-2 * spent) / row.expected) : null;
+  const share = row.steps ? row.share : row.size ? row.received / row.size : row.expected ? 1 - Math.exp((-2 * spent) / row.expected) : null;
   if (share === null) item.bar.removeAttribute("value");
-  else item.bar.value = Math.min(0.97, share);
+  else item.bar.value = row.steps ? share : Math.min(0.97, share);
 };
 
 // A finished video as a tile of the gallery.

@@ -98,7 +98,7 @@ class JobList:
     def _row(self, generation: Generation) -> dict[str, Any]:
         """One row. Times are unix seconds of this machine's clock; ``expected`` and ``took`` are seconds."""
         state, request, group = generation.state, generation.request, group_of(generation)
-        name = generation.name or ""
+        name, progress = generation.name or "", state.progress
         return {
             "key": generation.key,
             "order": self._order[generation.key],
@@ -115,6 +115,9 @@ class JobList:
             "expected": None if generation.done else self._typical_seconds(request.model),
             "received": state.received,
             "size": state.expected,
+            "steps": card.steps_text(state),
+            "share": progress.step / progress.total if progress and progress.step and progress.total else 0,
+            "preview": (progress.preview if progress and group == "running" else None) or "",
             "money": self._money(generation, group),
             "error": generation.error_message or "",
             "notice": state.notice or "",

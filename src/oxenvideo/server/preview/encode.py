@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,12 +23,20 @@ Sound = NDArray[np.float32]
 
 
 def write(
-    path: Path, frames: Iterable[Frame], *, width: int, height: int, fps: Fraction, sound: Sound | None, comment: str
+    path: Path,
+    frames: Iterable[Frame],
+    *,
+    width: int,
+    height: int,
+    fps: Fraction,
+    sound: Sound | None,
+    comment: str,
+    options: Mapping[str, str] = OPTIONS,
 ) -> None:
     """Write frames (planes of yuv420p stacked, `height * 3 / 2` rows) and sound (2 rows of samples, -1 to 1)."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
-        video = container.add_stream("libx264", rate=fps, options=OPTIONS)
+        video = container.add_stream("libx264", rate=fps, options=dict(options))
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.thread_count = 1
         # Without this players guess the colours, and not all guess the same.

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from oxenvideo.server import models
 from oxenvideo.server.context import State, json_body, state_of, url_of
 from oxenvideo.server.errors import ApiError, ModelError, invalid, not_found
+from oxenvideo.server.events import Progress
 from oxenvideo.server.queue import ACTIVE, STATUSES, Filters, Generation
 from oxenvideo.server.settings import USER
 from oxenvideo.server.validation import prompt_problem
@@ -33,7 +34,7 @@ async def enqueue(request: Request) -> Response:
     count = body.get("num_generations", 1)
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MAX_GENERATIONS:
         raise invalid(f"num_generations must be an integer between 1 and {_MAX_GENERATIONS}")
-    rows = _enqueue(state_of(request), body, count)
+    rows = await _enqueue(state_of(request), body, count)
     return JSONResponse({"generations": [{"generation_id": row.id, "status": row.status} for row in rows]})
 
 
@@ -56,6 +57,7 @@ async def cancel_generation(request: Request) -> Response:
     if row.status == "cancelled":
         state.pool.interrupt(row.id)
         state.endings.publish(row)
+        await state.scheduler.cancel(row.id)
     return JSONResponse({"status": "success", "generation_id": row.id})
 
 
@@ -68,7 +70,7 @@ async def generate(request: Request) -> Response:
     model = state.models.get(str(body.get("model")))
     if model is not None and (problem := prompt_problem(model, body)):
         raise ModelError(problem)
-    (row,) = _enqueue(state, body, 1)
+    (row,) = await _enqueue(state, body, 1)
     row = await state.endings.wait(row, state.queue)
     if row.status != "succeeded":
         raise ModelError(row.error_message or "The generation was cancelled.")
@@ -113,6 +115,10 @@ async def events(request: Request) -> Response:
 
     async def completions() -> AsyncIterator[ServerSentEvent]:
         while (row := await ended.get()) is not None:
+            if isinstance(row, Progress):
+                told = {"generation_id": row.id, "status": "processing", "media_type": "video", "engine": row.shown}
+                yield ServerSentEvent(event="media_generation_progress", data=json.dumps(told), sep="\n")
+                continue
             data: dict[str, Any] = {"generation_id": row.id, "status": row.status, "media_type": row.media_type}
             if row.status == "succeeded":
                 data |= {"model": row.model, "url": url_of(request, row)}
@@ -141,10 +147,11 @@ ROUTES = [
 ]
 
 
-def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generation]:
+async def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generation]:
     name = body.get("model")
     if not isinstance(name, str) or not name:
         raise invalid("model is required")
+    on_engine = state.scheduler.serves(name)
     model = state.models.get(name)
     if model is None:
         raise ModelError(f"Model not found: {name}")
@@ -156,6 +163,8 @@ def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generati
     namespace = texts.get("target_namespace", USER)
     repo, directory = texts.get("target_repo"), texts.get("target_directory")
     state.repos.check(namespace, repo, directory)
+    if on_engine and (refusal := await state.scheduler.refusal(name)):
+        raise ModelError(refusal)
     rows = state.queue.enqueue(
         name,
         {key: value for key, value in body.items() if key not in _NOT_PARAMETERS},
@@ -164,13 +173,18 @@ def _enqueue(state: State, body: Mapping[str, Any], count: int) -> list[Generati
         repo=repo,
         directory=directory,
         delay=state.settings.delay,
+        on_engine=on_engine,
     )
-    state.pool.wake()
+    (state.scheduler if on_engine else state.pool).wake()
     return rows
 
 
 def _view(request: Request, row: Generation) -> dict[str, Any]:
-    """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API."""
+    """Return a generation as the queue shows it: the parameters that were sent, then the fields of the API.
+
+    ``engine`` is an addition of this server, for generations that an engine of the user makes.
+    """
+    engine = state_of(request).scheduler.shown(row)
     return {
         **row.parameters,
         "generation_id": row.id,
@@ -186,6 +200,7 @@ def _view(request: Request, row: Generation) -> dict[str, Any]:
         "target_namespace": row.namespace,
         "target_repo": row.repo,
         "target_directory": row.directory,
+        **({} if engine is None else {"engine": engine}),
     }
 
 

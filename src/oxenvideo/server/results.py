@@ -1,0 +1,40 @@
+"""The end of a generation: its video is stored, its row is completed, and whoever waits is told."""
+
+from __future__ import annotations
+
+import os
+
+from oxenvideo.server.events import Endings
+from oxenvideo.server.queue import Generation, Queue
+from oxenvideo.server.repos import Repos
+from oxenvideo.server.settings import Settings
+
+
+class Results:
+    """Ends the generations of one server."""
+
+    def __init__(self, settings: Settings, queue: Queue, repos: Repos, endings: Endings) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._repos = repos
+        self._endings = endings
+
+    def succeed(self, generation: Generation, cost: str) -> None:
+        """Store the video from the scratch directory, unless the generation was cancelled meanwhile."""
+        row = self._queue.get(generation.id)
+        if row is None or row.status != "processing":
+            return
+        result = self._settings.result(generation.id)
+        os.replace(self._settings.scratch(generation.id), result)
+        if generation.repo is not None:
+            path = "/".join(filter(None, (generation.directory, result.name)))
+            self._repos.link(generation.namespace, generation.repo, path, result)
+        self._publish(self._queue.succeed(generation.id, cost))
+
+    def fail(self, generation: Generation, message: str) -> None:
+        """Fail the generation with this error message, unless it has ended."""
+        self._publish(self._queue.fail(generation.id, message))
+
+    def _publish(self, ended: Generation | None) -> None:
+        if ended is not None:
+            self._endings.publish(ended)

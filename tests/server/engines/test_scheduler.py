@@ -1,0 +1,332 @@
+"""The scheduler: which engine gets which job, and what happens when engines fail, come and go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from oxenvideo.server.engines import scheduler as scheduler_module
+from oxenvideo.server.engines.engine import EngineDied, EngineUnavailable, JobFailed, ModelUnavailable
+from oxenvideo.server.events import Progress
+from server.engines.comfy_stub import picture
+from server.engines.fake import FAST, Control, Fake, configure, plant, until
+
+
+@pytest.fixture(autouse=True)
+def controls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Control]]:
+    """Engines gpu1 to gpu3, and a scheduler that looks at its configuration often."""
+    monkeypatch.setattr(scheduler_module, "_WATCH_SECONDS", 0.05)
+    Fake.controls.clear()
+    Fake.controls.update({f"gpu{n}": Control() for n in (1, 2, 3)})
+    yield Fake.controls
+    Fake.controls.clear()
+
+
+def test_each_engine_takes_its_next_job_when_it_is_free(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """A fast engine does more, and no job runs twice."""
+    controls["gpu1"].seconds, controls["gpu2"].seconds = 0.04, 0.4
+    configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            ids = made.enqueue("wan", 12)
+            assert set(await made.ended(*ids)) == {"succeeded"}
+            assert all(made.settings.result(id_).is_file() for id_ in ids)
+            assert not list(made.settings.scratch_dir.iterdir())
+            ran = Counter(id_ for control in controls.values() for id_, *_ in control.ran)
+            assert ran == Counter(ids)
+            assert len(controls["gpu1"].ran) > 2 * len(controls["gpu2"].ran) > 0
+
+    asyncio.run(whole())
+
+
+def test_a_loaded_model_is_preferred_for_some_jobs(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """Changing the model takes long, but no job waits behind more than a few younger ones."""
+    configure(tmp_path, ["gpu1"], a=["gpu1"], b=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            ids = [*made.enqueue("a"), *made.enqueue("b"), *made.enqueue("a", 10)]
+            await made.ended(*ids)
+        order = "".join(model for _, model, _ in controls["gpu1"].ran)
+        assert order == "aaaaabaaaaaa"
+
+    asyncio.run(whole())
+
+
+def test_the_job_of_an_engine_that_fails_moves_on(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """An engine that cannot be reached costs its jobs a moment, and rests for longer and longer."""
+    controls["gpu1"].accepts = False
+    configure(tmp_path, ["gpu1"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        async with plant(tmp_path, replace(FAST, longest=10)) as made:
+            (first,) = made.enqueue("wan")
+            await made.ended(first)
+            controls["gpu1"].is_up = False
+            (second,) = made.enqueue("wan")
+            await until(lambda: len(controls["gpu1"].pings) >= 5)
+            assert made.row(second).status == "queued"
+            assert (
+                made.notice(second) == "Waiting for an engine. gpu1 cannot be reached. Engine gpu2 is not configured."
+            )
+            pauses = [b - a for a, b in zip(controls["gpu1"].pings, controls["gpu1"].pings[1:], strict=False)]
+            assert pauses[-1] > pauses[-2] > pauses[-3] > 0.05  # a rest doubles each time
+            configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+            assert await made.ended(second) == ["succeeded"]
+            assert [id_ for id_, *_ in controls["gpu2"].ran] == [second]
+
+    asyncio.run(whole())
+
+
+def test_a_job_that_ends_engines_is_failed_after_two(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """It must not take down one engine after another."""
+    for name in ("gpu1", "gpu2", "gpu3"):
+        controls[name].outcomes = [EngineDied(f"{name} does not know the job any more.")]
+    configure(tmp_path, ["gpu1", "gpu2", "gpu3"], wan=["gpu1", "gpu2", "gpu3"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan")
+            assert await made.ended(id_) == ["failed"]
+            message = made.row(id_).error_message or ""
+            assert message.startswith("The job ended 2 engines. gpu")
+            assert sum(len(control.ran) for control in controls.values()) == 2
+            assert made.queue.unwanted("gpu1") == []
+
+    asyncio.run(whole())
+
+
+def test_a_lost_job_is_run_once_more(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """The engine was restarted. The job starts from its beginning."""
+    controls["gpu1"].outcomes = [EngineDied("gpu1 does not know the job any more.")]
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan")
+            assert await made.ended(id_) == ["succeeded"]
+            assert controls["gpu1"].accepted == [id_, id_]
+
+    asyncio.run(whole())
+
+
+def test_a_request_at_fault_fails_alone(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """The engine does not rest for it, and a defect of an adapter is not the engine's fault either."""
+    controls["gpu1"].outcomes = [JobFailed("gpu1 refused frames: too many."), ZeroDivisionError("x")]
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            ids = made.enqueue("wan", 3)
+            assert await made.ended(*ids) == ["failed", "failed", "succeeded"]
+            assert made.row(ids[0]).error_message == "gpu1 refused frames: too many."
+            assert made.row(ids[1]).error_message == "The adapter of engine gpu1 failed (ZeroDivisionError)."
+            assert controls["gpu1"].pings == []
+
+    asyncio.run(whole())
+
+
+def test_an_accepted_job_stays_with_its_engine_for_a_while(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """It may still run there. When the engine is gone for long, the job moves on, and is stopped when it returns."""
+    controls["gpu1"].seconds = 0.3
+    configure(tmp_path, ["gpu1"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan")
+            await until(lambda: controls["gpu1"].accepted)
+            controls["gpu1"].is_up = False
+            await until(lambda: made.row(id_).status == "queued")
+            controls["gpu1"].is_up = True
+            assert await made.ended(id_) == ["succeeded"]
+            assert controls["gpu1"].accepted == [id_]
+            assert controls["gpu1"].ran[-1] == (id_, "wan", f"gpu1/{id_}")
+
+            (other,) = made.enqueue("wan")
+            await until(lambda: other in controls["gpu1"].accepted)
+            controls["gpu1"].is_up = False
+            configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+            assert await made.ended(other) == ["succeeded"]
+            assert controls["gpu2"].accepted == [other]
+            assert controls["gpu1"].stopped == []
+            controls["gpu1"].is_up = True
+            await until(lambda: controls["gpu1"].stopped == [other])
+
+    asyncio.run(whole())
+
+
+def test_a_restart_of_the_server_finds_the_job_again(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """It is followed under the stored id, and never submitted again."""
+    controls["gpu1"].seconds = 0.4
+    configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        controls["gpu2"].is_up = False
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan")
+            await until(lambda: controls["gpu1"].accepted)
+        assert controls["gpu1"].stopped == []
+        controls["gpu2"].is_up = True
+        async with plant(tmp_path) as made:
+            assert await made.ended(id_) == ["succeeded"]
+        assert controls["gpu1"].accepted == [id_]
+        assert controls["gpu2"].accepted == []
+
+    asyncio.run(whole())
+
+
+def test_a_cancelled_job_frees_the_engine_when_it_confirms(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """The next job begins after that, and what the engine cannot stop is said."""
+    controls["gpu1"].seconds, controls["gpu1"].stop_seconds = 5, 0.3
+    controls["gpu1"].cannot_stop = "gpu1 cannot stop a running job."
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            first, second = made.enqueue("wan", 2)
+            await until(lambda: controls["gpu1"].ran)
+            controls["gpu1"].seconds = 0.02
+            await made.cancel(first)
+            assert controls["gpu1"].stopped == [first]
+            assert made.notice(first) == "gpu1 cannot stop a running job."
+            assert await made.ended(second) == ["succeeded"]
+            assert made.row(first).status == "cancelled"
+            assert [id_ for id_, *_ in controls["gpu1"].ran] == [first, second]
+
+    asyncio.run(whole())
+
+
+def test_a_job_cancelled_while_no_server_runs_is_stopped(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """Another server on the data directory cancelled it, or this one died before the engine confirmed."""
+    controls["gpu1"].seconds = 5
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan")
+            await until(lambda: controls["gpu1"].accepted)
+        async with plant(tmp_path) as made:
+            made.queue.cancel(id_)
+            await until(lambda: controls["gpu1"].stopped == [id_])
+            await until(lambda: made.queue.unwanted("gpu1") == [])
+
+    asyncio.run(whole())
+
+
+def test_engines_come_and_go_without_a_restart(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """A removed engine finishes its job. A file that cannot be read changes nothing."""
+    controls["gpu1"].seconds = 0.3
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            assert not made.scheduler.serves("wan")
+            configure(tmp_path, ["gpu1"], wan=["gpu1"])
+            assert made.scheduler.serves("wan")  # at once, for a request right after the command
+            assert made.scheduler.models["wan"]["deployments"] == [{"status": "active", "provider": "gpu1"}]
+            (first,) = made.enqueue("wan")
+            await until(lambda: controls["gpu1"].ran)
+            configure(tmp_path, ["gpu2"], wan=["gpu2"])
+            (second,) = made.enqueue("wan")
+            assert await made.ended(first, second) == ["succeeded", "succeeded"]
+            assert [id_ for id_, *_ in controls["gpu2"].ran] == [second]
+            (tmp_path / "engines.toml").write_text("[engines")
+            (third,) = made.enqueue("wan")
+            assert await made.ended(third) == ["succeeded"]
+            configure(tmp_path, ["gpu2"])
+            await until(lambda: not made.scheduler.serves("wan"))
+            (fourth,) = made.enqueue("wan")
+            await asyncio.sleep(0.2)
+            assert made.row(fourth).status == "queued"
+            assert made.notice(fourth) == (
+                "No engine is configured for the model wan. Configure one, or cancel the job."
+            )
+
+    asyncio.run(whole())
+
+
+def test_a_model_that_one_engine_lacks_goes_to_another(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """If all lack it, the request is refused with their reasons, until one of them has it."""
+    controls["gpu1"].missing = {"wan": "gpu1 does not have the file wan.bin."}
+    configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            ids = made.enqueue("wan", 3)
+            assert set(await made.ended(*ids)) == {"succeeded"}
+            assert controls["gpu1"].ran == []
+            assert await made.scheduler.refusal("wan") is None
+            controls["gpu2"].outcomes = [ModelUnavailable("gpu2 does not have the file wan.bin.")]
+            controls["gpu2"].missing = {"wan": "gpu2 does not have the file wan.bin."}
+            (late,) = made.enqueue("wan")
+            assert await made.ended(late) == ["failed"]
+            both = "gpu1 does not have the file wan.bin. gpu2 does not have the file wan.bin."
+            assert await made.scheduler.refusal("wan") == both
+            controls["gpu2"].missing = {}
+            assert await made.scheduler.refusal("wan") is None
+            (again,) = made.enqueue("wan")
+            assert await made.ended(again) == ["succeeded"]
+
+    asyncio.run(whole())
+
+
+def test_progress_is_published_at_most_twice_a_second(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """With the steps that the engine counted and a small picture."""
+    controls["gpu1"].seconds, controls["gpu1"].previews = 1.2, [picture(1), b"no picture", picture(2)]
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            stream = made.endings.open()
+            (id_,) = made.enqueue("wan")
+            seen = []
+            while isinstance(item := await stream.get(), Progress):
+                seen.append(item.shown)
+            assert item is not None
+            assert item.id == id_
+            assert 2 <= len(seen) <= 4
+            assert seen[0] == {"name": "gpu1"}
+            assert {(shown["step"], shown["total"]) for shown in seen[1:]} <= {(n, 4) for n in range(1, 5)}
+            preview = str(seen[-1]["preview"])
+            assert preview.startswith("data:image/jpeg;base64,")
+            assert len(preview) < 20_000
+
+    asyncio.run(whole())
+
+
+def test_a_parameter_that_the_schema_refuses_never_reaches_the_engine(
+    tmp_path: Path, controls: dict[str, Control]
+) -> None:
+    """ComfyUI does not check values that arrive over a link."""
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            (id_,) = made.enqueue("wan", prompt=3)
+            assert await made.ended(id_) == ["failed"]
+            assert made.row(id_).error_message == "prompt: Input should be a valid string"
+            assert controls["gpu1"].ran == []
+
+    asyncio.run(whole())
+
+
+def test_an_engine_that_fails_now_and_then_does_not_rest(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """Only failures in a row count."""
+    unavailable = EngineUnavailable("gpu1 did not answer in time.")
+    controls["gpu1"].accepts = False
+    controls["gpu1"].outcomes = [unavailable, unavailable]
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path, replace(FAST, rest=1000, longest=1000)) as made:
+            for _ in range(3):
+                (id_,) = made.enqueue("wan")
+                assert await made.ended(id_) == ["succeeded"]
+                controls["gpu1"].outcomes = [unavailable, unavailable]
+
+    asyncio.run(whole())
