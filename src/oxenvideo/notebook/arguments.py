@@ -79,7 +79,7 @@ CELL = (
     Option("save", "file name; {name}, {model}, {seed}, {index} and {id} are replaced", "PATTERN"),
     Option("embed", f"how the video is stored in the notebook: {', '.join(EMBED)}", "HOW", choices=EMBED),
     Option("max-cost", "refuse a cell whose estimate is above this amount", "DOLLARS", type=_DOLLARS),
-    Option("notify", "tell when it is done: a browser notification, or a sound and the tab's title"),
+    Option("notify", "tell when it is done, by a notification or a sound"),
     Option("wait", "return when the video is here"),
     Option("sync", "use the synchronous endpoint, which responds when the video is ready"),
     Option("response-format", "url or b64_json; only with --sync", "FORMAT"),
