@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,29 @@ from oxenvideo.request.request import Joined, VideoRequest, recall
 from oxenvideo.session import Session
 
 
-def test_an_unfinished_video_is_waited_for(session: Session, service: FaultyService, tmp_path: Path) -> None:
+@pytest.fixture
+def slow() -> Iterator[FaultyService]:
+    """A service whose jobs end when the test says so."""
+    with FaultyService(keep_alive=0.1) as running:
+        yield running
+
+
+def test_an_unfinished_video_is_waited_for(
+    slow: FaultyService, make_session: Callable[..., Session], tmp_path: Path
+) -> None:
     """join returns at once; the film has all pictures and says what it was joined from."""
-    service.job_seconds = None
+    session = make_session(slow)
     first, second = session.submit("A fox"), session.submit("An owl")
     file = clip(tmp_path / "end.mp4", seconds=0.5)
     film = session.join([first, second, file], "story")
     assert film.status == "processing"
-    assert "of 3 videos" in film.summary
+    assert film.summary == "waiting for 2 of 3 videos"
     with pytest.raises(WaitTimeout, match="story is not joined after"):
         film.wait(0.1)
-    service.wait_until(lambda: len(service.jobs) == 2, timeout=20)
-    service.finish(*service.jobs)
+    slow.wait_until(lambda: len(slow.jobs) == 2, timeout=20)
+    slow.finish(*slow.jobs)
     assert film.wait(60) is film
-    assert film.progress == 1.0
+    assert (film.progress, film.summary) == (1.0, "joined from 3 videos")
     assert film.path == tmp_path / "videos" / "story.mp4"
     parts = [path for path in (first.path, second.path, file) if path]
     assert len(pictures(film.path)) >= sum(len(pictures(part)) for part in parts) - 3

@@ -198,3 +198,18 @@ def test_a_callable_is_told_once_of_a_batch(notebook: Notebook, monkeypatch: pyt
     notebook.run("%config OxenVideo.notify = False")
     notebook.run("%%oxenvideo one --wait\nA fox")
     assert len(notebook["told"]) == 1
+
+
+def test_join_is_a_line(notebook: Notebook) -> None:
+    """``%oxenvideo join`` takes names, batches, films and files, returns a Film, and its card becomes the video."""
+    notebook.run("%%oxenvideo both -n 2 --wait\nA red balloon")
+    notebook.run("film = %oxenvideo join both --save film.mp4")
+    assert len(pictures(notebook["film"].wait(60).path)) > 1
+    html = display_data(notebook["film"])[0]["text/html"]
+    assert len(pictures(embedded(html))) > 1
+    assert "Joined from 2 videos" in html
+    path = notebook["film"].path
+    notebook.run(f"longer = %oxenvideo join film '{path}' both --save longer.mp4")
+    assert len(notebook["longer"].wait(60).inputs) == 4
+    assert "Name the new file" in notebook.run("%oxenvideo join both").message
+    assert "There is no video 'nowhere'" in notebook.run("%oxenvideo join both nowhere --save x.mp4").message
