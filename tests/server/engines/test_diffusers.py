@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib.util
 import io
 import os
 import resource
@@ -19,7 +20,7 @@ import pytest
 from PIL import Image
 
 from oxenvideo.server import models
-from oxenvideo.server.engines import wan
+from oxenvideo.server.engines import diffusers, wan
 from oxenvideo.server.engines.diffusers import Diffusers
 from oxenvideo.server.engines.engine import (
     ConfigurationError,
@@ -32,9 +33,6 @@ from oxenvideo.server.engines.engine import (
 )
 from oxenvideo.server.engines.wan import offloaded
 from server.engines import tiny_wan
-
-for package in ("torch", "diffusers", "transformers", "accelerate", "ftfy"):
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[diffusers]'")
 
 SMALL, HIGH_LOW, FIVE = (
     f"wan-ai-{name}-diffusers" for name in ("wan2-1-t2v-1-3b", "wan2-2-t2v-a14b", "wan2-2-ti2v-5b")
@@ -109,7 +107,14 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def packages() -> None:
+    """Skip the test if the packages of diffusers are not installed."""
+    if missing := [name for name in diffusers.PACKAGES if importlib.util.find_spec(name) is None]:
+        pytest.skip(f"{', '.join(missing)} not installed: pip install -e '.[diffusers]'")
+
+
+@pytest.fixture(scope="module")
+def machine(packages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Return a machine whose process all tests of this file share."""
     root = tmp_path_factory.mktemp("weights")
     weights = {SMALL: tiny_wan.save(root / "small"), FIVE: tiny_wan.save(root / "five", from_images=True)}
@@ -223,6 +228,7 @@ def test_weights_are_never_downloaded(machine: Machine, tmp_path: Path) -> None:
     assert machine.pid == pid
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="this system does not limit the memory of a process")
 def test_out_of_memory(machine: Machine) -> None:
     """One clear error, and the next job gets a new process. A process that is killed is said to have ended."""
     machine.run(machine.job())
@@ -253,7 +259,7 @@ def test_memory_plan() -> None:
 
 
 @pytest.mark.parametrize("free", [0, wan._WORKING_BYTES + 2**18])
-def test_offloaded_groups(free: int) -> None:
+def test_offloaded_groups(packages: None, free: int) -> None:
     """A pipeline whose groups are moved gives the same frames. The CPU is the device here."""
     import torch
 

@@ -34,7 +34,7 @@ _MODELS = {
 _FROM_IMAGES = "wan-ai-wan2-2-ti2v-5b-diffusers"
 _IMAGE = {"type": "string", "format": "uri", "description": "Image to start from"}
 _STEPS = 40  # of Wan 2.2 without the speed-up LoRA, which is not among its weights
-_PACKAGES = ("accelerate", "diffusers", "ftfy", "torch", "transformers")
+PACKAGES = ("accelerate", "diffusers", "ftfy", "torch", "transformers")
 _CANCEL_SECONDS = 120.0  # for a step, the longest one thinkable; then the process is ended
 _MAX_LINE = 4 * 2**20
 
@@ -51,7 +51,7 @@ class Diffusers:
             raise ConfigurationError(f"Engine {config.name}: diffusers runs on this machine. Leave url out.")
         if not isinstance(self._download, bool):
             raise ConfigurationError(f"Engine {config.name}: download must be true or false.")
-        if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+        if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
             words = f"{', '.join(missing)} cannot be imported. Run: pip install 'oxenvideo[diffusers]'"
             raise ConfigurationError(f"Engine {config.name}: {words}")
         self._process: asyncio.subprocess.Process | None = None
