@@ -228,7 +228,8 @@ class Engine:
             self.registry.flush()
             for service in self._services.values():
                 with contextlib.suppress(Exception):
-                    await asyncio.wait_for(service.close(), 0.2)
+                    async with asyncio.timeout(0.2):
+                        await service.close()
         finally:
             asyncio.get_running_loop().stop()
 

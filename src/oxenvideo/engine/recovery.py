@@ -283,7 +283,8 @@ class Recovery:
         pause, failures = first, 0
         while self._lost:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._another.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._another.wait()
             if self._another.is_set():
                 self._another.clear()
                 pause = first  # a new loss is looked for quickly, also after long pauses for others

@@ -59,7 +59,8 @@ class Watcher:
         if self._stream_answered.is_set():
             return
         try:
-            await asyncio.wait_for(self._stream_answered.wait(), self._pace.stream_start)
+            async with asyncio.timeout(self._pace.stream_start):
+                await self._stream_answered.wait()
         except TimeoutError:
             self._stream_answered.set()  # the lists make up for a slow stream, and the next submit does not wait for it
 
@@ -150,7 +151,8 @@ class Watcher:
         pause = self._pace.first_poll
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look_now.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._look_now.wait()
             self._look_now.clear()
             if not self._jobs:
                 failures, pause = 0, self._pace.first_poll

@@ -183,7 +183,8 @@ class Generation(Displayed):
                     raise self._given_up(timeout)
                 # The tick is for the interrupt key: a quiet loop would notice it only when something happens.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), left)
+                    async with asyncio.timeout(left):
+                        await woken.wait()
                 woken.clear()
         finally:
             unsubscribe()

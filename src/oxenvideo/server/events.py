@@ -63,6 +63,7 @@ class Endings:
         stream = self.open()
         while row.status in ACTIVE:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stream.get(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await stream.get()
             row = queue.get(row.id) or row
         return row

@@ -136,7 +136,8 @@ class Pool:
                 log.exception("taking a generation from the queue")
                 due = time.time() + _RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._work.wait(), None if due is None else max(0.01, due - time.time()))
+                async with asyncio.timeout(None if due is None else max(0.01, due - time.time())):
+                    await self._work.wait()
 
     async def _fail(self, generation: Generation) -> None:
         while True:
@@ -159,7 +160,8 @@ class Pool:
             answer = await asyncio.get_running_loop().run_in_executor(self._threads, worker.render, message)
             if answer is not None:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(cancelled.wait(), end - time.monotonic())
+                    async with asyncio.timeout(end - time.monotonic()):
+                        await cancelled.wait()
             if not cancelled.is_set():
                 self._settle(generation, answer)
         except asyncio.CancelledError:

@@ -123,7 +123,8 @@ class ComfyUI:
             if job.remote_id is None:
                 graph = await self._graph(job, workflow, host)
                 with contextlib.suppress(TimeoutError):  # events before the connection are not repeated
-                    await asyncio.wait_for(connected.wait(), 2)
+                    async with asyncio.timeout(2):
+                        await connected.wait()
                 host.accepted(job.id)
                 submitting = asyncio.create_task(self._submit(job, graph, host, workflow))
                 try:
@@ -260,7 +261,8 @@ class ComfyUI:
             if missing >= _MISSING_LOOKS:
                 raise EngineDied(f"{self._name} does not know the job any more; it may have been restarted.")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hint.wait(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await hint.wait()
 
     async def _entry(self, id_: str) -> Mapping[str, Any] | None:
         """Return the entry of a job in the history, or None. An unknown job is an empty answer."""

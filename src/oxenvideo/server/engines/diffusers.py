@@ -110,7 +110,8 @@ class Diffusers:
         if self._process is not None and self._is_loaded:
             await self._send(self._process, {"cancel": job.id})
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._end), _CANCEL_SECONDS)
+                async with asyncio.timeout(_CANCEL_SECONDS):
+                    await asyncio.shield(self._end)
         if not self._end.done():
             await self.close()
         self._job = None

@@ -147,7 +147,8 @@ class Runner:
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
     async def _rest(self, why: str) -> None:
         loop, timing = asyncio.get_running_loop(), self._place.timing
