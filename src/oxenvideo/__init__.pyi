@@ -8,7 +8,8 @@ from .catalog.pricing import Estimate as Estimate
 from .client.client import Client as Client
 from .client.credentials import Secret as Secret, Target as Target
 from .client.responses import (
-    Accepted as Accepted, HistoryPage as HistoryPage, Observation as Observation, Rendered as Rendered, User as User
+    Accepted as Accepted, HistoryPage as HistoryPage, Observation as Observation, Progress as Progress,
+    Rendered as Rendered, User as User,
 )
 from .client.retry import Backoff as Backoff
 from .engine.film import Film as Film

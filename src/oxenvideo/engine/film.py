@@ -10,7 +10,6 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from oxenvideo.engine import transfer
 from oxenvideo.errors import InvalidRequest, OxenVideoError, WaitTimeout
 from oxenvideo.jobs.displayed import Displayed
 from oxenvideo.jobs.generation import TICK, Generation
@@ -116,6 +115,8 @@ class Film(Displayed):
     def _write(self, sources: Sequence[Path]) -> Path:
         def report(done: float) -> None:
             self.progress = done
+
+        from oxenvideo.engine import transfer  # it imports the HTTP client
 
         target = self._destination
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -102,7 +102,9 @@ def output_for(item: Item | Film, front_end: FrontEnd, publisher: Any, *, notify
     """The output for an item, with a Cancel button if someone can click it."""
     if item.done or not front_end.widgets or (front_end.updates and isinstance(item, Film)):  # it has no button
         return Output(publisher)
-    from oxenvideo.notebook.widget import CardWidget
-
+    try:
+        from oxenvideo.notebook.widget import CardWidget
+    except ImportError:  # of ipywidgets
+        return Output(publisher)
     widget = CardWidget(item, notify=notify)
     return Output(publisher, widget) if front_end.updates else WidgetOutput(widget, publisher)
