@@ -44,13 +44,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that share a fixture of their module or package, such as a browser; that one is slow."""
+    """Let one worker run all tests that share a fixture of their module or package.
+
+    Two workers run the browser tests, each with a browser of its own: more would only wait for the processor.
+    """
+    modules: dict[Path, int] = {}
     for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.slow)
         fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - private to pytest
         shared = {made[-1].scope for made in fixtures} & {"module", "package"}
-        if shared:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.slow)
+            number = modules.setdefault(item.path, len(modules))
+            item.add_marker(pytest.mark.xdist_group(f"browser {number % 2}"))
+        elif shared:
             path = item.path.parent if "package" in shared else item.path
             item.add_marker(pytest.mark.xdist_group(str(path)))
 
