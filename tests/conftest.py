@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from faults.fault import MODEL
 from faulty import FaultyService
@@ -42,23 +43,32 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if any("::" in argument for argument in config.args) else 2 * (os.cpu_count() or 1)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that share a fixture of their module or package.
+class ByModule(LoadScopeScheduling):
+    """One worker runs the tests of a module, because they may share a fixture.
 
-    Two workers run the browser tests, each with a browser of its own: more would only wait for the processor.
+    Two workers share the browser tests, each with a browser of its own: more would only wait for the processor.
     """
-    modules: dict[Path, int] = {}
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if "/browser/" in path:
+            return f"browser {path.rpartition('/')[2] in SECOND_BROWSER}"
+        return nodeid if path.startswith(("tests/faults/", "tests/simulation/", "tests/engine/")) else path
+
+
+SECOND_BROWSER = ("test_export_browser.py", "test_marimo_browser.py", "test_panel_use_browser.py")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
+    """Distribute the tests."""
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A browser test is slow."""
     for item in items:
-        fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - private to pytest
-        shared = {made[-1].scope for made in fixtures} & {"module", "package"}
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.slow)
-            number = modules.setdefault(item.path, len(modules))
-            item.add_marker(pytest.mark.xdist_group(f"browser {number % 2}"))
-        elif shared:
-            path = item.path.parent if "package" in shared else item.path
-            item.add_marker(pytest.mark.xdist_group(str(path)))
 
 
 @pytest.fixture(autouse=True)

@@ -138,13 +138,12 @@ def test_a_generation_may_end_as_its_wait_times_out(tmp_path: Path, monkeypatch:
     (row,) = queue.enqueue("m", {}, namespace="local")
     queue.claim()
 
-    async def both_at_once(awaited: Any, timeout: float) -> None:
-        awaited.close()
+    async def both_at_once(stream: Any) -> None:
         ended = queue.succeed(row.id, "0.00")
         assert ended is not None
         endings.publish(ended)
         raise TimeoutError
 
-    monkeypatch.setattr(asyncio, "wait_for", both_at_once)
+    monkeypatch.setattr(asyncio.Queue, "get", both_at_once)
     assert asyncio.run(endings.wait(row, queue)).status == "succeeded"
     queue.close()
