@@ -77,6 +77,7 @@ class Kernel:
             0.0  # when the service made the last list of what is active, or page of the history, that came here
         )
         self.batches: list[Batch] = []
+        self._asked: set[asyncio.Task[Cancellation]] = set()
         self.tasks: list[asyncio.Task[Any]] = []  # what its person began, each of which must end
         self._steps = 0
         self._writes = 0
@@ -136,14 +137,25 @@ class Kernel:
         job = generation._job
         if generation.done:
             return self.engine.cancel(job, None)
-        return await self.engine.service(job.submission.target).cancel(job)
+        if self.engine.closed:
+            raise OxenVideoError("oxenvideo was shut down here; load the extension again.")
+        asked = self.loop.create_task(self.engine.service(job.submission.target).cancel(job))
+        self._asked.add(asked)
+        try:
+            return await asyncio.shield(asked)
+        except asyncio.CancelledError:
+            if not self.engine.closed:
+                raise
+            raise OxenVideoError("oxenvideo was shut down here before there was an answer.") from None
 
     async def close(self) -> None:
         """End in order; waits must end too."""
         self.ready = False
-        self.engine._closed = True
+        self.engine.closed = True
         await self.engine._stop()
         self.engine.close()
+        for asked in self._asked:  # as the engine's thread does with what is left on its loop
+            asked.cancel()
         self.life.note(self, "is closed")
         self.life.timeline.after(3 * generation_module.TICK, self._closed)
 

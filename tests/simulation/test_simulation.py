@@ -42,6 +42,7 @@ FOUND = {
     "a file is deleted before its delivery is written down": 1032586,
     "a stranger's job is taken where ours were refused": 1036924,
     "a stranger's job is taken where an earlier one of ours was shown": 5000503,
+    "a person cancels while the kernel is closed": 1783706969,
 }
 
 
