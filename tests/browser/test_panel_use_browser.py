@@ -155,6 +155,7 @@ def test_a_model_is_chosen_by_keyboard_alone(
     button.focus()
     page.keyboard.press("Enter")
     assert page.evaluate(focused) == ["Find"]
+    page.locator(".oxv-group").first.wait_for()
     recent, *providers = page.locator(".oxv-group").all_inner_texts()
     assert recent == "Recently used"
     assert len(providers) > 1

@@ -159,7 +159,8 @@ def test_waiting_in_python_brings_the_video_too(tmp_path: Path, waiting: str) ->
 def test_a_run_without_waiting_says_that_the_video_is_to_come(tmp_path: Path, service: FaultyService) -> None:
     """What is saved says, as HTML and as text, what is under way and how to come by it; a later run resumes it."""
     service.always("GET /files/{file}", never_answer())  # nothing is delivered before the run ends
-    (cell,) = _execute(tmp_path, CLIP.replace("red", "blue"))
+    accepted = "import time\nwhile clip.id is None:\n    time.sleep(0.01)"
+    cell, _ = _execute(tmp_path, CLIP.replace("red", "blue"), accepted)
     service.clear("GET /files/{file}")
     assert "%oxenvideo wait clip" in _text(cell)
     assert "%oxenvideo resume" in _html(cell)[0]
