@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A request of somebody else with our key that is identical to a lost one of ours and came within this many seconds of it
 # cannot be told from ours by any client as long as a list has not shown ours.
 SAME_MOMENT = (-5.0, 900.0)
+LOST = "it is lost."  # the end of a note that is given once
 _SNAPSHOT = (
     "SELECT g.key, g.submission, g.status, g.generation_id, g.delivered, g.path, g.result_url, s.step, s.synchronous"
     " FROM generation g JOIN submission s ON s.key = g.submission"
@@ -81,6 +82,7 @@ class Invariants:
         self.found = 0  # videos whose ids a search found
         self.failure: Broken | None = None
         self.deleted: dict[str, bytes] = {}  # files that a person deleted
+        self.lost_notes = 0  # how often a resume said that a video was only in a dead kernel's memory
         self.kept: dict[str, bytes] = {}  # videos of which the data directory had the only copy, by key
         self._sent: dict[str, float] = {}  # when a request was last written to be sent, by key
         self._names: dict[str, str] = {}
@@ -344,7 +346,8 @@ class Invariants:
         doubles = sum(
             j.whose == "network" and j.id in taken and j.asked == asked for j in self.life.service.jobs.values()
         )
-        if len(open_asks) + len(notes) + self._mistaken(asked) + doubles < len(lost):
+        told = len(open_asks) + sum(not note.endswith(LOST) for note in notes) + self.lost_notes
+        if told + self._mistaken(asked) + doubles < len(lost):
             self.broken(f"{numbers} paid, and nobody was told: {asked}")
         elif self._could_be_found(asked, lost, open_asks):
             self.broken(f"{numbers} paid and not found, though nothing else could be it: {asked}")

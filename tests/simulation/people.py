@@ -13,6 +13,7 @@ from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.status import Status
 from oxenvideo.request.request import VideoRequest
 
+from .invariants import LOST
 from .service import TEAM, canonical
 
 if TYPE_CHECKING:
@@ -217,6 +218,7 @@ class People:
         self.life.note(kernel, f"resumed: {kept or 'nothing'}; notes: {resumed.notes}")
         for generation in resumed:
             self.wait_for(kernel, generation)
+        self.life.invariants.lost_notes += sum(note.endswith(LOST) for note in resumed.notes)
         return list(resumed.notes)
 
     def _download(self, kernel: Kernel) -> None:

@@ -43,6 +43,7 @@ FOUND = {
     "a stranger's job is taken where ours were refused": 1036924,
     "a stranger's job is taken where an earlier one of ours was shown": 5000503,
     "a person cancels while the kernel is closed": 1783706969,
+    "an earlier resume said that the only copy of a video is lost": 20017423,
 }
 
 
