@@ -70,25 +70,26 @@ async def fetch(
         with _partial_file(destination) as (partial, file):
             transfer = _Transfer(client, file, progress, most)
 
-            def receive(url: str) -> Path:
+            def receive(url: str) -> None:
                 transfer.run(url)
                 file.flush()
                 finish(partial)
-                return put_in_place(partial, destination)
 
-            return await _persist(transfer, receive, url, renew, attempts, backoff)
+            await _persist(transfer, receive, url, renew, attempts, backoff)
+            return put_in_place(partial, destination)
     except OSError as error:
         raise DownloadFailed(f"{_disk_error(error, destination)} The video waits at the service.") from None
 
 
 async def _persist(
-    transfer: _Transfer, receive: Callable[[str], Path], url: str, renew: Renew, attempts: int, backoff: Backoff
-) -> Path:
+    transfer: _Transfer, receive: Callable[[str], None], url: str, renew: Renew, attempts: int, backoff: Backoff
+) -> None:
     failures = renewals = strange = altogether = 0
     while True:
         before = transfer.received
         try:
-            return await asyncio.to_thread(receive, url)
+            await asyncio.to_thread(receive, url)
+            return
         except asyncio.CancelledError:
             transfer.stop()
             raise
