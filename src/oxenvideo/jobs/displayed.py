@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 
@@ -9,7 +10,5 @@ class Displayed:
     """A Generation or a Batch as the last expression of a cell, without the extension."""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        import oxenvideo
-
-        item: Any = self
-        return oxenvideo.display_data(item)
+        package: Any = sys.modules["oxenvideo"]  # not imported from here, because drawing belongs to a higher layer
+        return package.display_data(self)
