@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
-from oxenvideo.errors import AuthenticationFailed, NotFound, OxenVideoError, RateLimited
+from oxenvideo.errors import AuthenticationFailed, OxenVideoError, RateLimited
 from oxenvideo.jobs.job import Registry, Submission
 from oxenvideo.jobs.journal import Entry
 from oxenvideo.jobs.status import Status, Step
@@ -403,10 +403,7 @@ class Recovery:
 
     async def _owner(self, client: Client, generation_id: str) -> str | None:
         if generation_id not in self._owners:
-            try:
-                row = await persist(lambda: client.history_entry(generation_id), attempts=3)
-            except NotFound:
-                return None
+            row = await persist(lambda: client.history_entry(generation_id), attempts=3)
             name = row.fields.get("username")
             self._owners[generation_id] = str(name) if name else None
         return self._owners[generation_id]
