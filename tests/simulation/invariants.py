@@ -278,11 +278,9 @@ class Invariants:
                 job is not None
                 and row.key in self.asks
                 and job.id in self.attached
-                and self._was_answered(job, row.key)
-            ):
-                self.mistaken[row.key] = self.asks[
-                    row.key
-                ].asked  # a person attached it before the other request was answered
+                and (self._was_answered(job, row.key) or self._was_refused(job))
+            ):  # a person attached it, and it is of another request
+                self.mistaken[row.key] = self.asks[row.key].asked
         for key, content in self.kept.items():
             job = next(job for job in self.life.service.jobs.values() if _mark(job) in content)
             if not self._is_here(job):
