@@ -43,6 +43,7 @@ FOUND = {
     "a stranger's job is taken where ours were refused": 1036924,
     "a stranger's job is taken where an earlier one of ours was shown": 5000503,
     "a person cancels while the kernel is closed": 1783706969,
+    "an equal submit that is no longer looked for has its share": 30002418,
     "the owner of a colleague's video is not told": 30012192,
     "the user attaches the failed job of a refused synchronous request": 30027913,
     "the same, while the refusal is still to come": 30036344,

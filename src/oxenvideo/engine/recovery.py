@@ -346,6 +346,9 @@ class Recovery:
         awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in waiting)]
         lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
         looking = [_written(entry) for entry in elsewhere if entry.step is Step.UNKNOWN]
+        # One that is no longer looked for, because the user was asked, still has its share.
+        own = {job.submission: None for job in self._registry.jobs() if job.submission.target == self._target}
+        looking += [self._describe(s, ahead) for s in own if s.step is Step.UNKNOWN and s.sent and s not in self._lost]
         unnamed = [_written(entry) for entry in self._registry.journal.answered_without_id(self._target.base_url)]
         self._carry_out(decide(lost, free, attached, looking, unnamed))
 
