@@ -43,7 +43,9 @@ class Server(uvicorn.Server):
     """A server on a socket of its own. Calls ``on_ready`` with its base URL when it listens."""
 
     def __init__(self, settings: Settings, first: Worker, on_ready: Callable[[str], None]) -> None:
-        self._socket = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        # asyncio sends small answers without delay (TCP_NODELAY) only if the protocol is named.
+        self._socket = socket.socket(family, proto=socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((settings.host, settings.port))
         port = self._socket.getsockname()[1]

@@ -113,7 +113,7 @@ class ComfyStub:
 
     def start(self) -> ComfyStub:
         """Start it in a thread; return it when it listens."""
-        self._socket = socket.socket()
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's algorithm on
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", self._port))
         self._port = self._socket.getsockname()[1]
