@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import struct
 from collections.abc import AsyncIterable, Mapping, Sequence
@@ -35,7 +36,7 @@ from oxenvideo.server.engines.workflow import Workflow, options
 
 _OLDEST = (0, 3, 57)  # before it, an interrupt stops whatever runs
 _POLL_SECONDS = 1.0
-_MISSING_LOOKS = 3  # in a row without the job, before the engine is known to have lost it
+_MISSING_SECONDS = 1.5  # that a job is in neither list before it is lost
 _SILENCE_SECONDS = 10.0  # of failed looks, before the engine counts as not available
 _RECONNECT_SECONDS = 5.0
 _DOWNLOADS = 3
@@ -241,7 +242,7 @@ class ComfyUI:
     async def _ended(self, id_: str, hint: asyncio.Event) -> Mapping[str, Any]:
         """Return the entry of the history when the job has ended; raise EngineDied if the server lost it."""
         loop = asyncio.get_running_loop()
-        answered, missing = loop.time(), 0
+        answered, missing_since = loop.time(), math.inf
         while True:
             hint.clear()
             try:
@@ -249,16 +250,16 @@ class ComfyUI:
                     return entry
                 # A job moves from the queue to the history between two requests, and the history can be late.
                 if await self._has(id_):
-                    missing = 0
+                    missing_since = math.inf
                 elif (entry := await self._entry(id_)) is not None:
                     return entry
                 else:
-                    missing += 1
+                    missing_since = min(missing_since, loop.time())
                 answered = loop.time()
             except EngineUnavailable:
                 if loop.time() - answered >= _SILENCE_SECONDS:
                     raise
-            if missing >= _MISSING_LOOKS:
+            if loop.time() - missing_since >= _MISSING_SECONDS:
                 raise EngineDied(f"{self._name} does not know the job any more; it may have been restarted.")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
