@@ -345,11 +345,15 @@ class Client:
 
     async def _ask(self, method: str, path: str, *, limit: int | None = None, **options: Any) -> tuple[bytes, int]:
         """The body and the status of a successful answer of at most ``limit`` bytes; a ServiceError for any other answer."""
+        # httpx suspends about ten times in an exchange. As a task, the exchange resumes only itself, and the caller once.
+        return await asyncio.create_task(self._exchange(method, path, limit or self._answer_limit, **options))
+
+    async def _exchange(self, method: str, path: str, limit: int, **options: Any) -> tuple[bytes, int]:
         response = await self._open(method, path, **options)
         try:
             if not response.is_success:
                 raise await self._failure(response)
-            return await _read(response, limit or self._answer_limit), response.status_code
+            return await _read(response, limit), response.status_code
         finally:
             await response.aclose()
 
