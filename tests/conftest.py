@@ -53,7 +53,9 @@ class ByModule(LoadScopeScheduling):
         path = nodeid.partition("::")[0]
         if "/browser/" in path:
             return f"browser {path.rpartition('/')[2] in SECOND_BROWSER}"
-        return nodeid if path.startswith(("tests/faults/", "tests/simulation/", "tests/engine/")) else path
+        if path.startswith("tests/simulation/"):
+            return nodeid.partition("[")[0]  # all lives of one test are played at once
+        return nodeid if path.startswith(("tests/faults/", "tests/engine/")) else path
 
 
 SECOND_BROWSER = ("test_export_browser.py", "test_marimo_browser.py", "test_panel_use_browser.py")

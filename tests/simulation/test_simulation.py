@@ -1,8 +1,9 @@
-"""Some thousand lives with fresh seeds, the lives in which something was found before, and that defects are found."""
+"""Some lives with fresh seeds, the lives in which something was found before, and that defects are found."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,11 +66,11 @@ def simulate(*options: str, timeout: float = 600) -> subprocess.CompletedProcess
 
 
 def test_lives_with_fresh_seeds() -> None:
-    """None of 2,000 lives breaks an invariant; the seeds are printed, so that a failure can be repeated."""
-    run = simulate("--lives", "2000", "--jobs", "2")  # half a minute on two idle cores
+    """None of 300 lives breaks an invariant; the seeds are printed, so that a failure can be repeated. CI plays 2,000 more."""
+    run = simulate("--lives", "300", "--jobs", "1")
     print(run.stdout)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "2,000 lives" in run.stdout
+    assert "300 lives" in run.stdout
 
 
 def test_a_seed_repeats_its_life() -> None:
@@ -79,15 +80,21 @@ def test_a_seed_repeats_its_life() -> None:
     assert first == second
 
 
+@pytest.fixture(scope="module")
+def verdicts() -> dict[int, str]:
+    """What became of each life that broke an invariant once: its last line, and the lines before where it breaks one."""
+    text = simulate("--seed", *map(str, FOUND.values()), "--keep").stdout
+    return {int(match[2]): match[0] for match in re.finditer(r"(.*?)^seed (\d+): .*?$", text, re.MULTILINE | re.DOTALL)}
+
+
 @pytest.mark.parametrize("what", FOUND)
-def test_found_before(what: str) -> None:
+def test_found_before(what: str, verdicts: dict[int, str]) -> None:
     """A life in which an invariant was broken once holds it now."""
-    run = simulate("--seed", str(FOUND[what]), "--keep")
-    assert run.returncode == 0, run.stdout
+    assert verdicts[FOUND[what]].endswith("all invariants hold"), verdicts[FOUND[what]]
 
 
 def test_a_defect_is_found_and_made_smaller() -> None:
     """With a known defect put back, a life soon breaks an invariant, and its history is printed."""
-    run = simulate("--defect", "attach writes a row that can be sent", "--lives", "2000")
+    run = simulate("--defect", "attach writes a row that can be sent", "--lives", "20", "--first-seed", "1", "--jobs", "1")
     assert run.returncode == 1
     assert "BROKEN" in run.stdout
