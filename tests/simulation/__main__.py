@@ -30,7 +30,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--lives", type=int, metavar="N", help="2,000; with --defects at most 20,000 for each")
     parser.add_argument("--first-seed", type=int, metavar="N", help="the default is a fresh one")
-    parser.add_argument("--seed", type=int, nargs="+", metavar="N", help="play these lives alone, and print their histories")
+    parser.add_argument(
+        "--seed", type=int, nargs="+", metavar="N", help="play these lives alone, and print their histories"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes")
     parser.add_argument("--seconds", type=float, metavar="S", help="begin no life after so many seconds")
     parser.add_argument("--keep", action="store_true", help="with --seed: do not make a failing life smaller")

@@ -95,6 +95,8 @@ def test_found_before(what: str, verdicts: dict[int, str]) -> None:
 
 def test_a_defect_is_found_and_made_smaller() -> None:
     """With a known defect put back, a life soon breaks an invariant, and its history is printed."""
-    run = simulate("--defect", "attach writes a row that can be sent", "--lives", "20", "--first-seed", "1", "--jobs", "1")
+    run = simulate(
+        "--defect", "attach writes a row that can be sent", "--lives", "20", "--first-seed", "1", "--jobs", "1"
+    )
     assert run.returncode == 1
     assert "BROKEN" in run.stdout
