@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,11 @@ SECOND_BROWSER = ("test_export_browser.py", "test_marimo_browser.py", "test_pane
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:
     """Distribute the tests."""
     return ByModule(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Leave the tests themselves out of garbage collections, which would look at them all again each time."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import errno
-import functools
 import io
 import os
 import sqlite3
@@ -91,9 +90,6 @@ class Connection(sqlite3.Connection):
             super().close()
 
 
-_context = functools.cache(httpx.create_ssl_context)  # loading certificates is slow
-
-
 async def _send(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
     """What httpx does where there is no authentication flow, no redirect and no cookie, in a fifth of the time."""
     response = await client._transport.handle_async_request(request)
@@ -130,7 +126,6 @@ def installed(disk: Disk, uuid4: Callable[[], uuid.UUID]) -> Iterator[None]:
 
     sqlite3.connect, os.open, os.link, uuid.uuid4 = connect, open_descriptor, link, uuid4  # type: ignore[assignment]
     builtins.open = io.open = open_file  # type: ignore[assignment]
-    httpx.create_ssl_context = _context  # type: ignore[assignment]
     httpx.AsyncClient.send = _send  # type: ignore[method-assign, assignment]
     try:
         yield

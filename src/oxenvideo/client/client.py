@@ -6,6 +6,7 @@ import asyncio
 import codecs
 import functools
 import re
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -81,8 +82,7 @@ class Client:
         self._answer_limit = answer_limit
         self._date: tuple[str, float, float] | None = None  # the last Date header, its unix seconds, and when it came
         trust_env = self._origin[1] not in ("127.0.0.1", "localhost", "::1")
-        ssl = httpx.create_ssl_context(trust_env=trust_env)  # shared, because loading certificates is slow
-        options: dict[str, Any] = {"verify": ssl, "trust_env": trust_env}
+        options: dict[str, Any] = {"verify": _tls(trust_env), "trust_env": trust_env}
         limits = httpx.Limits(max_connections=connections, keepalive_expiry=_KEEP_ALIVE)
         # A server may close a kept connection right after its last answer, and a submit that is sent at that moment is
         # lost without a trace. So POST requests never use a kept connection.
@@ -429,6 +429,12 @@ def _translated(host: str) -> Iterator[None]:
     except (httpx.TransportError, httpx.DecodingError, httpx.InvalidURL, ValueError) as error:
         # httpx also parses the target of a redirect that it does not follow, and fails in various ways.
         raise errors.OutcomeUnknown(f"The connection to {host} broke: {_reason(error)}.") from None
+
+
+@functools.cache
+def _tls(trust_env: bool) -> ssl.SSLContext:
+    """Loading the certificates takes 30 ms."""
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 @functools.lru_cache(maxsize=16)
