@@ -32,6 +32,8 @@ from oxenvideo.media.media import Media
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
 SYNC = "POST /api/ai/videos/generate"
 LIST = "GET /api/ai/queue"

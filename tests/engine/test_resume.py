@@ -290,6 +290,7 @@ def test_history_joins_journal_and_service(make_session: Callable[..., Session],
     assert len(session.history(page=2, page_size=2)) == 1
 
 
+@pytest.mark.slow
 def test_two_processes_resume_at_the_same_time(
     make_session: Callable[..., Session], service: FaultyService, tmp_path: Path
 ) -> None:

@@ -249,6 +249,7 @@ with FaultyService(job_seconds=0.05, video=content) as service:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
     """A disk that is really full: one clear error, nothing left on it, and the video comes once there is room."""
     here = Path(__file__).parents[1]
@@ -379,6 +380,7 @@ def large() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_memory_stays_flat(large: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """300 MB raise the memory by at most 32 MiB, at about the speed of a plain loop."""
     done = subprocess.run(

@@ -17,6 +17,8 @@ import oxenvideo
 from faults.fault import MODEL
 from faulty import FaultyService
 
+pytestmark = pytest.mark.slow
+
 POST = "POST /api/ai/queue"
 DELETE = "DELETE /api/ai/queue/{id}"
 

@@ -26,6 +26,8 @@ from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
 from shell import Notebook
 
+pytestmark = pytest.mark.slow
+
 VS_CODE = FrontEnd("vscode", aac=False)
 COLAB = FrontEnd("colab", links=False)
 

@@ -27,6 +27,7 @@ def test_a_cell_makes_a_video(notebook: Notebook) -> None:
     assert "No API key" not in notebook.run("%%oxenvideo\nAgain").text, "it is said once"
 
 
+@pytest.mark.slow
 def test_wait_ends_with_the_file(notebook: Notebook) -> None:
     """--wait returns when the video is here, and says where."""
     cell = notebook.run("%%oxenvideo clip --wait\nA red balloon")
@@ -34,6 +35,7 @@ def test_wait_ends_with_the_file(notebook: Notebook) -> None:
     assert str(notebook["clip"].path.name) in cell.text
 
 
+@pytest.mark.slow
 def test_sync_uses_the_other_endpoint(notebook: Notebook) -> None:
     """--sync makes the video by the synchronous endpoint, as URL and as base64."""
     for option in ("", " --response-format b64_json"):
@@ -53,6 +55,7 @@ def test_dry_run_sends_nothing(notebook: Notebook) -> None:
     assert notebook.run("%oxenvideo list").captured.stdout.startswith("No videos")
 
 
+@pytest.mark.slow
 def test_several_videos_are_a_batch(notebook: Notebook) -> None:
     """-n gives a Batch of as many, in requests of at most four."""
     notebook.run("%%oxenvideo many -n 5 --wait\nA red balloon")
@@ -111,6 +114,7 @@ def test_a_key_file_that_does_not_parse_is_named(notebook: Notebook, tmp_path: o
     assert "secret-key" not in ran.text + ran.message
 
 
+@pytest.mark.slow
 def test_line_verbs(notebook: Notebook) -> None:
     """list, wait, cancel, attach, history and models do what they say."""
     notebook.run("%%oxenvideo clip\nA red balloon")
@@ -162,6 +166,7 @@ def test_resume_keeps_variables_that_hold_something_else(notebook: Notebook) -> 
     assert "clip_4" not in notebook.shell.user_ns
 
 
+@pytest.mark.slow
 def test_the_embedded_server_charges_nothing(notebook: Notebook) -> None:
     """Its history shows no prices."""
     notebook.run("%%oxenvideo clip --wait\nA red balloon")
@@ -177,6 +182,7 @@ def test_a_cell_without_body_is_not_complete_in_a_terminal(notebook: Notebook) -
     assert "cell body is empty" in notebook.run("%%time").text + str(notebook.run("%%capture").error)
 
 
+@pytest.mark.slow
 def test_an_order_without_prompt_fits_on_a_line(notebook: Notebook) -> None:
     """An upscaler takes no prompt, and IPython no empty cell: the line magic takes the order."""
     notebook.run("%%oxenvideo clip --wait\nA red balloon")
@@ -187,6 +193,7 @@ def test_an_order_without_prompt_fits_on_a_line(notebook: Notebook) -> None:
     assert notebook["big"].frame(0).size == (1920, 1080)
 
 
+@pytest.mark.slow
 def test_config_changes_the_defaults(notebook: Notebook) -> None:
     """%config OxenVideo sets what a cell uses where it says nothing."""
     notebook.run("%config OxenVideo.aspect_ratio = '1:1'")
@@ -196,6 +203,7 @@ def test_config_changes_the_defaults(notebook: Notebook) -> None:
     assert notebook["clip"].path.parent.name == "elsewhere"
 
 
+@pytest.mark.slow
 def test_running_a_cell_again_keeps_the_old_job(notebook: Notebook) -> None:
     """The job of a cell that is run again goes on, and the new card says so."""
     notebook.run("%%oxenvideo clip --duration 10\nA red balloon")
@@ -245,6 +253,7 @@ def test_completion(notebook: Notebook, text: str, offered: str) -> None:
     assert head + offered in results
 
 
+@pytest.mark.slow
 def test_a_changed_setting_keeps_the_videos_of_the_kernel(notebook: Notebook) -> None:
     """What is configured later holds from there on; what was submitted before is still listed and waited for."""
     notebook.run("%%oxenvideo clip\nA red balloon")
@@ -265,6 +274,7 @@ def test_a_key_that_is_set_later_counts_from_there(notebook: Notebook, monkeypat
     assert api.current_session().target.base_url == "https://hub.oxen.ai"
 
 
+@pytest.mark.slow
 def test_a_default_can_be_restored(notebook: Notebook) -> None:
     """None means the default again, for the directory and for the model."""
     notebook.run("%config OxenVideo.download_dir = 'out'")

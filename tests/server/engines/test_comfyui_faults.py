@@ -17,6 +17,8 @@ from server.engines.comfy_stub import ComfyStub
 from server.engines.fake import Plant, plant, until
 from server.engines.one_job import IMAGE, TEXT, WORKFLOWS
 
+pytestmark = pytest.mark.slow
+
 Act = Callable[[ComfyStub], object]
 
 

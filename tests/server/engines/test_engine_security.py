@@ -14,6 +14,8 @@ from server.engines.comfy_stub import ComfyStub
 from server.engines.one_job import IMAGE, WORKFLOWS
 from server.support import data_uri, drawing, png, until_true
 
+pytestmark = pytest.mark.slow
+
 SECRET = "very-secret-token"
 
 

@@ -19,6 +19,8 @@ from server.engines.comfy_stub import ComfyStub, movie
 from server.engines.one_job import IMAGE, TEXT, WORKFLOWS, titles
 from server.support import drawing, until_true
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:

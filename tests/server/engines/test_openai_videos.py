@@ -31,6 +31,8 @@ from server.engines import videos_stub
 from server.engines.videos_stub import VIDEO, Stub, but, cut, instead, reset, silent, unanswered
 from server.support import Api, until_true
 
+pytestmark = pytest.mark.slow
+
 CREATE, SHOW, LIST = "POST /videos", "GET /videos/{id}", "GET /videos"
 CONTENT, DELETE = "GET /videos/{id}/content", "DELETE /videos/{id}"
 PNG = b"\x89PNG\r\n\x1a\n-a-picture"
