@@ -32,9 +32,11 @@ def opened(notebook: NotebookPage) -> Page:
     return notebook.page
 
 
-def panel_page(server: Server, open_notebook: OpenNotebook, connect: str, *more: str) -> tuple[NotebookPage, Page]:
+def panel_page(
+    server: Server, open_notebook: OpenNotebook, connect: str, *more: str, new_page: bool = False
+) -> tuple[NotebookPage, Page]:
     """Open a notebook whose second cell shows a panel."""
-    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more])
+    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more], new_page=new_page)
     return notebook, opened(notebook)
 
 

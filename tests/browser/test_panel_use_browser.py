@@ -349,6 +349,7 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     tiles(page).first.locator(".oxv-open").hover()
     page.wait_for_timeout(900)
     assert page.locator(".oxv-open video").count() == 0
+    page.emulate_media(reduced_motion="null")
 
     page.get_by_role("button", name="Remove: An ox").click()
     page.get_by_role("button", name="Keep", exact=True).click()
@@ -404,7 +405,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """The form keeps its values, the board shows what happened meanwhile, and both work."""
-    notebook, page = panel_page(server, open_notebook, connect)
+    notebook, page = panel_page(server, open_notebook, connect, new_page=True)
     (clip,) = generate_and_wait(page, service, "A red balloon")
     page.get_by_label("Prompt", exact=True).fill("A blue balloon")
     page.get_by_role("radio", name="10 s").check()
@@ -413,7 +414,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     page.goto("about:blank")
     service.finish(clip)
     service.wait_until(lambda: service.counts["GET /files/{file}"] > 0)
-    notebook.reload()
+    notebook.load()
     tiles(page).first.wait_for()
     assert page.get_by_label("Prompt", exact=True).input_value() == "A blue balloon"
     assert page.get_by_role("radio", name="10 s").is_checked()
@@ -456,6 +457,7 @@ def test_two_videos_are_compared_by_a_divider(
     middle = {"x": box["x"] + box["width"] * 0.75, "y": box["y"] + box["height"] / 2}
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [middle]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch.detach()
     page.wait_for_function(f"parseFloat({clipped}.split(' ').pop()) > 60")
     page.get_by_role("button", name="Play", exact=True).click()
     page.wait_for_function("[...document.querySelectorAll('.oxv-wipe .oxv-video')].every(v => v.currentTime > 0)")
