@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,8 +73,6 @@ def options(page: Page) -> Locator:
 
 
 def keep(page: Page, shot: Path) -> None:
-    """Take a screenshot, and keep a copy in the directory OXENVIDEO_PICTURES."""
-    page.screenshot(path=shot)
+    """Take a screenshot for the directory OXENVIDEO_PICTURES, if somebody wants to see it."""
     if PICTURES:
-        Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        shutil.copy(shot, PICTURES)
+        page.screenshot(path=Path(PICTURES) / shot.name)
