@@ -59,7 +59,7 @@ class ByModule(LoadScopeScheduling):
         return nodeid if path.startswith(("tests/faults/", "tests/engine/")) else path
 
 
-SECOND_BROWSER = ("test_export_browser.py", "test_marimo_browser.py", "test_panel_use_browser.py")
+SECOND_BROWSER = ("test_export_browser.py", "test_marimo_browser.py", "test_panel_use_browser.py", "test_required.py")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:

@@ -1,4 +1,8 @@
-"""Fixtures: one Chromium and one server of each front end for the package; a page and a service for each test."""
+"""Fixtures: one Chromium and one server of each front end for the package; a notebook and a service for each test.
+
+Chromium has a profile, so that it loads and compiles the code of a front end once. JupyterLab is loaded once: each test
+opens its notebook in that page, unless it asks for a page of its own or an earlier test failed in it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from browser.servers import Server
 from faulty import FaultyService
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import BrowserContext, Page, ViewportSize
 
 CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # Without a screen, and without requests to the internet.
@@ -31,6 +35,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+VIEWPORT: ViewportSize = {"width": 1300, "height": 900}
 
 
 def _missing(what: str) -> NoReturn:
@@ -42,7 +47,7 @@ def _missing(what: str) -> NoReturn:
 
 # Package-wide, not session-wide: while Playwright's synchronous interface is open, no other test could use asyncio.
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """Headless Chromium."""
     if find_spec("playwright") is None:
         _missing("playwright is not installed: pip install playwright")
@@ -51,7 +56,9 @@ def browser() -> Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        running = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=ARGUMENTS, viewport=VIEWPORT
+        )
         yield running
         running.close()
 
@@ -121,32 +128,56 @@ def serial() -> Iterator[int]:
     return count(1)
 
 
+@pytest.fixture(scope="package")
+def loaded() -> dict[Server, Page]:
+    """The page of each JupyterLab in which tests open their notebooks."""
+    return {}
+
+
 @pytest.fixture
-def open_notebook(browser: Browser, serial: Iterator[int]) -> Iterator[OpenNotebook]:
-    """Write cells into a new notebook (or take a path) and open it; its kernels end with the test."""
+def open_notebook(
+    request: pytest.FixtureRequest, browser: BrowserContext, serial: Iterator[int], loaded: dict[Server, Page]
+) -> Iterator[OpenNotebook]:
+    """Write cells into a new notebook (or take a path) and open it; its kernels end with the test.
+
+    A test that needs a ``new_page``, or leaves traces in it, says so.
+    """
     opened: list[NotebookPage] = []
     servers: set[Server] = set()
+    failed = request.session.testsfailed
 
-    def open_(server: Server, cells: Sequence[Any] | Path) -> NotebookPage:
+    def open_(server: Server, cells: Sequence[Any] | Path, *, new_page: bool = False) -> NotebookPage:
         servers.add(server)
         path = cells if isinstance(cells, Path) else server.write(f"n{next(serial)}.ipynb", cells)
-        opened.append(NotebookPage(browser.new_page(viewport={"width": 1300, "height": 900}), server, path))
+        kept = server.kind == "lab" and not new_page
+        page = loaded.get(server) if kept else None
+        opened.append(NotebookPage(page or browser.new_page(), server, path, kept=kept))
+        if page is None:
+            opened[-1].load()
+        else:
+            opened[-1].open()
+        if kept:
+            loaded[server] = opened[-1].page
         return opened[-1]
 
     yield open_
     for shown in opened:
-        shown.page.close()
+        shown.close()
+        if request.session.testsfailed > failed:
+            shown.page.close()
     for server in servers:
+        if server in loaded and loaded[server].is_closed():
+            del loaded[server]
         server.shut_down_kernels()
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[[str], Shown]]:
+def open_page(browser: BrowserContext) -> Iterator[Callable[[str], Shown]]:
     """Open an address as a plain page: one of Voilà's, or a file."""
     opened: list[Shown] = []
 
     def open_(url: str) -> Shown:
-        shown = Shown(browser.new_page(viewport={"width": 1300, "height": 900}))
+        shown = Shown(browser.new_page())
         opened.append(shown)
         shown.page.goto(url)
         return shown

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import ConsoleMessage, Locator, Page
 
     from .servers import Server
 
@@ -27,18 +27,39 @@ NOISE = (
 PLAYS = "video => { video.muted = true; return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0) }"
 
 
+# A document is disposed: closing it would ask about changes. JupyterLab shows its launcher when no document is left.
+CLOSE = """() => {
+    for (const widget of [...window.jupyterapp?.shell.widgets('main') ?? []]) widget.dispose();
+    document.querySelectorAll('.jp-Dialog .jp-mod-reject').forEach(button => button.click());
+}"""
+SETTLED = """async () => {
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const transitions = document.getAnimations().filter(one => one instanceof CSSTransition);
+    await Promise.all(transitions.map(one => one.finished.catch(() => null)));
+}"""
+OPEN = """async path => {
+    const opened = await jupyterapp.commands.execute('docmanager:open', {path});
+    await opened.context.ready; await opened.context.sessionContext.ready;
+    for (const widget of [...jupyterapp.shell.widgets('main')]) if (widget !== opened) widget.dispose();
+}"""
+
+
 class Shown:
     """A page of any front end, with the errors that its console reports."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
-        page.on("console", lambda message: self._hear(message.type, message.text))
-        page.on("pageerror", lambda error: self._hear("error", str(error)))
+        page.on("console", self._hear)
+        page.on("pageerror", self._hear_error)
 
-    def _hear(self, kind: str, text: str) -> None:
-        if kind == "error" and not any(word in text for word in NOISE):
-            self.complaints.append(text)
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self._hear_error(message.text)
+
+    def _hear_error(self, error: object) -> None:
+        if not any(word in str(error) for word in NOISE):
+            self.complaints.append(str(error))
 
     def wait_for_text(self, text: str, *, within: Locator | None = None, timeout: float = WITHIN) -> None:
         """Wait until the text is visible, anywhere or ``within`` a part of the page."""
@@ -56,9 +77,13 @@ class Shown:
     def screenshot(self, path: Path, *, width: int = 1300, height: int = 900) -> Path:
         """Take a screenshot of the window at this size, in pixels."""
         self.page.set_viewport_size({"width": width, "height": height})
-        self.page.wait_for_timeout(300)
+        self.settle()
         self.page.screenshot(path=path)
         return path
+
+    def settle(self) -> None:
+        """Wait until the page is drawn and no transition is under way."""
+        self.page.evaluate(SETTLED)
 
     def close(self) -> None:
         """Close the page; the kernel keeps running."""
@@ -66,16 +91,41 @@ class Shown:
 
 
 class NotebookPage(Shown):
-    """A notebook in JupyterLab or Notebook 7."""
+    """A notebook in JupyterLab or Notebook 7. A ``kept`` page is for other notebooks after this one."""
 
-    def __init__(self, page: Page, server: Server, path: Path) -> None:
+    def __init__(self, page: Page, server: Server, path: Path, *, kept: bool = False) -> None:
         super().__init__(page)
         self.path = path
         self._server = server
-        self.reload()
+        self._kept = kept
+        self._closed = False
 
-    def reload(self) -> None:
-        """Open the file again."""
+    def _hear_error(self, error: object) -> None:
+        # In a kept page, the panel of an earlier test may have a message left for its kernel, which has ended.
+        if not (self._kept and "Cannot send" in str(error)):
+            super()._hear_error(error)
+
+    def open(self) -> None:
+        """Open the file in a page that is loaded, and close all other documents."""
+        self.page.bring_to_front()
+        self.page.set_viewport_size({"width": 1300, "height": 900})
+        self.page.evaluate(OPEN, self.path.name)
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=WITHIN * 1000)
+
+    def close(self) -> None:
+        """Close the page, or the documents of a kept page; the kernel keeps running."""
+        if self._closed:
+            return
+        self._closed = True
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._hear_error)
+        if self._kept:
+            self.page.evaluate(CLOSE)
+        else:
+            super().close()
+
+    def load(self) -> None:
+        """Load the page with the file."""
         where = "/lab/tree/" if self._server.kind == "lab" else "/notebooks/"
         self.page.goto(f"{self._server.url}{where}{self.path.name}{'?reset' if self._server.kind == 'lab' else ''}")
         self.page.wait_for_function("window.jupyterapp !== undefined", timeout=WITHIN * 1000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +31,11 @@ def opened(notebook: NotebookPage) -> Page:
     return notebook.page
 
 
-def panel_page(server: Server, open_notebook: OpenNotebook, connect: str, *more: str) -> tuple[NotebookPage, Page]:
+def panel_page(
+    server: Server, open_notebook: OpenNotebook, connect: str, *more: str, new_page: bool = False
+) -> tuple[NotebookPage, Page]:
     """Open a notebook whose second cell shows a panel."""
-    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more])
+    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more], new_page=new_page)
     return notebook, opened(notebook)
 
 
@@ -72,8 +73,6 @@ def options(page: Page) -> Locator:
 
 
 def keep(page: Page, shot: Path) -> None:
-    """Take a screenshot, and keep a copy in the directory OXENVIDEO_PICTURES."""
-    page.screenshot(path=shot)
+    """Take a screenshot for the directory OXENVIDEO_PICTURES, if somebody wants to see it."""
     if PICTURES:
-        Path(PICTURES).mkdir(parents=True, exist_ok=True)
-        shutil.copy(shot, PICTURES)
+        page.screenshot(path=Path(PICTURES) / shot.name)

@@ -18,35 +18,32 @@ from oxenvideo.notebook.renditions import Renditions
 
 pytestmark = pytest.mark.browser
 
-CLIP = "%%oxenvideo clip --embed {how}\nA red balloon floating upward"
+CLIP = "%%oxenvideo {how} --embed {how}\nA red balloon floating upward"
 
 
-@pytest.mark.parametrize("how", ["inline", "file"])
 def test_an_exported_page_plays_on_its_own(
-    lab: Server,
-    open_notebook: OpenNotebook,
-    open_page: Callable[[str], Shown],
-    service: FaultyService,
-    connect: str,
-    how: str,
+    lab: Server, open_notebook: OpenNotebook, open_page: Callable[[str], Shown], service: FaultyService, connect: str
 ) -> None:
-    """An embedded or linked video plays in JupyterLab and in the HTML that nbconvert makes of the notebook."""
+    """Embedded and linked videos play in JupyterLab and in the HTML that nbconvert makes of the notebook."""
     from nbconvert import HTMLExporter
 
-    notebook = open_notebook(lab, [connect, CLIP.format(how=how)])
+    notebook = open_notebook(lab, [connect, *(CLIP.format(how=how) for how in ("inline", "file"))])
     notebook.run_all()
-    service.wait_until(lambda: len(service.jobs) == 1)
-    service.finish()
-    video = notebook.outputs(1).locator("video")
-    assert notebook.plays(video)
-    assert ("data:video/mp4" in str(video.get_attribute("src"))) == (how == "inline")
+    service.wait_until(lambda: len(service.jobs) == 2)
+    service.finish(*service.jobs)
+    for index, how in enumerate(("inline", "file"), 1):
+        video = notebook.outputs(index).locator("video")
+        assert notebook.plays(video)
+        assert ("data:video/mp4" in str(video.get_attribute("src"))) == (how == "inline")
     saved = notebook.save()
     page = notebook.path.with_suffix(".html")
     exporter = HTMLExporter(require_js_url="", mathjax_url="")  # no requests to the internet
     page.write_text(exporter.from_notebook_node(nbformat.from_dict(saved))[0])
     exported = open_page(page.as_uri())
-    assert exported.plays(exported.page.locator("video"))
-    assert exported.page.get_by_text("A red balloon floating upward").count() >= 1
+    videos = exported.page.locator("video")
+    assert videos.count() == 2
+    assert all(exported.plays(video) for video in videos.all())
+    assert exported.page.get_by_text("A red balloon floating upward").count() >= 2
 
 
 def test_a_copy_with_mp3_sound_plays_with_sound(open_page: Callable[[str], Shown], tmp_path: Path) -> None:

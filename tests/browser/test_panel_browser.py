@@ -120,11 +120,11 @@ def look_at_it(notebook: NotebookPage, folder: Path) -> None:
             page.set_viewport_size({"width": width, "height": 1000})
             for part in ("oxv-model", "oxv-player"):
                 page.locator(f".{part}").scroll_into_view_if_needed()
-                page.wait_for_timeout(400)
+                notebook.settle()
                 keep(page, folder / f"panel-{theme}-{width}-{part}.png")
             assert page.locator(".oxv-panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth + 1")
-    page.set_viewport_size({"width": 1300, "height": 900})
     notebook.theme("light")
+    notebook.command("application:toggle-left-area")
 
 
 def test_jobs_are_watched_cancelled_and_tried_again(
@@ -206,7 +206,7 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     waiting_lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """If clicks wait for the cell, the panel says so, shows progress, and makes one video of four quick clicks."""
-    notebook = open_notebook(waiting_lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
+    notebook = open_notebook(waiting_lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY], new_page=True)
     page = opened(notebook)
     generate(page, "A red balloon")
     page.locator(".oxv-job").get_by_text("Queued").wait_for()

@@ -16,6 +16,8 @@ from faulty import FaultyService
 pytestmark = pytest.mark.browser
 
 IMAGE_MODEL = "Kling 2.6 Pro - Image to Video"
+LETTERS = ascii_lowercase + ascii_lowercase.upper() + digits
+COMMANDS = "abcxvzdd00iijkmyr1JKMVZ"  # what these keys do to cells or to the kernel is seen
 CONTROLS = (
     ".oxv-model",
     "[data-field=prompt] textarea",
@@ -59,7 +61,10 @@ def picture(tmp_path: Path) -> Path:
 def test_no_key_press_reaches_the_notebook(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
+    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus.
+
+    One control gets all letters and digits, each gets those that change cells.
+    """
     notebook, page = panel_page(server, open_notebook, connect, "first = 1", "second = 2")
     jobs = generate_and_wait(page, service, "A red balloon", 5)
     service.finish(*jobs[:2])
@@ -74,19 +79,8 @@ def test_no_key_press_reaches_the_notebook(
     for selector in CONTROLS:
         control = page.locator(selector).first
         control.focus()
-        keys = [
-            *ascii_lowercase,
-            *ascii_lowercase.upper(),
-            *digits,
-            "d",
-            "d",
-            "i",
-            "i",
-            "0",
-            "0",
-            "Escape",
-            "Backspace",
-        ]
+        page.keyboard.type(LETTERS if selector == ".oxv-fold" else COMMANDS)
+        keys = ["Escape", "Backspace"]
         keys += [] if "input" in selector or "tab" in selector else ["ArrowDown", "ArrowUp"]
         for key in keys:
             page.keyboard.press(key)
@@ -349,6 +343,7 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     tiles(page).first.locator(".oxv-open").hover()
     page.wait_for_timeout(900)
     assert page.locator(".oxv-open video").count() == 0
+    page.emulate_media(reduced_motion="null")
 
     page.get_by_role("button", name="Remove: An ox").click()
     page.get_by_role("button", name="Keep", exact=True).click()
@@ -404,7 +399,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """The form keeps its values, the board shows what happened meanwhile, and both work."""
-    notebook, page = panel_page(server, open_notebook, connect)
+    notebook, page = panel_page(server, open_notebook, connect, new_page=True)
     (clip,) = generate_and_wait(page, service, "A red balloon")
     page.get_by_label("Prompt", exact=True).fill("A blue balloon")
     page.get_by_role("radio", name="10 s").check()
@@ -413,7 +408,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     page.goto("about:blank")
     service.finish(clip)
     service.wait_until(lambda: service.counts["GET /files/{file}"] > 0)
-    notebook.reload()
+    notebook.load()
     tiles(page).first.wait_for()
     assert page.get_by_label("Prompt", exact=True).input_value() == "A blue balloon"
     assert page.get_by_role("radio", name="10 s").is_checked()
@@ -456,6 +451,7 @@ def test_two_videos_are_compared_by_a_divider(
     middle = {"x": box["x"] + box["width"] * 0.75, "y": box["y"] + box["height"] / 2}
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [middle]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch.detach()
     page.wait_for_function(f"parseFloat({clipped}.split(' ').pop()) > 60")
     page.get_by_role("button", name="Play", exact=True).click()
     page.wait_for_function("[...document.querySelectorAll('.oxv-wipe .oxv-video')].every(v => v.currentTime > 0)")
