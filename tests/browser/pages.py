@@ -100,11 +100,6 @@ class NotebookPage(Shown):
         self._kept = kept
         self._closed = False
 
-    def _hear_error(self, error: object) -> None:
-        # In a kept page, the panel of an earlier test may have a message left for its kernel, which has ended.
-        if not (self._kept and "Cannot send" in str(error)):
-            super()._hear_error(error)
-
     def open(self) -> None:
         """Open the file in a page that is loaded, and close all other documents."""
         self.page.bring_to_front()

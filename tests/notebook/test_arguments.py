@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from oxenvideo.catalog.catalog import bundled
 from oxenvideo.errors import InvalidRequest
 from oxenvideo.notebook import arguments
 
@@ -97,3 +98,9 @@ def test_the_default_of_embed_takes_what_the_option_takes() -> None:
     from oxenvideo.notebook.magics import OxenVideo
 
     assert tuple(OxenVideo.embed.values) == arguments.EMBED
+
+
+def test_options_hide_no_parameter() -> None:
+    """An option with the name of a model's parameter sets that parameter."""
+    parameters = {name.replace("_", "-") for model in bundled().values() for name in model.parameters}
+    assert {option.name for option in arguments.CELL} & parameters == {"duration", "aspect-ratio", "seed"}

@@ -245,3 +245,11 @@ def test_a_card_that_cannot_be_drawn_is_tried_again(tmp_path: Path) -> None:
     cards.close()
     assert output.drawn[-1][1] == "two: 2 videos: 2 failed"
     assert len(output.drawn) == 3
+
+
+def test_a_line_says_why_a_video_waits() -> None:
+    """A terminal shows the notice that a card shows, until the video has ended."""
+    waiting = State(remote="queued", notice="Waiting for an engine.", submitted_at=time.time())
+    assert card.one_line(generation(waiting)).endswith(" s · Waiting for an engine.")
+    ended = State(remote="failed", error_message="No.", notice="Waiting for an engine.", submitted_at=1.0)
+    assert "Waiting" not in card.one_line(generation(ended))

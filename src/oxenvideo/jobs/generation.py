@@ -228,7 +228,7 @@ class Generation(Displayed):
         return self
 
     def on_change(self, callback: Callable[[Generation], object]) -> None:
-        """Call ``callback(generation)`` on each change of status, in order, on a thread of its own.
+        """Call ``callback(generation)`` on each change of status, in order, on a thread that all callbacks share.
 
         One that has already ended calls it at once, so that no end is missed.
         """

@@ -47,15 +47,17 @@ STYLE = (
 
 
 def one_line(item: Item) -> str:
-    """The state of an item for a terminal, with its file or the time that it has taken so far."""
+    """The state of an item for a terminal: with its file, or the time that it has taken so far and why it waits."""
     if isinstance(item, Batch):
         return f"{item.name}: {item.summary}" if item.name else item.summary
     state, words = _described(item)
     words += f" {steps}" if (steps := steps_text(state)) else ""
     if state.path is not None:
         return f"{words} → {os.path.relpath(state.path)}"
-    running = state.submitted_at is not None and not state.is_settled
-    return f"{words} {duration_text(time.time() - (state.submitted_at or 0))}" if running else words
+    if state.submitted_at is None or state.is_settled:
+        return words
+    notice = f" · {state.notice}" if state.notice else ""
+    return f"{words} {duration_text(time.time() - state.submitted_at)}{notice}"
 
 
 def wait_command(name: str | None) -> str:
