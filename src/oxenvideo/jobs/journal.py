@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from oxenvideo.errors import ConfigurationError, OxenVideoError
@@ -425,7 +424,11 @@ class Journal:
                 " AND finished_at > submitted_at ORDER BY finished_at DESC LIMIT 25",
                 (model, base_url),
             ).fetchall()
-        return median(row[0] for row in rows) if rows else None
+        if not rows:
+            return None
+        from statistics import median
+
+        return float(median(row[0] for row in rows))
 
     def _entries(
         self,

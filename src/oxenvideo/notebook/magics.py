@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleMatcherResult, context_matcher
@@ -114,6 +116,8 @@ class OxenVideo(Magics):
         self._shell.input_transformers_cleanup.append(_add_body)
         if line := _unfinished_line():
             print(line)
+        # The rest of the package is imported while the user writes the first cell.
+        threading.Thread(target=import_module, args=("oxenvideo.notebook.runner",), daemon=True).start()
 
     def unload(self) -> None:
         """Undo ``load`` and what running cells added. Videos in progress go on and can be resumed."""
