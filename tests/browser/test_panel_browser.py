@@ -231,6 +231,8 @@ def test_every_control_is_reached_by_keyboard(
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW])
     page = opened(notebook)
     page.locator(".oxv-model").focus()
+    page.keyboard.press("Tab")  # a browser shows the focus to those who use the keyboard
+    page.keyboard.press("Shift+Tab")
     reached = []
     for _ in range(24):
         reached.append(page.evaluate(NAMED))

@@ -7,14 +7,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import faulty as f
+from conftest import FAST
 from faults.fault import MODEL, PROMPT
 from faulty import FaultyService
+from oxenvideo.client.retry import Backoff
 from oxenvideo.errors import GenerationFailed, OutcomeUnknown
 from oxenvideo.media.media import Media
 from oxenvideo.request.request import VideoRequest
@@ -23,6 +26,9 @@ from oxenvideo.session import Session
 POST = "POST /api/ai/queue"
 LIST = "GET /api/ai/queue"
 FILE = "GET /files/{file}"
+
+# After a refused connection, time enough to close the session before the next attempt.
+PATIENT = replace(FAST, reach=60.0, backoff=Backoff(first=30.0, most=30.0))
 
 
 @pytest.fixture
@@ -245,10 +251,10 @@ def test_media_given_as_bytes_survive(make_session: Callable[..., Session], serv
 
     made = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(made, "PNG")
-    one = make_session(service)
+    one = make_session(service, pace=PATIENT)
     with service.down():
-        one.submit(request(start_image_url=Media.from_value(made.getvalue(), "image")))
-        until(service, lambda: one.journal.open_entries())
+        sent = one.submit(request(start_image_url=Media.from_value(made.getvalue(), "image")))
+        until(service, lambda: sent.state.notice)  # it was tried once
         one.close()
     (generation,) = make_session(service).resume()
     until(service, lambda: service.jobs)
@@ -295,10 +301,10 @@ def test_two_processes_resume_at_the_same_time(
     make_session: Callable[..., Session], service: FaultyService, tmp_path: Path
 ) -> None:
     """Several processes that resume one journal together send nothing twice."""
-    one = make_session(service)
+    one = make_session(service, pace=PATIENT)
     with service.down():
-        one.submit_batch([request(seed=n) for n in range(6)])
-        until(service, lambda: len(one.journal.open_entries()) == 6)
+        batch = one.submit_batch([request(seed=n) for n in range(6)])
+        until(service, lambda: all(sent.state.notice for sent in batch))  # each was tried once
         one.close()
     script = (
         "import sys, time\nfrom pathlib import Path\nfrom oxenvideo.session import Session\n"
