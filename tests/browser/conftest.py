@@ -56,8 +56,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
+        # A processor draws the pages here: pulses and slides of running jobs would take a third of one.
         running = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=CHROMIUM, args=ARGUMENTS, viewport=VIEWPORT
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            args=ARGUMENTS,
+            viewport=VIEWPORT,
+            reduced_motion="reduce",
         )
         yield running
         running.close()

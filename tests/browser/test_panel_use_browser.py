@@ -335,6 +335,7 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     page.get_by_role("button", name="Close", exact=True).click()
     page.locator(".oxv-player").wait_for(state="hidden")
 
+    page.emulate_media(reduced_motion="no-preference")
     tiles(page).first.locator(".oxv-open").hover()
     page.wait_for_function("[...document.querySelectorAll('.oxv-open video')].some(v => !v.paused && v.muted)")
     page.mouse.move(0, 0)
@@ -343,7 +344,6 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     tiles(page).first.locator(".oxv-open").hover()
     page.wait_for_timeout(900)
     assert page.locator(".oxv-open video").count() == 0
-    page.emulate_media(reduced_motion="null")
 
     page.get_by_role("button", name="Remove: An ox").click()
     page.get_by_role("button", name="Keep", exact=True).click()
