@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
@@ -114,8 +115,6 @@ class Catalog(Mapping[str, Model]):
 
     def nearest(self, key: str, limit: int = 3) -> list[str]:
         """The ids most like ``key``, best first: those that contain all of its words, else those with a similar spelling."""
-        import difflib
-
         by_folded = {model_id.lower(): model_id for model_id in self._models}
         wanted = str(key).lower()
         # People write "kling 2.6" and "veo3": look for the words, then for the letters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,6 @@ def check(model: Model, parameters: Mapping[str, Any], count: int = 1) -> list[s
     warnings = []
     if model.schema is not None:
         for name in [name for name in parameters if name not in model.parameters]:
-            import difflib
-
             nearest = difflib.get_close_matches(name, model.parameters, n=1)
             hint = f" Did you mean {nearest[0]}?" if nearest else ""
             warnings.append(f"{model.id} has no known parameter {name!r}; it is sent as it is.{hint}")

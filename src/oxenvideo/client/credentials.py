@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,8 +84,6 @@ def key_from_file(host: str, path: Path) -> Secret | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Cannot read the key file {path}: {error}. Repair it, or set OXEN_API_KEY.") from None
-    import tomllib
-
     try:
         for entry in tomllib.loads(text).get("host_configs", []):
             token = entry.get("auth_token")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from oxenvideo.errors import ConfigurationError, OxenVideoError
@@ -424,11 +425,7 @@ class Journal:
                 " AND finished_at > submitted_at ORDER BY finished_at DESC LIMIT 25",
                 (model, base_url),
             ).fetchall()
-        if not rows:
-            return None
-        from statistics import median
-
-        return float(median(row[0] for row in rows))
+        return median(row[0] for row in rows) if rows else None
 
     def _entries(
         self,

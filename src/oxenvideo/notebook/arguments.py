@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -153,8 +154,6 @@ def parse_verb(line: str) -> argparse.Namespace:
     """The options of a ``%oxenvideo`` line, with ``verb`` and ``operands``. Raises InvalidRequest."""
     verb, *tokens = split(line)
     if verb not in VERBS:
-        import difflib
-
         close = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Use one of {', '.join(VERBS)}."
         advice = "Write a prompt in a cell that begins with %%oxenvideo."
@@ -191,8 +190,6 @@ def split(line: str) -> list[str]:
 
 def nearest(text: str, names: Iterable[str], *, likeness: float = 0.55) -> str:
     """A sentence that offers the most similar name; empty if none is at least this similar (0 to 1)."""
-    import difflib
-
     close = difflib.get_close_matches(text.lstrip("-").replace("_", "-"), list(names), n=1, cutoff=likeness)
     return f" Did you mean {close[0] if close[0].startswith('-') else '--' + close[0]}?" if close else ""
 
