@@ -84,7 +84,7 @@ class OxenVideo(Magics):
             return None
 
     def _start(self) -> Runner:
-        """Load the rest of the package, which ``%load_ext`` leaves out, and pass on what is configured already."""
+        """Import the rest of the package, unless that is done already, and pass on what is configured."""
         from oxenvideo.notebook.runner import Runner
 
         self._runner = Runner(self._shell)

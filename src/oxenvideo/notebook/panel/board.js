@@ -118,7 +118,11 @@ const makeLink = (model) => {
   link.wantPoster = (key) => {
     if (asked.has(key)) return;
     asked.add(key);
-    if (!wanted.length) setTimeout(() => { if (link.views.size) link.quiet("posters", { keys: wanted }); wanted = []; }, 60);
+    if (!wanted.length) setTimeout(() => {
+      if (link.views.size) link.quiet("posters", { keys: wanted });
+      else wanted.forEach((one) => asked.delete(one)); // a view that opens later asks again
+      wanted = [];
+    }, 60);
     wanted.push(key);
   };
   // A video's file: `tell` is called with {share, size} while it comes, then with {url} or {error}.
