@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from browser.pages import NotebookPage, OpenNotebook, Shown
+from browser.pages import VIEWPORT, NotebookPage, OpenNotebook, Shown
 from browser.servers import Server
 from faulty import FaultyService
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page, ViewportSize
+    from playwright.sync_api import BrowserContext, Page
 
 CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 # Without a screen, and without requests to the internet.
@@ -35,7 +35,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-VIEWPORT: ViewportSize = {"width": 1300, "height": 900}
 
 
 def _missing(what: str) -> NoReturn:
@@ -145,7 +144,7 @@ def open_notebook(
 ) -> Iterator[OpenNotebook]:
     """Write cells into a new notebook (or take a path) and open it; its kernels end with the test.
 
-    A test that needs a ``new_page``, or leaves traces in it, says so.
+    A test asks for a ``new_page`` if it needs one or leaves traces in one.
     """
     opened: list[NotebookPage] = []
     servers: set[Server] = set()

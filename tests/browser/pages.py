@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Locator, Page
+    from playwright.sync_api import ConsoleMessage, Locator, Page, ViewportSize
 
     from .servers import Server
 
+VIEWPORT: ViewportSize = {"width": 1300, "height": 900}  # of a page that is opened, in pixels
 WITHIN = 30.0  # seconds for a page to show something
 # Errors of the front ends themselves; any other error in the console is ours.
 NOISE = (
@@ -103,7 +104,7 @@ class NotebookPage(Shown):
     def open(self) -> None:
         """Open the file in a page that is loaded, and close all other documents."""
         self.page.bring_to_front()
-        self.page.set_viewport_size({"width": 1300, "height": 900})
+        self.page.set_viewport_size(VIEWPORT)
         self.page.evaluate(OPEN, self.path.name)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=WITHIN * 1000)
 

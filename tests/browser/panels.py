@@ -72,7 +72,7 @@ def options(page: Page) -> Locator:
     return page.locator(".oxv-models [role=option]")
 
 
-def keep(page: Page, shot: Path) -> None:
-    """Take a screenshot for the directory OXENVIDEO_PICTURES, if somebody wants to see it."""
+def keep(page: Page, name: str) -> None:
+    """Take a screenshot into the directory OXENVIDEO_PICTURES, if somebody wants to see it."""
     if PICTURES:
-        page.screenshot(path=Path(PICTURES) / shot.name)
+        page.screenshot(path=Path(PICTURES) / f"{name}.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -61,30 +60,25 @@ def fill(page: Page, service: FaultyService) -> None:
     options(page).first.wait_for()
 
 
-def check_widths(shown: Shown, name: str, folder: Path) -> None:
-    """Run axe at three widths, and take a screenshot of each."""
+def check_everywhere(shown: Shown, name: str) -> None:
+    """Run axe at three widths, on each tab, and with the code of a video."""
     page = shown.page
     for width in (1300, 900, 600):
         page.set_viewport_size({"width": width, "height": 1000})
         page.locator(".oxv-model").scroll_into_view_if_needed()
         shown.settle()
-        keep(page, folder / f"axe-{name}-{width}.png")
+        keep(page, f"axe-{name}-{width}")
         assert violations(page) == [], width
         assert page.locator(".oxv-panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth + 1")
-
-
-def check_tabs(shown: Shown, name: str, folder: Path) -> None:
-    """Run axe on each tab; the code of a video is shown in the last one."""
-    page = shown.page
-    keep(page, folder / f"axe-{name}.png")
-    page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
-    page.get_by_role("textbox", name="Code").wait_for()
     for tab, content in TABS.items():
         page.get_by_role("tab", name=tab).click()
         page.get_by_role("tab", name=tab, selected=True).wait_for()
         page.locator(content).first.wait_for()
         shown.settle()
         assert violations(page) == [], tab
+    page.locator(".oxv-clip").first.get_by_role("button", name="Show as code").click()
+    page.get_by_role("textbox", name="Code").wait_for()
+    assert violations(page) == []
 
 
 @pytest.mark.parametrize("front_end", ["lab", "notebook7"])
@@ -93,18 +87,17 @@ def test_axe_finds_nothing_in_a_notebook(
     open_notebook: OpenNotebook,
     service: FaultyService,
     connect: str,
-    tmp_path: Path,
     front_end: str,
 ) -> None:
-    """Names, roles, contrasts and order are as axe's rules require: the widths in the light theme, the tabs in the dark."""
+    """Names, roles, contrasts and order are as axe's rules require, in both themes."""
     notebook, page = panel_page(request.getfixturevalue(front_end), open_notebook, connect)
     if front_end == "lab":
         notebook.command("application:toggle-left-area")
     fill(page, service)
-    check_widths(notebook, f"{front_end}-light", tmp_path)
-    notebook.theme("dark")
     try:
-        check_tabs(notebook, f"{front_end}-dark", tmp_path)
+        for theme in ("light", "dark"):
+            notebook.theme(theme)
+            check_everywhere(notebook, f"{front_end}-{theme}")
     finally:
         notebook.theme("light")
         if front_end == "lab":
@@ -112,13 +105,13 @@ def test_axe_finds_nothing_in_a_notebook(
 
 
 def test_axe_finds_nothing_in_voila(
-    voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str, tmp_path: Path
+    voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
 ) -> None:
     """The same holds without a notebook around the panel."""
-    for theme, check in (("light", check_widths), ("dark", check_tabs)):
+    for theme in ("light", "dark"):
         shown = voila_page(voila, open_page, connect, theme)
         fill(shown.page, service)
-        check(shown, f"voila-{theme}", tmp_path)
+        check_everywhere(shown, f"voila-{theme}")
         shown.close()
 
 

@@ -181,18 +181,18 @@ STATUSES = """([status, count]) => {
 }"""
 
 
-def test_no_card_freezes_when_100_jobs_fail_at_once(
+def test_no_card_freezes_when_500_jobs_fail_at_once(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Each of 100 cards shows the failure, and so does the panel beside them."""
+    """Each of 500 cards shows the failure, and so does the panel beside them."""
     many = (
-        "for number in range(100):\n"
+        "for number in range(500):\n"
         "    get_ipython().run_cell_magic('oxenvideo', f'c{number} --model google-veo-3-1-fast --no-check', 'A gull')"
     )
     notebook = open_notebook(lab, [connect, "import oxenvideo\noxenvideo.panel()", many])
     notebook.run_all()
-    notebook.wait_for_text("100 ended without a video: 100 failed", within=notebook.outputs(1), timeout=90)
-    notebook.page.wait_for_function(STATUSES, arg=["Failed", 100], timeout=90_000)
+    notebook.wait_for_text("500 ended without a video: 500 failed", within=notebook.outputs(1), timeout=90)
+    notebook.page.wait_for_function(STATUSES, arg=["Failed", 500], timeout=90_000)
     # A job that fails at once closes its Cancel button before the page has loaded the button's code.
     notebook.complaints[:] = [said for said in notebook.complaints if "Failed to initialize model" not in said]
     _quiet(notebook, lab)
@@ -315,7 +315,7 @@ def test_a_panel_reopened_without_its_kernel_says_how_to_open_it(
     error = again.page.get_by_text("Error displaying widget")
     error.wait_for(state="attached", timeout=30_000)
     assert not error.is_visible()
-    keep(again.page, server.root / "panel_without_kernel.png")
+    keep(again.page, "panel_without_kernel")
 
 
 def test_notify_tells_once_for_a_batch(

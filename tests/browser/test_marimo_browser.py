@@ -57,7 +57,7 @@ def test_a_card_lives_and_becomes_the_video_without_running_its_cell_again(
     )
     service.start(balloon)
     shown.wait_for_text("Processing")
-    keep(shown.page, marimo.root / f"marimo_{marimo.kind}_running.png")
+    keep(shown.page, f"marimo_{marimo.kind}_running")
     service.finish(balloon, fox)
     card = shown.page.locator("[role=group][aria-label*=Succeeded]")
     assert shown.plays(card.locator("video"))
@@ -68,7 +68,7 @@ def test_a_card_lives_and_becomes_the_video_without_running_its_cell_again(
     assert shown.page.get_by_role("button", name="Cancel").count() == 0
     shown.page.get_by_text("cost $").nth(1).wait_for(timeout=30_000)
     assert shown.page.get_by_text("cost $").count() == 2, "a cost is shown twice"
-    keep(shown.page, marimo.root / f"marimo_{marimo.kind}_done.png")
+    keep(shown.page, f"marimo_{marimo.kind}_done")
     if marimo.kind == "edit":  # a running app begins anew for each page
         shown.page.reload()
         assert shown.plays(shown.page.locator("video").first)
@@ -120,5 +120,5 @@ def test_the_panel_makes_and_plays_a_video(
     assert shown.plays(shown.page.locator("video.oxv-video"))
     assert shown.page.locator(".oxv-generate").evaluate("b => getComputedStyle(b).borderRadius") == "8px"
     assert shown.page.locator(".oxv-board .oxv-tab").first.evaluate("b => getComputedStyle(b).borderTopStyle") == "none"
-    keep(shown.page, marimo.root / f"marimo_{marimo.kind}_panel.png")
+    keep(shown.page, f"marimo_{marimo.kind}_panel")
     assert not shown.complaints

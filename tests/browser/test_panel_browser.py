@@ -40,9 +40,7 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_person_makes_and_compares_videos(
-    lab: Server, open_notebook: OpenNotebook, picture: Path, tmp_path: Path
-) -> None:
+def test_a_person_makes_and_compares_videos(lab: Server, open_notebook: OpenNotebook, picture: Path) -> None:
     """Choose a model, upload an image, read the price, generate, play, compare and reuse."""
     notebook = open_notebook(lab, [LOCAL, SHOW, "panel.selected is panel.generations[-1], panel.request.prompt"])
     page = opened(notebook)
@@ -84,7 +82,7 @@ def test_a_person_makes_and_compares_videos(
     code = page.get_by_role("textbox", name="Code")
     assert code.input_value().startswith("%%oxenvideo --model kling-video-v2-6-pro-image-to-video")
     page.get_by_role("button", name="Close the code").click()
-    look_at_it(notebook, tmp_path)
+    look_at_it(notebook)
     assert not notebook.complaints
 
 
@@ -108,7 +106,7 @@ def compare_in_step(page: Page) -> None:
     assert abs(one - two) < 0.05
 
 
-def look_at_it(notebook: NotebookPage, folder: Path) -> None:
+def look_at_it(notebook: NotebookPage) -> None:
     """Take screenshots of both themes at several widths; nothing is cut off at the side."""
     page = notebook.page
     notebook.command("application:toggle-left-area")
@@ -119,7 +117,7 @@ def look_at_it(notebook: NotebookPage, folder: Path) -> None:
             for part in ("oxv-model", "oxv-player"):
                 page.locator(f".{part}").scroll_into_view_if_needed()
                 notebook.settle()
-                keep(page, folder / f"panel-{theme}-{width}-{part}.png")
+                keep(page, f"panel-{theme}-{width}-{part}")
             assert page.locator(".oxv-panel").evaluate("panel => panel.scrollWidth <= panel.clientWidth + 1")
     notebook.theme("light")
     notebook.command("application:toggle-left-area")

@@ -83,8 +83,10 @@ def test_a_seed_repeats_its_life() -> None:
 @pytest.fixture(scope="module")
 def verdicts() -> dict[int, str]:
     """What became of each life that broke an invariant once: its last line, and the lines before where it breaks one."""
-    text = simulate("--seed", *map(str, FOUND.values()), "--keep").stdout
-    return {int(match[2]): match[0] for match in re.finditer(r"(.*?)^seed (\d+): .*?$", text, re.MULTILINE | re.DOTALL)}
+    run = simulate("--seed", *map(str, FOUND.values()), "--keep")
+    print(run.stderr)
+    lives = re.finditer(r"(.*?)^seed (\d+): .*?$", run.stdout, re.MULTILINE | re.DOTALL)
+    return {int(life[2]): life[0] for life in lives}
 
 
 @pytest.mark.parametrize("what", FOUND)
