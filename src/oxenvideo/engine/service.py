@@ -176,7 +176,7 @@ class Service:
     async def lost_job_like(self, seen: Observation) -> Job | None:
         """A job about which the user was asked and that could be this generation; an ambiguous one first.
 
-        Returns when no submit is in flight whose answer could name this generation.
+        Returns when no submit is in flight here whose answer could name this generation.
         """
         row = row_parameters(seen.fields)
         for submission in list(self._submitter.in_flight):
@@ -194,6 +194,10 @@ class Service:
         ]
         shared = any(job.submission.request.target_namespace for job in lost)
         if shared and await self._recovery.strangers(client, [seen]):
+            return None
+        # Another kernel's submit that is still to be answered may be the one: its answer will say so.
+        elsewhere = self._registry.journal.unsettled_elsewhere(self.target.base_url)
+        if any(entry.step is Step.SENDING and could_be(entry.sent or {}, row) for entry in elsewhere):
             return None
         return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
 
