@@ -181,13 +181,12 @@ def test_more_settings_open_into_view(
     options(page).first.click()
     form = page.locator(".oxv-inputs")
     page.locator(".oxv-more").click()
-    page.wait_for_timeout(800)
     inside = """rest => {
         const form = rest.closest('.oxv-inputs').getBoundingClientRect();
         const first = rest.firstElementChild.getBoundingClientRect();
         return first.top >= form.top - 1 && first.bottom <= form.bottom + 1;
     }"""
-    assert page.locator(".oxv-fields").nth(1).evaluate(inside)
+    page.wait_for_function(inside, arg=page.locator(".oxv-fields").nth(1).element_handle())
     form.evaluate("form => { form.scrollTop = 0 }")
     page.locator(".oxv-inputs.oxv-below").wait_for()
     inside = """form => [...form.querySelectorAll('input, select, textarea')].every(
