@@ -101,6 +101,14 @@ def test_a_refused_synchronous_request_may_have_left_a_generation_that_failed() 
     assert decide([lost()], [failed, succeeded], unnamed=[refused]).ambiguous == {"a"}
 
 
+def test_generations_that_run_may_still_show_that_they_are_not_of_a_refused_request() -> None:
+    """The user is not asked before they have ended: two that succeed are of the submit that was lost."""
+    refused = Lost("s", sent_parameters(BODY), 1, 90.0, refused=True)
+    assert decide([lost(count=2)], [row(1), row(2)], unnamed=[refused]) == Decision({}, frozenset())
+    both = tuple(dataclasses.replace(row(number), status="succeeded") for number in (1, 2))
+    assert decide([lost(count=2)], both, unnamed=[refused]).adopted == {"a": both}
+
+
 def test_media_that_cannot_be_compared() -> None:
     """A row that shows an address in place of the picture that was sent may be of another picture: the user decides."""
     pictured = lost(image=PICTURE)

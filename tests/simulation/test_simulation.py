@@ -50,6 +50,7 @@ FOUND = {
     "the same, while the refusal is still to come": 30036344,
     "an earlier resume said that the only copy of a video is lost": 20017423,
     "the user attaches the job of another kernel's submit that is still to be answered": 70000603,
+    "two equal videos are lost after a refused synchronous request": 80010645,
 }
 
 

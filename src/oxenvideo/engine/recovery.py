@@ -192,6 +192,8 @@ def decide(
         own = sum(any(one.fits(seen) for seen in found) for one in unnamed)
         if found and len(found) <= own:
             continue  # all of them may be of synchronous submissions
+        if any(one.refused and one.fits(seen) and seen.status not in _STATUSES for one in unnamed for seen in found):
+            continue  # what a refused one left fails: those that succeed will be told from it
         shares: dict[str, tuple[Observation, ...]] = {}
         equal = [other for other in elsewhere if other.sent == same[0].sent]
         for one in sorted(same, key=lambda item: item.since or 0.0) + equal:
