@@ -240,12 +240,14 @@ def test_cancel_while_queued_and_processing(session: Session, service: FaultySer
 
 def test_cancel_while_downloading(session: Session, service: FaultyService) -> None:
     """Too late: said without asking, and the download goes on."""
-    service.script(FILE, f.slow_download(0.05))
+    held = threading.Event()
+    service.script(FILE, f.pause_midway(held.is_set))
     generation = submit(session)
     until(service, lambda: service.jobs)
     service.finish()
     until(service, lambda: generation.status == "downloading")
     answer = generation.cancel()
+    held.set()
     assert not answer.cancelled
     assert "Too late" in answer
     assert generation.wait(30).path

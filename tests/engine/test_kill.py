@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -252,12 +253,14 @@ def test_while_downloading(scene: Scene, keep: float) -> None:
 
 def test_after_the_rename(scene: Scene) -> None:
     """Killed with the file in place and the journal not knowing it: recognized, not fetched a second time."""
-    scene.service.script(FILE, f.slow_download(0.05))
+    held = threading.Event()
+    scene.service.script(FILE, f.pause_midway(held.is_set))
     scene.start()
     scene.wait_until(lambda: scene.service.jobs)
     scene.service.finish()
     scene.until_status("downloading")
     with journal_held(scene):
+        held.set()
         scene.wait_until(lambda: list((scene.tmp_path / "videos").glob("*.mp4")))
         scene.kill()
     assert len(scene.deliver()) == 1

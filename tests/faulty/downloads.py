@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -54,6 +55,21 @@ def slow_download(pause: float = 0.005, chunk: int = 512) -> Behaviour:
         await exchange.send(await exchange.act(), pause=pause, chunk=chunk)
 
     return Behaviour("slow_download", run, acts=True)
+
+
+def pause_midway(goes_on: Callable[[], bool], keep: float = 0.5) -> Behaviour:
+    """Announce all, send the first part, and the rest once ``goes_on()`` is true."""
+
+    async def run(exchange: Exchange) -> None:
+        whole = await exchange.act()
+        first = int(len(whole.body) * keep)
+        await exchange.send_head(whole)
+        await exchange.send_body(whole.body[:first])
+        while not goes_on():
+            await asyncio.sleep(0.005)
+        await exchange.send_body(whole.body[first:])
+
+    return Behaviour("pause_midway", run, acts=True)
 
 
 def ignore_range() -> Behaviour:
