@@ -1,7 +1,7 @@
 """Fixtures: one Chromium and one server of each front end for the package; a notebook and a service for each test.
 
 Chromium has a profile, so that it loads and compiles the code of a front end once. JupyterLab is loaded once: each test
-opens its notebook in that page, unless it asks for a page of its own or an earlier test failed in it.
+opens its notebook in that page, unless it asks for a new page or an earlier test failed in the old one.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext
 
 
 @contextmanager
-def _served(kind: str, module: str, factory: pytest.TempPathFactory, prefix: str = "") -> Iterator[Server]:
+def _served(kind: str, module: str, factory: pytest.TempPathFactory, **how: Any) -> Iterator[Server]:
     if find_spec(module) is None:
         _missing(f"{module} is not installed: pip install {module}")
-    server = Server(kind, factory.mktemp(kind), prefix=prefix)
+    server = Server(kind, factory.mktemp(kind), **how)
     try:
         yield server
     finally:
@@ -87,8 +87,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """JupyterLab below a prefix, as JupyterHub starts it."""
-    with _served("lab", "jupyterlab", tmp_path_factory, "/user/x") as server:
+    """JupyterLab below a prefix, as JupyterHub starts it. Messages of widgets wait for a running cell, as they once did."""
+    settings = {
+        "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings": {"commsOverSubshells": "disabled"}
+    }
+    with _served("lab", "jupyterlab", tmp_path_factory, prefix="/user/x", settings=settings) as server:
         yield server
 
 
@@ -144,7 +147,7 @@ def open_notebook(
 ) -> Iterator[OpenNotebook]:
     """Write cells into a new notebook (or take a path) and open it; its kernels end with the test.
 
-    A test asks for a ``new_page`` if it needs one or leaves traces in one.
+    A ``new_page`` takes the place of a JupyterLab that is loaded.
     """
     opened: list[NotebookPage] = []
     servers: set[Server] = set()
@@ -153,8 +156,10 @@ def open_notebook(
     def open_(server: Server, cells: Sequence[Any] | Path, *, new_page: bool = False) -> NotebookPage:
         servers.add(server)
         path = cells if isinstance(cells, Path) else server.write(f"n{next(serial)}.ipynb", cells)
-        kept = server.kind == "lab" and not new_page
-        page = loaded.get(server) if kept else None
+        kept = server.kind == "lab"
+        if new_page and server in loaded:
+            loaded.pop(server).close()
+        page = loaded.get(server)
         opened.append(NotebookPage(page or browser.new_page(), server, path, kept=kept))
         if page is None:
             opened[-1].load()

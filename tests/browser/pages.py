@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,10 @@ NOISE = (
     "shared module is not a function",  # Voilà, about extensions that only Notebook 7 can use
     "reading 'schema'",  # Notebook 7, about settings that only JupyterLab has
 )
-PLAYS = "video => { video.muted = true; return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0) }"
+PLAYS = """video => {
+    video.muted = true;
+    return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0 && video.currentTime > 0, () => false);
+}"""
 
 
 # A document is disposed: closing it would ask about changes. JupyterLab shows its launcher when no document is left.
@@ -60,7 +64,7 @@ class Shown:
 
     def _hear_error(self, error: object) -> None:
         if not any(word in str(error) for word in NOISE):
-            self.complaints.append(str(error))
+            self.complaints.append(str(getattr(error, "stack", error)))
 
     def wait_for_text(self, text: str, *, within: Locator | None = None, timeout: float = WITHIN) -> None:
         """Wait until the text is visible, anywhere or ``within`` a part of the page."""
@@ -68,12 +72,11 @@ class Shown:
         place.get_by_text(text).first.wait_for(timeout=timeout * 1000)
 
     def plays(self, video: Locator) -> bool:
-        """Whether a video plays: it has a picture, and its time advances."""
-        video.wait_for(timeout=WITHIN * 1000)
-        if not video.evaluate(PLAYS):
-            return False
-        self.page.wait_for_function("video => video.currentTime > 0", arg=video.element_handle(), timeout=WITHIN * 1000)
-        return True
+        """Whether a video plays: it has a picture, and its time advances. It is started again if it is drawn again."""
+        end = time.monotonic() + WITHIN
+        while not (playing := video.evaluate(PLAYS, timeout=WITHIN * 1000)) and time.monotonic() < end:
+            self.page.wait_for_timeout(50)
+        return bool(playing)
 
     def screenshot(self, path: Path, *, width: int = 1300, height: int = 900) -> Path:
         """Take a screenshot of the window at this size, in pixels."""

@@ -31,11 +31,9 @@ def opened(notebook: NotebookPage) -> Page:
     return notebook.page
 
 
-def panel_page(
-    server: Server, open_notebook: OpenNotebook, connect: str, *more: str, new_page: bool = False
-) -> tuple[NotebookPage, Page]:
+def panel_page(server: Server, open_notebook: OpenNotebook, connect: str, *more: str) -> tuple[NotebookPage, Page]:
     """Open a notebook whose second cell shows a panel."""
-    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more], new_page=new_page)
+    notebook = open_notebook(server, [f"{connect}\nimport oxenvideo", SHOW, *more])
     return notebook, opened(notebook)
 
 

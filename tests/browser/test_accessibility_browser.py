@@ -30,9 +30,12 @@ TABS = {"Whole account": ".oxv-job:visible", "History": ".oxv-job:visible", "Thi
 
 def violations(page: Page) -> list[str]:
     """The violations that axe finds in the panel: rule and element of each."""
-    from axe_playwright_python.sync_playwright import Axe
+    from axe_playwright_python.base import AXE_SCRIPT
 
-    found: list[dict[str, Any]] = Axe().run(page, context=".oxv-panel", options=OPTIONS).response["violations"]
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    run = "options => axe.run('.oxv-panel', options).then(result => result.violations)"
+    found: list[dict[str, Any]] = page.evaluate(run, OPTIONS)
     return [
         f"{one['id']}: {node['target']} {node['any'][0]['message'] if node['any'] else node['failureSummary']}"
         for one in found

@@ -8,7 +8,6 @@ import nbformat
 import pytest
 
 from browser.pages import NotebookPage, OpenNotebook
-from browser.panels import keep
 from browser.servers import Server
 from faulty import FaultyService
 
@@ -46,16 +45,20 @@ def _quiet(notebook: NotebookPage, server: Server) -> None:
 def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """The card follows the job while other cells run; the saved notebook plays it without a kernel, and untrusted."""
-    notebook = open_notebook(server, [connect, CLIP, "print('still', 'free')"])
-    notebook.run_all()
+    """The card follows the job while other cells run; the saved notebook plays it without a kernel, and untrusted.
+
+    The button below a running card cancels its job and disappears.
+    """
+    notebook = open_notebook(server, [connect, CLIP, "print('still', 'free')", "%%oxenvideo other\nA fox in the snow"])
+    for index in range(3):
+        notebook.run_cell(index)
     card = notebook.outputs(1)
     notebook.wait_for_text("still free", within=notebook.outputs(2))
     notebook.wait_for_text("Queued", within=card)
     notebook.wait_for_text("2 s", within=card)
     service.start(_job(service, "A red"))
     notebook.wait_for_text("Processing", within=card)
-    service.finish()
+    service.finish(_job(service, "A red"))
     notebook.wait_for_text("Succeeded", within=card)
     assert notebook.plays(card.locator("video"))
     started = card.locator("video").evaluate(
@@ -67,9 +70,18 @@ def test_a_card_lives_is_kept_and_plays_again_in_an_untrusted_notebook(
     assert card.locator("video").count() == 1
     assert card.locator("button.oxenvideo-cancel").count() == 0
 
+    notebook.run_cell(3)
+    cancelled = notebook.outputs(3)
+    notebook.wait_for_text("Queued", within=cancelled)
+    cancelled.get_by_text("Cancel", exact=True).click()
+    notebook.wait_for_text("Cancelled", within=cancelled)
+    assert service.jobs[_job(service, "A fox")].status == "cancelled"
+    cancelled.locator("button.oxenvideo-cancel").wait_for(state="detached")
+
     saved = notebook.save()
-    assert WIDGET not in _kinds(saved.cells[1])
+    assert WIDGET not in _kinds(saved.cells[1]) | _kinds(saved.cells[3])
     assert "widgets" not in saved.metadata
+    assert "cancelled" in saved.cells[3].outputs[0].data["text/plain"]
     told = saved.cells[1].outputs[0].metadata["oxenvideo"]
     assert told["generation_id"] == _job(service, "A red")
     assert told["request"]["prompt"] == "A red balloon floating upward"
@@ -134,24 +146,6 @@ def test_tiles_of_a_grid_show_what_differs_and_play_by_a_button(
     assert again.outputs(1).locator("button:visible").count() == 0
 
 
-def test_cancel_asks_the_service_and_leaves_no_button(
-    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
-) -> None:
-    """The button below a running card cancels its job and disappears."""
-    notebook = open_notebook(server, [connect, CLIP])
-    notebook.run_all()
-    card = notebook.outputs(1)
-    notebook.wait_for_text("Queued", within=card)
-    card.get_by_text("Cancel", exact=True).click()
-    notebook.wait_for_text("Cancelled", within=card)
-    assert service.jobs[_job(service, "A red")].status == "cancelled"
-    card.locator("button.oxenvideo-cancel").wait_for(state="detached")
-    saved = notebook.save()
-    assert WIDGET not in _kinds(saved.cells[1])
-    assert "cancelled" in saved.cells[1].outputs[0].data["text/plain"]
-    _quiet(notebook, server)
-
-
 SHORT = [
     "%%oxenvideo long --count 24\nA red balloon",
     "%oxenvideo cancel long",
@@ -160,10 +154,10 @@ SHORT = [
 
 
 def test_cancel_and_an_empty_cell_answer_in_one_sentence(
-    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """Cancel says how many it cancelled; a cell without a prompt says what to write."""
-    notebook = open_notebook(server, [connect, *SHORT])
+    notebook = open_notebook(lab, [connect, *SHORT])
     for index in range(4):
         notebook.run_cell(index)
     notebook.wait_for_text("24 videos: 24 cancelled", within=notebook.outputs(1))
@@ -298,34 +292,14 @@ def test_below_a_prefix_everything_works(hub: Server, open_notebook: OpenNoteboo
     _quiet(notebook, hub)
 
 
-def test_a_panel_reopened_without_its_kernel_says_how_to_open_it(
-    server: Server, open_notebook: OpenNotebook, connect: str
-) -> None:
-    """One line stands where the panel was; while the panel is open, the line is not shown."""
-    line = "The panel is open only while its kernel runs. Run this cell to open it."
-    notebook = open_notebook(server, [connect, "%oxenvideo panel"])
-    notebook.run_all()
-    notebook.page.locator(".oxv-board").wait_for(timeout=30_000)
-    assert not notebook.page.get_by_text(line).is_visible()
-    notebook.save()
-    notebook.close()
-    server.shut_down_kernels()
-    again = open_notebook(server, notebook.path)
-    again.wait_for_text(line, within=again.outputs(1))
-    error = again.page.get_by_text("Error displaying widget")
-    error.wait_for(state="attached", timeout=30_000)
-    assert not error.is_visible()
-    keep(again.page, "panel_without_kernel")
-
-
 def test_notify_tells_once_for_a_batch(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """A notification where it is permitted, else the tab's title until somebody comes back; nothing without --notify."""
     batches = [f"%%oxenvideo {name} -n 2 --notify\nA red balloon" for name in ("granted", "denied")]
-    notebook = open_notebook(lab, [connect, "%%oxenvideo quiet\nA fox", *batches], new_page=True)
+    notebook = open_notebook(lab, [connect, "%%oxenvideo quiet\nA fox", *batches])
     notebook.page.evaluate(
-        "() => { window.told = []; window.Notification = class {"
+        "() => { window.told = []; window.Browsers = window.Notification; window.Notification = class {"
         " static permission = 'granted'; constructor(title, options) { told.push(options.body); } } }"
     )
     for index in range(3):
@@ -346,3 +320,4 @@ def test_notify_tells_once_for_a_batch(
     notebook.page.mouse.move(300, 300)
     notebook.page.wait_for_function("!document.title.startsWith('✔')")
     assert notebook.page.evaluate("told") == ["granted: 2 videos: 2 succeeded"]
+    notebook.page.evaluate("() => { window.Notification = window.Browsers }")

@@ -34,46 +34,54 @@ CARDS = (
     "    batch = oxenvideo.submit_batch(requests)\n    batch\n    return\n",
     '@app.cell\nasync def _(gen):\n    await gen\n    "awaited: " + gen.status\n    return\n',
 )
-PANEL = ("@app.cell\ndef _(oxenvideo):\n    oxenvideo.panel()\n    return\n",)
+PANEL = "@app.cell\ndef _(oxenvideo):\n    oxenvideo.panel()\n    return\n"
 
 
-@pytest.fixture(params=["edit", "run"])
-def marimo(request: pytest.FixtureRequest, marimo_server: Callable[..., Server], service: FaultyService) -> Server:
-    """The editor, and a running app."""
-    cells = CARDS if "card" in request.node.name else PANEL
-    return marimo_server(request.param, _app(service, *cells))
-
-
-def test_a_card_lives_and_becomes_the_video_without_running_its_cell_again(
-    marimo: Server, open_page: Callable[[str], Shown], service: FaultyService
+@pytest.mark.parametrize("kind", ["edit", "run"])
+def test_cards_and_panel_live_without_running_a_cell_again(
+    kind: str, marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
 ) -> None:
-    """Cards follow their jobs, ``await`` works, Cancel works, and a reopened page shows the videos."""
+    """Cards follow their jobs, ``await`` works, Cancel works, and a reopened page shows the videos. The panel works.
+
+    The editor and a running app.
+    """
+    marimo = marimo_server(kind, _app(service, *CARDS[:2], PANEL, CARDS[2]))
     shown = open_page(marimo.url)
-    shown.wait_for_text("A red balloon")
-    shown.page.locator("[role=group]", has_text="2 queued").wait_for(timeout=30_000)
+    panel = shown.page.locator("[id^=output-]", has=shown.page.locator(".oxv-board"))
+    cards = shown.page.locator("[id^=output-]", has_not=shown.page.locator(".oxv-board"))
+    panel.wait_for(timeout=30_000)
+    shown.wait_for_text("A red balloon", within=cards)
+    cards.locator("[role=group]", has_text="2 queued").wait_for(timeout=30_000)
     balloon, fox, owl = (
         next(job.id for job in service.jobs.values() if job.body["prompt"] == p)
         for p in ("A red balloon", "A fox", "An owl")
     )
     service.start(balloon)
-    shown.wait_for_text("Processing")
-    keep(shown.page, f"marimo_{marimo.kind}_running")
+    shown.wait_for_text("Processing", within=cards)
+    keep(shown.page, f"marimo_{kind}_running")
     service.finish(balloon, fox)
-    card = shown.page.locator("[role=group][aria-label*=Succeeded]")
-    assert shown.plays(card.locator("video"))
+    assert shown.plays(cards.locator("[role=group][aria-label*=Succeeded] video"))
     shown.wait_for_text("awaited: succeeded")
-    shown.page.get_by_role("button", name="Cancel all").click()
-    shown.page.locator("[role=group]", has_text="1 succeeded, 1 cancelled").wait_for(timeout=30_000)
+    cards.get_by_role("button", name="Cancel all").click()
+    cards.locator("[role=group]", has_text="1 succeeded, 1 cancelled").wait_for(timeout=30_000)
     assert service.jobs[owl].status == "cancelled"
-    assert shown.page.get_by_role("button", name="Cancel").count() == 0
-    shown.page.get_by_text("cost $").nth(1).wait_for(timeout=30_000)
-    assert shown.page.get_by_text("cost $").count() == 2, "a cost is shown twice"
-    keep(shown.page, f"marimo_{marimo.kind}_done")
-    if marimo.kind == "edit":  # a running app begins anew for each page
+    assert cards.get_by_role("button", name="Cancel").count() == 0
+    cards.get_by_text("cost $").nth(1).wait_for(timeout=30_000)
+    assert cards.get_by_text("cost $").count() == 2, "a cost is shown twice"
+
+    generate(shown.page, "A blue balloon")
+    service.wait_until(lambda: len(service.jobs) == 4, timeout=20)
+    service.finish(*service.jobs)
+    panel.get_by_role("button", name="Open the video: A blue balloon").click()
+    assert shown.plays(panel.locator("video.oxv-video"))
+    assert panel.locator(".oxv-generate").evaluate("b => getComputedStyle(b).borderRadius") == "8px"
+    assert panel.locator(".oxv-board .oxv-tab").first.evaluate("b => getComputedStyle(b).borderTopStyle") == "none"
+    keep(shown.page, f"marimo_{kind}_done")
+    if kind == "edit":  # a running app begins anew for each page
         shown.page.reload()
-        assert shown.plays(shown.page.locator("video").first)
-        assert shown.page.locator("video").count() == 2
-    assert service.counts["POST /api/ai/queue"] == 3
+        assert shown.plays(cards.locator("video").first)
+        assert cards.locator("video").count() == 2
+    assert service.counts["POST /api/ai/queue"] == 4
     assert not shown.complaints
 
 
@@ -105,20 +113,3 @@ def test_a_saved_and_reopened_app_shows_its_video(
     reopened = open_page(again.url)
     assert reopened.plays(reopened.page.locator("video").first)
     assert len(service.jobs) == 1
-
-
-def test_the_panel_makes_and_plays_a_video(
-    marimo: Server, open_page: Callable[[str], Shown], service: FaultyService
-) -> None:
-    """Both halves of the panel are shown with their style, and work."""
-    shown = open_page(marimo.url)
-    shown.page.locator(".oxv-board").wait_for(timeout=30_000)
-    generate(shown.page, "A red balloon")
-    service.wait_until(lambda: len(service.jobs) == 1, timeout=20)
-    service.finish(*service.jobs)
-    shown.page.locator(".oxv-open").click()
-    assert shown.plays(shown.page.locator("video.oxv-video"))
-    assert shown.page.locator(".oxv-generate").evaluate("b => getComputedStyle(b).borderRadius") == "8px"
-    assert shown.page.locator(".oxv-board .oxv-tab").first.evaluate("b => getComputedStyle(b).borderTopStyle") == "none"
-    keep(shown.page, f"marimo_{marimo.kind}_panel")
-    assert not shown.complaints

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 from string import ascii_lowercase, digits
+from typing import TYPE_CHECKING
 
 import PIL.Image
 import pytest
 
 from browser.pages import OpenNotebook
-from browser.panels import CELLS, SHOW, generate_and_wait, keep, options, panel_page, tiles
+from browser.panels import CELLS, SHOW, generate_and_wait, keep, opened, options, panel_page, tiles
 from browser.servers import Server
 from faulty import FaultyService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 IMAGE_MODEL = "Kling 2.6 Pro - Image to Video"
-KEYS = ascii_lowercase + ascii_lowercase.upper() + digits + "ddii00"  # pairs delete a cell, interrupt and restart
+PAIRS = "ddii00"  # delete a cell, interrupt, restart
+KEYS = {"lab": ascii_lowercase + ascii_lowercase.upper() + digits + PAIRS, "notebook": "abmyxcvz" + PAIRS}
 CONTROLS = (
     ".oxv-model",
     "[data-field=prompt] textarea",
@@ -57,11 +62,69 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-def test_no_key_press_reaches_the_notebook(
+def test_the_keyboard_works_the_panel_and_not_the_notebook(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
+    """Everything that a key does in the panel, in one notebook."""
     notebook, page = panel_page(server, open_notebook, connect, "first = 1", "second = 2")
+    ctrl_enter_submits_and_does_not_run_the_cell(page, service)
+    a_model_is_chosen_by_keyboard_alone(page)
+    opened(notebook)  # a new panel, with the usual model
+    no_key_press_reaches_the_notebook(page, service, KEYS[server.kind])
+    opened(notebook)
+    the_focus_stays_in_the_panel_when_its_element_goes(page, service)
+    assert not notebook.complaints
+
+
+def ctrl_enter_submits_and_does_not_run_the_cell(page: Page, service: FaultyService) -> None:
+    """Ctrl+Enter in the prompt does what Generate does."""
+    before = page.evaluate(CELLS)
+    prompt = page.get_by_label("Prompt", exact=True)
+    prompt.press_sequentially("A red balloon")
+    prompt.press("Control+Enter")
+    service.wait_until(lambda: len(service.jobs) == 1)
+    assert next(iter(service.jobs.values())).body["prompt"] == "A red balloon"
+    page.get_by_text("1 video submitted.").wait_for()
+    assert page.evaluate(CELLS) == before
+    assert page.locator(".oxv-board").count() == 1
+    service.finish(*service.jobs)
+
+
+def a_model_is_chosen_by_keyboard_alone(page: Page) -> None:
+    """Find gets the focus, Enter chooses only what is highlighted, and the focus returns to the button."""
+    button, find = page.locator(".oxv-model"), page.get_by_label("Find")
+    focused = "[document.activeElement.getAttribute('aria-label') || document.activeElement.className]"
+    button.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate(focused) == ["Find"]
+    page.locator(".oxv-group").first.wait_for()
+    recent, *providers = page.locator(".oxv-group").all_inner_texts()
+    assert recent == "Recently used"
+    assert len(providers) > 1
+    assert providers == sorted(providers)
+    assert options(page).filter(has_text="price unknown").count() > 0
+    page.keyboard.type("veo")
+    page.keyboard.press("Enter")
+    assert "Kling" in button.inner_text(), "nothing was highlighted"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.locator(".oxv-model", has_text="Veo").wait_for()
+    assert "oxv-model" in page.evaluate(focused)[0]
+    page.keyboard.press("Enter")
+    assert page.evaluate("getSelection().toString() || document.activeElement.value") == "veo"
+    page.keyboard.type("no such model")
+    assert find.input_value() == "no such model", "the old text was not selected"
+    page.get_by_text("No model matches “no such model”.").wait_for()
+    page.get_by_role("button", name="Clear the search").click()
+    assert options(page).count() > 10
+    assert options(page).first.inner_text().startswith("Veo"), "the model used last comes first"
+    page.keyboard.press("Escape")
+    page.locator(".oxv-picker").wait_for(state="hidden")
+    assert "oxv-model" in page.evaluate(focused)[0]
+
+
+def no_key_press_reaches_the_notebook(page: Page, service: FaultyService, keys: str) -> None:
+    """Letters insert and delete cells if the notebook gets them. They do not while a control of the panel has the focus."""
     jobs = generate_and_wait(page, service, "A red balloon", 5)
     service.finish(*jobs[:2])
     for job in jobs[2:4]:
@@ -75,31 +138,45 @@ def test_no_key_press_reaches_the_notebook(
     for selector in CONTROLS:
         control = page.locator(selector).first
         control.focus()
-        page.keyboard.type(KEYS)
-        keys = ["Escape", "Backspace"]
-        keys += [] if "input" in selector or "tab" in selector else ["ArrowDown", "ArrowUp"]
-        for key in keys:
+        page.keyboard.type(keys)
+        others = ["Escape", "Backspace"]
+        others += [] if "input" in selector or "tab" in selector else ["ArrowDown", "ArrowUp"]
+        for key in others:
             page.keyboard.press(key)
         assert page.evaluate(CELLS) == before, f"with the focus on {selector}"
         assert page.evaluate("document.activeElement.closest('.oxv-panel') !== null"), selector
-    assert len(service.jobs) == 5
-    assert not notebook.complaints
+    assert len(service.jobs) == 6
+    service.finish(jobs[4])
+    page.wait_for_function("document.querySelector('.oxv-job[data-group=running]') === null")
 
 
-def test_ctrl_enter_submits_and_does_not_run_the_cell(
-    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
-) -> None:
-    """Ctrl+Enter in the prompt does what Generate does."""
-    _, page = panel_page(server, open_notebook, connect)
+def the_focus_stays_in_the_panel_when_its_element_goes(page: Page, service: FaultyService) -> None:
+    """If the focused button or row disappears, the panel keeps the focus and the next key press."""
+    first, second, third = generate_and_wait(page, service, "A red balloon", 3)
     before = page.evaluate(CELLS)
-    prompt = page.get_by_label("Prompt", exact=True)
-    prompt.press_sequentially("A red balloon")
-    prompt.press("Control+Enter")
-    service.wait_until(lambda: len(service.jobs) == 1)
-    assert next(iter(service.jobs.values())).body["prompt"] == "A red balloon"
-    page.get_by_text("1 video submitted.").wait_for()
-    assert page.evaluate(CELLS) == before
-    assert page.locator(".oxv-board").count() == 1
+    inside = "document.activeElement.closest('.oxv-panel') !== null"
+
+    def press_letters() -> None:
+        page.wait_for_timeout(300)
+        assert page.evaluate(inside)
+        for key in "abdd":
+            page.keyboard.press(key)
+        assert page.evaluate(CELLS) == before
+
+    page.locator(".oxv-job[data-group=running] .oxv-acts button").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("2 running").wait_for()
+    press_letters()
+    page.locator(".oxv-job[data-group=running] .oxv-acts button").first.focus()
+    service.finish(first, second, third)
+    page.wait_for_function("document.querySelector('.oxv-job[data-group=running]') === null")
+    press_letters()
+    page.locator(".oxv-open").first.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Close", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.locator(".oxv-player").wait_for(state="hidden")
+    press_letters()
 
 
 def test_running_jobs_come_first_and_ended_ones_are_one_line(
@@ -133,42 +210,6 @@ def test_running_jobs_come_first_and_ended_ones_are_one_line(
     page.get_by_role("button", name="Dismiss all").click()
     page.locator(".oxv-job").first.wait_for(state="detached")
     assert tiles(page).count() == 1
-
-
-def test_a_model_is_chosen_by_keyboard_alone(
-    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
-) -> None:
-    """Find gets the focus, Enter chooses only what is highlighted, and the focus returns to the button."""
-    _, page = panel_page(server, open_notebook, connect)
-    button, find = page.locator(".oxv-model"), page.get_by_label("Find")
-    focused = "[document.activeElement.getAttribute('aria-label') || document.activeElement.className]"
-    button.focus()
-    page.keyboard.press("Enter")
-    assert page.evaluate(focused) == ["Find"]
-    page.locator(".oxv-group").first.wait_for()
-    recent, *providers = page.locator(".oxv-group").all_inner_texts()
-    assert recent == "Recently used"
-    assert len(providers) > 1
-    assert providers == sorted(providers)
-    assert options(page).filter(has_text="price unknown").count() > 0
-    page.keyboard.type("veo")
-    page.keyboard.press("Enter")
-    assert "Kling" in button.inner_text(), "nothing was highlighted"
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.locator(".oxv-model", has_text="Veo").wait_for()
-    assert "oxv-model" in page.evaluate(focused)[0]
-    page.keyboard.press("Enter")
-    assert page.evaluate("getSelection().toString() || document.activeElement.value") == "veo"
-    page.keyboard.type("no such model")
-    assert find.input_value() == "no such model", "the old text was not selected"
-    page.get_by_text("No model matches “no such model”.").wait_for()
-    page.get_by_role("button", name="Clear the search").click()
-    assert options(page).count() > 10
-    assert options(page).first.inner_text().startswith("Veo"), "the model used last comes first"
-    page.keyboard.press("Escape")
-    page.locator(".oxv-picker").wait_for(state="hidden")
-    assert "oxv-model" in page.evaluate(focused)[0]
 
 
 def test_more_settings_open_into_view(
@@ -358,43 +399,13 @@ def test_the_gallery_is_filtered_starred_walked_and_cleared(
     page.locator(".oxv-star[aria-pressed=true]").wait_for()
 
 
-def test_the_focus_stays_in_the_panel_when_its_element_goes(
+def test_a_reloaded_page_shows_the_panel_as_it_is_and_without_its_kernel_how_to_open_it(
     server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """If the focused button or row disappears, the panel keeps the focus and the next key press."""
-    _, page = panel_page(server, open_notebook, connect)
-    first, second, third = generate_and_wait(page, service, "A red balloon", 3)
-    before = page.evaluate(CELLS)
-    inside = "document.activeElement.closest('.oxv-panel') !== null"
-
-    def press_letters() -> None:
-        page.wait_for_timeout(300)
-        assert page.evaluate(inside)
-        for key in "abdd":
-            page.keyboard.press(key)
-        assert page.evaluate(CELLS) == before
-
-    page.locator(".oxv-job .oxv-acts button").first.focus()
-    page.keyboard.press("Enter")
-    page.get_by_text("2 running").wait_for()
-    press_letters()
-    page.locator(".oxv-job[data-group=running] .oxv-acts button").first.focus()
-    service.finish(first, second, third)
-    tiles(page).first.wait_for()
-    press_letters()
-    page.locator(".oxv-open").first.focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Close", exact=True).focus()
-    page.keyboard.press("Enter")
-    page.locator(".oxv-player").wait_for(state="hidden")
-    press_letters()
-
-
-def test_a_reloaded_page_shows_the_panel_as_it_is(
-    server: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
-) -> None:
-    """The form keeps its values, the board shows what happened meanwhile, and both work."""
-    notebook, page = panel_page(server, open_notebook, connect, new_page=True)
+    """The form keeps its values, the board shows what happened meanwhile, and both work. Later one line takes its place."""
+    line = "The panel is open only while its kernel runs. Run this cell to open it."
+    notebook, page = panel_page(server, open_notebook, connect)
+    assert not page.get_by_text(line).is_visible()
     (clip,) = generate_and_wait(page, service, "A red balloon")
     page.get_by_label("Prompt", exact=True).fill("A blue balloon")
     page.get_by_role("radio", name="10 s").check()
@@ -411,6 +422,16 @@ def test_a_reloaded_page_shows_the_panel_as_it_is(
     service.wait_until(lambda: len(service.jobs) == 2)
     assert list(service.jobs.values())[1].body["prompt"] == "A blue balloon"
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
+
+    notebook.save()
+    notebook.close()
+    server.shut_down_kernels()
+    again = open_notebook(server, notebook.path)
+    again.wait_for_text(line, within=again.outputs(1))
+    error = again.page.get_by_text("Error displaying widget")
+    error.wait_for(state="attached", timeout=30_000)
+    assert not error.is_visible()
+    keep(again.page, "panel_without_kernel")
 
 
 def test_two_videos_are_compared_by_a_divider(
