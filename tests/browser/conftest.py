@@ -24,7 +24,9 @@ from faulty import FaultyService
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+# The headless shell is Chromium without its windows: it takes a sixth less processor time.
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser")
+CHROMIUM = os.environ.get("OXENVIDEO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 # Without a screen, and without requests to the internet.
 ARGUMENTS = [
     "--no-sandbox",
