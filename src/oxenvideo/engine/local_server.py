@@ -36,6 +36,8 @@ class LocalService:
             if self._stopped:
                 raise ConfigurationError("The embedded server was shut down with this kernel.")
             if self._server is None or not self.is_running:
+                if self._server is not None:
+                    self._server.stop()  # it has died: only its pipes are left
                 try:
                     self._server = launcher.launch(
                         self._data_dir,

@@ -18,28 +18,13 @@ AT_ONCE = 8
 DOWNLOADS_AT_ONCE = 4
 
 
-async def listen(
-    http: httpx.AsyncClient,
-    course: Course,
-    numbers: dict[str, int],
-    stands: asyncio.Event,
-    ended: Callable[[str], object],
-) -> None:
-    early = {}
+async def listen(http: httpx.AsyncClient, stands: asyncio.Event, ended: Callable[[str, str], object]) -> None:
     async with http.stream("GET", "/api/events", timeout=None) as response:
         stands.set()
         async for line in response.aiter_lines():
             if line.startswith("data:"):
                 event = json.loads(line[5:])
-                generation_id = event["generation_id"]
-                number = numbers.get(generation_id)
-                if number is None:
-                    early[generation_id] = event
-                else:
-                    course.knows(number)
-                    ended(event["url"])
-                if len(course.known) == course.count:
-                    return
+                ended(event["generation_id"], event["url"])
 
 
 async def main() -> None:
@@ -48,6 +33,8 @@ async def main() -> None:
     turns = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
     folder = tempfile.TemporaryDirectory()
     numbers: dict[str, int] = {}
+    early: dict[str, str] = {}  # what ended before the answer to its submit was read
+    all_known = asyncio.Event()
     async with httpx.AsyncClient(base_url=course.origin, headers={"Authorization": "Bearer key"}) as http:
         stands = asyncio.Event()
 
@@ -57,11 +44,18 @@ async def main() -> None:
                     async for chunk in answer.aiter_bytes():
                         file.write(chunk)
 
-        def ended(url: str) -> None:
+        def ended(generation_id: str, url: str) -> None:
+            number = numbers.get(generation_id)
+            if number is None:
+                early[generation_id] = url
+                return
+            course.knows(number)
             if "files" in sys.argv:
                 downloads.append(asyncio.create_task(download(url)))
+            if len(course.known) == course.count:
+                all_known.set()
 
-        listener = asyncio.create_task(listen(http, course, numbers, stands, ended))
+        listener = asyncio.create_task(listen(http, stands, ended))
         await stands.wait()
 
         async def submit(prompt: str) -> str:
@@ -71,14 +65,18 @@ async def main() -> None:
 
         async def work() -> None:
             for number in left:
-                numbers[await submit(course.prompt(number))] = number
+                generation_id = await submit(course.prompt(number))
+                numbers[generation_id] = number
+                if generation_id in early:
+                    ended(generation_id, early[generation_id])
 
         await submit(course.WARM_UP)
         left = iter(range(course.count))
         course.begin()
         await asyncio.gather(*(work() for _ in range(AT_ONCE)))
         course.submitted()
-        await asyncio.wait_for(listener, GIVE_UP_AFTER)
+        await asyncio.wait_for(all_known.wait(), GIVE_UP_AFTER)
+        listener.cancel()
         await asyncio.gather(*downloads)
         course.report()
     folder.cleanup()
