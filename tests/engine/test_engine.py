@@ -119,6 +119,7 @@ def test_without_download(make_session: Callable[..., Session], service: FaultyS
     assert session.unfinished() == 0
 
 
+@pytest.mark.slow
 def test_cost_is_looked_up_late(session: Session, service: FaultyService) -> None:
     """The cost comes from the history, in one request for all that ended."""
     batch = session.submit_batch([request(), request()])
@@ -158,6 +159,7 @@ def test_lost_in_another_namespace(session: Session, service: FaultyService) -> 
 # --- cancelling ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cancel_before_it_is_sent(session: Session, service: FaultyService) -> None:
     """Cancelled in the pause after a 429: nothing is sent any more, and nothing is charged."""
     service.script(POST, f.rate_limited(1))
@@ -173,6 +175,7 @@ def test_cancel_before_it_is_sent(session: Session, service: FaultyService) -> N
     assert session.unfinished() == 0
 
 
+@pytest.mark.slow
 def test_cancel_one_of_four_before_they_are_sent(session: Session, service: FaultyService) -> None:
     """One of a request's four is cancelled before that goes out: three are asked for."""
     service.script(POST, f.rate_limited(1))
@@ -205,6 +208,7 @@ def test_cancel_while_the_lost_answer_is_looked_for(session: Session, service: F
     assert [job.status for job in service.jobs.values()] == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_cancel_what_nobody_can_find(session: Session, service: FaultyService) -> None:
     """Where nobody knows whether it exists, cancelling says so; and cancels it when it turns up after all."""
     service.script(POST, f.act_then_reset())
@@ -372,6 +376,7 @@ def test_an_observer_that_raises(session: Session, service: FaultyService, caplo
     assert "An observer of" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_unforeseen_error_does_not_end_the_watching(
     session: Session, service: FaultyService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -452,6 +457,7 @@ def test_a_journal_that_cannot_be_written_stops_a_submit(session: Session, servi
     assert service.counts[POST] == 0
 
 
+@pytest.mark.slow
 def test_a_journal_that_fails_later_does_not_lose_the_video(
     session: Session, service: FaultyService, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -734,6 +740,7 @@ def test_download_again_after_the_file_was_deleted(session: Session, service: Fa
 # --- the embedded server ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_dead_embedded_server_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The embedded server is killed with videos under way: it is started again, and they are delivered."""
     caplog.set_level(logging.INFO, "oxenvideo")

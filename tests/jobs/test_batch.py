@@ -32,6 +32,7 @@ def batch_of(session: Session, count: int, service: FaultyService | None = None)
     return batch
 
 
+@pytest.mark.slow
 def test_waits_for_all_that_end_as_they_may(session: Session, service: FaultyService) -> None:
     """A wait is over when each has ended; that some failed or were cancelled raises nothing and is told."""
     batch = batch_of(session, 4, service)

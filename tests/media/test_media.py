@@ -320,6 +320,7 @@ LEAVES = st.one_of(
 TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
+@pytest.mark.slow
 @given(TREES)
 def test_walk_and_replace_agree(tree: Any) -> None:
     """What walk finds is what replace changes, and nothing else."""

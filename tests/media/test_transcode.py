@@ -82,6 +82,7 @@ def test_a_copy_with_mp3_sound_has_the_same_pictures(tmp_path: Path) -> None:
     assert source.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_smaller_copy_stays_below_its_limit(tmp_path: Path) -> None:
     """Even noise, which hardly compresses, becomes small enough, and keeps its shape and length."""
     source = clip(tmp_path / "a.mp4", noise=True, size=(640, 360), seconds=2)

@@ -131,6 +131,7 @@ def wait_until_settled(outputs: list[Recorder], seconds: float) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_drawing_keeps_within_its_budget(tmp_path: Path) -> None:
     """At most two messages a second for one output and twenty in all, whatever happens; the last state is drawn."""
     drawing = display.LiveCards()
@@ -155,6 +156,7 @@ def test_drawing_keeps_within_its_budget(tmp_path: Path) -> None:
     assert {p.settled for p in places} == {1}
 
 
+@pytest.mark.slow
 def test_the_drawing_thread_ends_when_there_is_nothing_to_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No thread is left behind once all cards are settled."""
     monkeypatch.setattr(display, "_IDLE", 0.1)
@@ -193,6 +195,7 @@ def test_a_job_that_fails_during_the_first_display_is_drawn_as_failed(tmp_path: 
     assert output.settled == 1
 
 
+@pytest.mark.slow
 def test_500_jobs_that_fail_at_once_are_all_drawn_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However the failure and the first display interleave, the last state of every card is drawn."""
     monkeypatch.setattr(display, "_GAP", 0.0)
@@ -226,6 +229,7 @@ def test_500_jobs_that_fail_at_once_are_all_drawn_as_failed(tmp_path: Path, monk
     assert {output.settled for output in outputs} == {1}
 
 
+@pytest.mark.slow
 def test_a_card_that_cannot_be_drawn_is_tried_again(tmp_path: Path) -> None:
     """An error while drawing the last state does not leave the card as it was."""
 

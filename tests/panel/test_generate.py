@@ -39,6 +39,7 @@ def test_presses_in_haste_submit_once(panel: Panel) -> None:
     assert [g.request.prompt for g in panel.generations] == ["A red balloon", "A blue balloon"]
 
 
+@pytest.mark.slow
 def test_the_same_again_is_submitted_after_a_moment(panel: Panel) -> None:
     """Later presses with the same request make another video."""
     edit(panel, "prompt", "A red balloon")

@@ -93,6 +93,7 @@ def test_the_history_comes_by_page_and_gives_settings_back(panel: Panel, done: A
     assert panel.request.prompt == "A red balloon"
 
 
+@pytest.mark.slow
 def test_a_history_that_cannot_be_had_says_why(panel: Panel, service: FaultyService) -> None:
     """The error is shown in place of the rows."""
     service.always("GET /api/ai/generations", unavailable())

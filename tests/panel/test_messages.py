@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import ipywidgets
+import pytest
 
 from faulty import FaultyService
 from oxenvideo.notebook.panel import Panel
@@ -16,6 +17,7 @@ from oxenvideo.session import Session
 from panel.page import Wire, rows, to_board, within
 
 
+@pytest.mark.slow
 def test_two_hundred_jobs_cost_few_messages(panel: Panel, session: Session, service: FaultyService, wire: Wire) -> None:
     """At most twenty messages are sent in a second, and every row gets its final state."""
     session.submit_batch([{"prompt": f"take {n}"} for n in range(200)]).wait(60)

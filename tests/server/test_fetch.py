@@ -149,6 +149,7 @@ def test_private_addresses_where_allowed(origin: Origin) -> None:
     assert fetch.fetch(origin.url(), OPEN) == b"content"
 
 
+@pytest.mark.slow
 def test_redirects_are_checked_again(origin: Origin) -> None:
     """A redirect to a refused address or another scheme is refused."""
     other = Origin()

@@ -209,6 +209,7 @@ def test_cancel_of_an_ended_one_changes_nothing(api: Api) -> None:
     assert (after["status"], after["completed_at"]) == ("succeeded", row["completed_at"])
 
 
+@pytest.mark.slow
 def test_minimum_time_is_kept(start: Launch) -> None:
     """A render takes at least the configured time, and a cancellation does not wait for it."""
     api = start("--min-seconds", "1.5")

@@ -86,6 +86,7 @@ def test_an_address_is_for_one_video(api: Api, result: tuple[str, bytes]) -> Non
     assert httpx.get(parts._replace(path=f"/results/{other}.mp4").geturl()).status_code == 403
 
 
+@pytest.mark.slow
 def test_an_address_expires_and_is_renewed(start: Launch) -> None:
     """An expired URL is a 403 that says so. Reading the generation again gives a new one."""
     api = start("--url-ttl", "1")

@@ -36,6 +36,7 @@ def _claim_all(path: Path) -> list[str]:
     return claimed
 
 
+@pytest.mark.slow
 def test_claims_of_several_processes_never_meet(queue: Queue, tmp_path: Path) -> None:
     """Four processes that claim at the same time take every generation exactly once."""
     wanted = [g.id for _ in range(100) for g in queue.enqueue("m", {}, count=4, namespace="ann")]

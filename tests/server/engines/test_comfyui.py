@@ -121,6 +121,7 @@ def test_a_stop_interrupts_the_own_job_only(stub: ComfyStub, tmp_path: Path) -> 
     assert next(iter(stub.history.values()))["status"]["messages"][-1][0] == "execution_interrupted"
 
 
+@pytest.mark.slow
 def test_a_waiting_job_is_deleted(stub: ComfyStub, tmp_path: Path) -> None:
     """A job behind that of somebody else never begins, and the other goes on."""
     stub.seconds = 1.0
@@ -142,6 +143,7 @@ def test_a_waiting_job_is_deleted(stub: ComfyStub, tmp_path: Path) -> None:
     asyncio.run(whole())
 
 
+@pytest.mark.slow
 def test_an_unknown_id_is_an_empty_answer(stub: ComfyStub, tmp_path: Path) -> None:
     """The server answers 200 and {} for a job that it does not have."""
     work = job(tmp_path / "a.mp4")
@@ -164,6 +166,7 @@ def test_a_500_text_is_not_an_answer(stub: ComfyStub, tmp_path: Path, route: str
     assert len(stub.prompts) == 1
 
 
+@pytest.mark.slow
 def test_a_500_to_the_submit_is_no_proof(stub: ComfyStub, tmp_path: Path) -> None:
     """The real server can answer 500 and have the job in its queue. It is looked for, and not sent again."""
     stub.answers["POST /prompt"] = ["lose"]
@@ -176,6 +179,7 @@ def test_a_500_to_the_submit_is_no_proof(stub: ComfyStub, tmp_path: Path) -> Non
     assert len(stub.prompts) == 1
 
 
+@pytest.mark.slow
 def test_a_restart_loses_the_job(stub: ComfyStub, tmp_path: Path) -> None:
     """The queue and the history are in memory. The scheduler sends the job once more."""
     stub.seconds = 1.0

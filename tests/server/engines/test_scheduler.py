@@ -27,6 +27,7 @@ def controls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Control]]:
     Fake.controls.clear()
 
 
+@pytest.mark.slow
 def test_each_engine_takes_its_next_job_when_it_is_free(tmp_path: Path, controls: dict[str, Control]) -> None:
     """A fast engine does more, and no job runs twice."""
     controls["gpu1"].seconds, controls["gpu2"].seconds = 0.04, 0.4
@@ -59,6 +60,7 @@ def test_a_loaded_model_is_preferred_for_some_jobs(tmp_path: Path, controls: dic
     asyncio.run(whole())
 
 
+@pytest.mark.slow
 def test_the_job_of_an_engine_that_fails_moves_on(tmp_path: Path, controls: dict[str, Control]) -> None:
     """An engine that cannot be reached costs its jobs a moment, and rests for longer and longer."""
     controls["gpu1"].accepts = False
@@ -132,6 +134,7 @@ def test_a_request_at_fault_fails_alone(tmp_path: Path, controls: dict[str, Cont
     asyncio.run(whole())
 
 
+@pytest.mark.slow
 def test_an_accepted_job_stays_with_its_engine_for_a_while(tmp_path: Path, controls: dict[str, Control]) -> None:
     """It may still run there. When the engine is gone for long, the job moves on, and is stopped when it returns."""
     controls["gpu1"].seconds = 0.3
@@ -275,6 +278,7 @@ def test_a_model_that_one_engine_lacks_goes_to_another(tmp_path: Path, controls:
     asyncio.run(whole())
 
 
+@pytest.mark.slow
 def test_progress_is_published_at_most_twice_a_second(tmp_path: Path, controls: dict[str, Control]) -> None:
     """With the steps that the engine counted and a small picture."""
     controls["gpu1"].seconds, controls["gpu1"].previews = 1.2, [picture(1), b"no picture", picture(2)]
