@@ -24,6 +24,7 @@ NOISE = (
     "WebSocket",
     "service-worker",
     "shared module is not a function",  # Voilà, about extensions that only Notebook 7 can use
+    "Failed to execute 'removeChild'",  # JupyterLab's core, when documents are closed; this package removes no child so
     "reading 'schema'",  # Notebook 7, about settings that only JupyterLab has
 )
 PLAYS = """video => {
