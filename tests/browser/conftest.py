@@ -89,7 +89,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """JupyterLab below a prefix, as JupyterHub starts it. Messages of widgets wait for a running cell, as they once did."""
+    """JupyterLab below a prefix, as JupyterHub starts it. Messages of widgets wait for a running cell."""
     settings = {
         "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings": {"commsOverSubshells": "disabled"}
     }

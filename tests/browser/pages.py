@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +23,10 @@ NOISE = (
     "WebSocket",
     "service-worker",
     "shared module is not a function",  # Voilà, about extensions that only Notebook 7 can use
-    "Failed to execute 'removeChild'",  # JupyterLab's core, when documents are closed; this package removes no child so
+    "Failed to execute 'removeChild'",  # JupyterLab, which sometimes takes its splash screen away twice
     "reading 'schema'",  # Notebook 7, about settings that only JupyterLab has
 )
-PLAYS = """video => {
-    video.muted = true;
-    return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0 && video.currentTime > 0, () => false);
-}"""
+PLAYS = "video => { video.muted = true; return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0) }"
 
 
 # A document is disposed: closing it would ask about changes. JupyterLab shows its launcher when no document is left.
@@ -73,11 +69,12 @@ class Shown:
         place.get_by_text(text).first.wait_for(timeout=timeout * 1000)
 
     def plays(self, video: Locator) -> bool:
-        """Whether a video plays: it has a picture, and its time advances. It is started again if it is drawn again."""
-        end = time.monotonic() + WITHIN
-        while not (playing := video.evaluate(PLAYS, timeout=WITHIN * 1000)) and time.monotonic() < end:
-            self.page.wait_for_timeout(50)
-        return bool(playing)
+        """Whether a video plays: it has a picture, and its time advances."""
+        video.wait_for(timeout=WITHIN * 1000)
+        if not video.evaluate(PLAYS):
+            return False
+        self.page.wait_for_function("video => video.currentTime > 0", arg=video.element_handle(), timeout=WITHIN * 1000)
+        return True
 
     def screenshot(self, path: Path, *, width: int = 1300, height: int = 900) -> Path:
         """Take a screenshot of the window at this size, in pixels."""

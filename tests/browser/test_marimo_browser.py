@@ -60,7 +60,11 @@ def test_cards_and_panel_live_without_running_a_cell_again(
     shown.wait_for_text("Processing", within=cards)
     keep(shown.page, f"marimo_{kind}_running")
     service.finish(balloon, fox)
-    assert shown.plays(cards.locator("[role=group][aria-label*=Succeeded] video"))
+    video = cards.locator("[role=group][aria-label*=Succeeded] video")
+    video.wait_for(timeout=30_000)
+    widget = cards.locator("marimo-anywidget").locator(video)
+    widget.wait_for(state="detached", timeout=30_000)  # plain HTML takes its place
+    assert shown.plays(video)
     shown.wait_for_text("awaited: succeeded")
     cards.get_by_role("button", name="Cancel all").click()
     cards.locator("[role=group]", has_text="1 succeeded, 1 cancelled").wait_for(timeout=30_000)

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from browser.pages import NotebookPage, OpenNotebook
-from browser.panels import PICTURES, SHOW, generate, keep, opened, options, tiles
+from browser.panels import SHOW, generate, keep, opened, options, tiles
 from browser.servers import Server
 from faulty import FaultyService
 
@@ -85,6 +85,12 @@ def test_a_person_makes_and_compares_videos(lab: Server, open_notebook: OpenNote
     assert not notebook.complaints
 
 
+IN_STEP = """() => {
+    const [one, two] = [...document.querySelectorAll('.oxv-two video')].map(video => video.currentTime);
+    return one > 2.5 && Math.abs(one - two) < 1 / 24;
+}"""
+
+
 def compare_in_step(page: Page) -> None:
     """Two videos side by side stay within one frame of each other while they play and after a jump."""
     pair = page.locator(".oxv-two").first
@@ -93,27 +99,28 @@ def compare_in_step(page: Page) -> None:
     )
     page.get_by_role("button", name="Play", exact=True).click()
     page.get_by_label("Position in both videos").fill("2.5")
-    apart: list[float] = []
-    while len(apart) < 3 or max(apart[-3:]) >= 1 / 24:  # a busy machine needs a moment after the jump
-        assert len(apart) < 20, apart
-        page.wait_for_timeout(100)
+    page.wait_for_function(IN_STEP)  # a busy machine needs a moment after the jump
+    apart = []
+    for _ in range(6):
+        page.wait_for_timeout(150)
         one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
         apart.append(abs(one - two))
     assert one > 2.5
+    assert max(apart) < 1 / 24
     page.get_by_role("button", name="Pause", exact=True).click()
     one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
     assert abs(one - two) < 0.05
 
 
 def look_at_it(notebook: NotebookPage) -> None:
-    """Nothing is cut off at the side at several widths; take screenshots of both themes, if somebody wants them."""
+    """Take screenshots of both themes at several widths; nothing is cut off at the side."""
     page = notebook.page
     notebook.command("application:toggle-left-area")
-    for theme in ("light", "dark") if PICTURES else ("light",):
+    for theme in ("light", "dark"):
         notebook.theme(theme)
         for width in (1300, 900, 600, 480):
             page.set_viewport_size({"width": width, "height": 1000})
-            for part in ("oxv-model", "oxv-player") if PICTURES else ():
+            for part in ("oxv-model", "oxv-player"):
                 page.locator(f".{part}").scroll_into_view_if_needed()
                 notebook.settle()
                 keep(page, f"panel-{theme}-{width}-{part}")
@@ -296,7 +303,7 @@ def test_two_hundred_jobs_are_light(
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo\n{submit}\n{wait}", SHOW])
     page = opened(notebook)
     times = []
-    for _ in range(3):
+    for _ in range(5):
         page.wait_for_timeout(400)
         times.append(page.evaluate(PAINT, [1, 200]))
     # The benchmarks read what is printed here, and judge it.

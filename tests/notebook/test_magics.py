@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 pytest.importorskip("av", reason="the embedded server needs the local extra")
 
 
-@pytest.mark.slow
 def test_a_cell_makes_a_video(notebook: Notebook) -> None:
     """The cell returns with a Generation under the name, which becomes a file."""
     cell = notebook.run("%%oxenvideo clip --duration 5\nA red balloon")
