@@ -36,11 +36,6 @@ COMMANDS: Mapping[str, Sequence[str]] = {
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
 }
-# Parts of JupyterLab that have nothing to do with notebooks; without them a page loads in two thirds of the time.
-UNUSED = (
-    "csvviewer debugger extensionmanager help htmlviewer hub imageviewer inspector json lsp markdownviewer mermaid "
-    "metadataform pdf running settingeditor terminal toc tooltip vega5"
-)
 
 
 class Server:
@@ -59,10 +54,10 @@ class Server:
         self.root.mkdir(parents=True, exist_ok=True)
         self.data_dir = home / "oxenvideo"
         self.log = home / "server.log"
-        unused = {f"@jupyterlab/{name}-extension": True for name in UNUSED.split()}
-        _write_json(home / "config" / "labconfig" / "page_config.json", {"disabledExtensions": unused})
         for name, values in {**SETTINGS, **settings}.items():
-            _write_json(home / "settings" / name, values)
+            file = home / "settings" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}{prefix}"
         where = [
@@ -133,11 +128,6 @@ class Server:
         said = self.log.read_text()[-2000:]
         self.stop()
         raise RuntimeError(f"{self.kind} did not start:\n{said}")
-
-
-def _write_json(file: Path, value: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(value))
 
 
 def _environment(home: Path, data_dir: Path) -> dict[str, str]:
