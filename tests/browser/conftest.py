@@ -1,7 +1,8 @@
 """Fixtures: one Chromium and one server of each front end for the package; a notebook and a service for each test.
 
-Chromium has a profile, so that it loads and compiles the code of a front end once. JupyterLab is loaded once: each test
-opens its notebook in that page, unless it asks for a new page or an earlier test failed in the old one.
+Chromium has a profile, so that it loads and compiles the code of a front end once. Each front end has one page for all
+tests, because a page that is opened anew takes longer than one that goes to another address. JupyterLab is loaded once:
+each test opens its notebook in it. After a failure, the next test gets a new page.
 """
 
 from __future__ import annotations
@@ -82,18 +83,8 @@ def _served(kind: str, module: str, factory: pytest.TempPathFactory, **how: Any)
 
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """JupyterLab."""
-    with _served("lab", "jupyterlab", tmp_path_factory) as server:
-        yield server
-
-
-@pytest.fixture(scope="package")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """JupyterLab below a prefix, as JupyterHub starts it. Messages of widgets wait for a running cell."""
-    settings = {
-        "@jupyterlab/apputils-extension/kernels-settings.jupyterlab-settings": {"commsOverSubshells": "disabled"}
-    }
-    with _served("lab", "jupyterlab", tmp_path_factory, prefix="/user/x", settings=settings) as server:
+    """JupyterLab below a prefix, as JupyterHub starts it."""
+    with _served("lab", "jupyterlab", tmp_path_factory, prefix="/user/x") as server:
         yield server
 
 
@@ -138,64 +129,63 @@ def serial() -> Iterator[int]:
 
 
 @pytest.fixture(scope="package")
-def loaded() -> dict[Server, Page]:
-    """The page of each JupyterLab in which tests open their notebooks."""
+def pages() -> dict[Server | None, Page]:
+    """The page of each server of notebooks, and the one for everything else."""
     return {}
 
 
 @pytest.fixture
 def open_notebook(
-    request: pytest.FixtureRequest, browser: BrowserContext, serial: Iterator[int], loaded: dict[Server, Page]
+    request: pytest.FixtureRequest,
+    browser: BrowserContext,
+    serial: Iterator[int],
+    pages: dict[Server | None, Page],
 ) -> Iterator[OpenNotebook]:
-    """Write cells into a new notebook (or take a path) and open it; its kernels end with the test.
-
-    A ``new_page`` takes the place of a JupyterLab that is loaded.
-    """
+    """Write cells into a new notebook (or take a path) and open it; its kernels end with the test."""
     opened: list[NotebookPage] = []
-    servers: set[Server] = set()
     failed = request.session.testsfailed
 
-    def open_(server: Server, cells: Sequence[Any] | Path, *, new_page: bool = False) -> NotebookPage:
-        servers.add(server)
+    def open_(server: Server, cells: Sequence[Any] | Path) -> NotebookPage:
         path = cells if isinstance(cells, Path) else server.write(f"n{next(serial)}.ipynb", cells)
-        kept = server.kind == "lab"
-        if new_page and server in loaded:
-            loaded.pop(server).close()
-        page = loaded.get(server)
-        opened.append(NotebookPage(page or browser.new_page(), server, path, kept=kept))
-        if page is None:
-            opened[-1].load()
-        else:
+        loaded = server.kind == "lab" and server in pages
+        if server not in pages:
+            pages[server] = browser.new_page()
+        opened.append(NotebookPage(pages[server], server, path))
+        if loaded:
             opened[-1].open()
-        if kept:
-            loaded[server] = opened[-1].page
+        else:
+            opened[-1].load()
         return opened[-1]
 
     yield open_
     for shown in opened:
         shown.close()
-        if request.session.testsfailed > failed:
-            shown.page.close()
-    for server in servers:
-        if server in loaded and loaded[server].is_closed():
-            del loaded[server]
+    for server in {shown.server for shown in opened}:
         server.shut_down_kernels()
+        if request.session.testsfailed > failed:
+            pages.pop(server).close()
 
 
 @pytest.fixture
-def open_page(browser: BrowserContext) -> Iterator[Callable[[str], Shown]]:
-    """Open an address as a plain page: one of Voilà's, or a file."""
+def open_page(
+    request: pytest.FixtureRequest, browser: BrowserContext, pages: dict[Server | None, Page]
+) -> Iterator[Callable[[str], Shown]]:
+    """Open an address as a plain page: one of Voilà's or marimo's, or a file."""
     opened: list[Shown] = []
+    failed = request.session.testsfailed
 
     def open_(url: str) -> Shown:
-        shown = Shown(browser.new_page())
-        opened.append(shown)
-        shown.page.goto(url)
-        return shown
+        if None not in pages:
+            pages[None] = browser.new_page()
+        opened.append(Shown(pages[None]))
+        opened[-1].page.goto(url)
+        return opened[-1]
 
     yield open_
     for shown in opened:
-        shown.page.close()
+        shown.close()
+    if request.session.testsfailed > failed and opened:
+        pages.pop(None).close()
 
 
 @pytest.fixture

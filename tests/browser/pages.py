@@ -52,6 +52,9 @@ class Shown:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
+        self._closed = False
+        page.bring_to_front()
+        page.set_viewport_size(VIEWPORT)
         page.on("console", self._hear)
         page.on("pageerror", self._hear_error)
 
@@ -88,43 +91,41 @@ class Shown:
         self.page.evaluate(SETTLED)
 
     def close(self) -> None:
-        """Close the page; the kernel keeps running."""
-        self.page.close()
+        """Leave the page to others; the kernel keeps running."""
+        if not self._closed:
+            self._closed = True
+            self.page.remove_listener("console", self._hear)
+            self.page.remove_listener("pageerror", self._hear_error)
+            self._leave()
+
+    def _leave(self) -> None:
+        self.page.goto("about:blank")
 
 
 class NotebookPage(Shown):
-    """A notebook in JupyterLab or Notebook 7. A ``kept`` page is for other notebooks after this one."""
+    """A notebook in JupyterLab or Notebook 7."""
 
-    def __init__(self, page: Page, server: Server, path: Path, *, kept: bool = False) -> None:
+    def __init__(self, page: Page, server: Server, path: Path) -> None:
         super().__init__(page)
         self.path = path
-        self._server = server
-        self._kept = kept
-        self._closed = False
+        self.server = server
 
     def open(self) -> None:
-        """Open the file in a page that is loaded, and close all other documents."""
-        self.page.bring_to_front()
-        self.page.set_viewport_size(VIEWPORT)
+        """Open the file in a JupyterLab that is loaded, and close all other documents."""
         self.page.evaluate(OPEN, self.path.name)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=WITHIN * 1000)
 
-    def close(self) -> None:
-        """Close the page, or the documents of a kept page; the kernel keeps running."""
-        if self._closed:
-            return
-        self._closed = True
-        self.page.remove_listener("console", self._hear)
-        self.page.remove_listener("pageerror", self._hear_error)
-        if self._kept:
+    def _leave(self) -> None:
+        """Close the documents of JupyterLab, which stays loaded."""
+        if self.server.kind == "lab":
             self.page.evaluate(CLOSE)
         else:
-            super().close()
+            super()._leave()
 
     def load(self) -> None:
         """Load the page with the file."""
-        where = "/lab/tree/" if self._server.kind == "lab" else "/notebooks/"
-        self.page.goto(f"{self._server.url}{where}{self.path.name}{'?reset' if self._server.kind == 'lab' else ''}")
+        where = "/lab/tree/" if self.server.kind == "lab" else "/notebooks/"
+        self.page.goto(f"{self.server.url}{where}{self.path.name}{'?reset' if self.server.kind == 'lab' else ''}")
         self.page.wait_for_function("window.jupyterapp !== undefined", timeout=WITHIN * 1000)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=WITHIN * 1000)
         self._when_ready()

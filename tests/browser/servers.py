@@ -8,15 +8,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import nbformat
+
+import kernels
 
 READY_WITHIN = 60.0  # seconds
 JUPYTER = [
@@ -24,40 +26,30 @@ JUPYTER = [
     "--IdentityProvider.token=",
     "--ServerApp.disable_check_xsrf=True",
     "--ServerApp.open_browser=False",
+    kernels.OPTION,
 ]
 COMMANDS: Mapping[str, Sequence[str]] = {
     "lab": ["jupyterlab", *JUPYTER, "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"],
     "notebook": ["notebook", *JUPYTER, "--JupyterNotebookApp.expose_app_in_browser=True"],
-    "voila": ["voila", "--no-browser"],
+    "voila": ["voila", "--no-browser", kernels.OPTION],
     "edit": ["marimo", "edit", "app.py", "--headless", "--no-token", "--skip-update-check"],
     "run": ["marimo", "run", "app.py", "--headless", "--no-token"],
-}
-# No requests to the internet.
-SETTINGS = {
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False}
 }
 
 
 class Server:
     """A running server. ``root`` is the directory of its notebooks, ``log`` the output of the server and its kernels."""
 
-    def __init__(
-        self,
-        kind: str,
-        home: Path,
-        *,
-        prefix: str = "",
-        settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    ) -> None:
+    def __init__(self, kind: str, home: Path, *, prefix: str = "") -> None:
         self.kind = kind
         self.root = home / "work"
         self.root.mkdir(parents=True, exist_ok=True)
         self.data_dir = home / "oxenvideo"
         self.log = home / "server.log"
-        for name, values in {**SETTINGS, **settings}.items():
-            file = home / "settings" / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(values))
+        settings = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))  # no requests to the internet
+        self._sockets = tempfile.TemporaryDirectory()  # a path of at most about 60 characters
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}{prefix}"
         where = [
@@ -74,7 +66,7 @@ class Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             cwd=self.root,
-            env=_environment(home, self.data_dir),
+            env=_environment(home, self.data_dir, Path(self._sockets.name)),
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -109,6 +101,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(30)
+        self._sockets.cleanup()
 
     def _ask(self, method: str, path: str) -> Any:
         request = urllib.request.Request(self.url + path, method=method)
@@ -130,7 +123,7 @@ class Server:
         raise RuntimeError(f"{self.kind} did not start:\n{said}")
 
 
-def _environment(home: Path, data_dir: Path) -> dict[str, str]:
+def _environment(home: Path, data_dir: Path, sockets: Path) -> dict[str, str]:
     """The environment of a new user: no key, no address and no settings of this account."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("OXEN", "JUPYTER", "JPY", "VOILA"))
@@ -141,7 +134,7 @@ def _environment(home: Path, data_dir: Path) -> dict[str, str]:
         "IPYTHONDIR": str(home / "ipython"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(sockets),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "JUPYTER_NO_CONFIG": "1",

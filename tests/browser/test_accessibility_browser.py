@@ -107,14 +107,16 @@ def test_axe_finds_nothing_in_a_notebook(
             notebook.command("application:toggle-left-area")
 
 
-def test_axe_finds_nothing_in_voila(
+def test_the_panel_works_in_voila_and_axe_finds_nothing(
     voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
 ) -> None:
-    """The same holds without a notebook around the panel."""
+    """The same holds without a notebook around the panel, whose videos play there."""
     for theme in ("light", "dark"):
         shown = voila_page(voila, open_page, connect, theme)
         fill(shown.page, service)
         check_everywhere(shown, f"voila-{theme}")
+        assert all(shown.plays(video) for video in shown.page.locator(".oxv-two video").all())
+        assert not shown.complaints
         shown.close()
 
 

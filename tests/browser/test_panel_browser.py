@@ -160,6 +160,8 @@ def test_jobs_are_watched_cancelled_and_tried_again(
     assert not notebook.complaints
 
 
+# Where JupyterLab sends clicks to: "perCommTarget" to a thread beside the running cell, "disabled" behind that cell.
+CLICKS = "where => { jupyterapp.serviceManager.kernels.commsOverSubshells = where }"
 BUSY = "import time\ntime.sleep(6)\nprint('awake')"
 
 
@@ -195,10 +197,11 @@ def test_the_panel_works_while_a_cell_runs(
 
 
 def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
-    hub: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
     """If clicks wait for the cell, the panel says so, shows progress, and makes one video of four quick clicks."""
-    notebook = open_notebook(hub, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
+    notebook.page.evaluate(CLICKS, "disabled")
     page = opened(notebook)
     generate(page, "A red balloon")
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
@@ -214,6 +217,7 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     page.wait_for_timeout(500)
     assert [job.body["prompt"] for job in service.jobs.values()] == ["A red balloon", "A green balloon"]
     assert not notebook.complaints
+    notebook.page.evaluate(CLICKS, "perCommTarget")
 
 
 def test_every_control_is_reached_by_keyboard(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from browser.pages import Shown
-from browser.panels import generate, tiles, voila_page
 from browser.servers import Server
 from faulty import FaultyService
 
@@ -38,19 +37,4 @@ def test_cards_live_cancel_and_end_as_a_video_in_voila(
     assert shown.plays(shown.page.locator("video"))
     shown.wait_for_text("cost $0.35")
     assert shown.page.get_by_text("Cancel", exact=True).count() == 0
-    assert not shown.complaints
-
-
-def test_the_panel_works_in_voila(
-    voila: Server, open_page: Callable[[str], Shown], service: FaultyService, connect: str
-) -> None:
-    """Generate, watch and play in Voilà."""
-    shown = voila_page(voila, open_page, connect)
-    page = shown.page
-    generate(page, "A red balloon")
-    page.locator(".oxv-job").get_by_text("Queued").wait_for()
-    service.finish(next(iter(service.jobs)))
-    tiles(page).first.wait_for()
-    tiles(page).first.locator(".oxv-open").click()
-    assert shown.plays(page.locator(".oxv-player video"))
     assert not shown.complaints

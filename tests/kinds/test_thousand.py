@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import start_new_kernel
 
 from faulty import FaultyService
+from kernels import start_kernel
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +105,7 @@ def front(quick: FaultyService, tmp_path: Path) -> Iterator[Front]:
         "OXEN_API_KEY": quick.api_key,
         "OXENVIDEO_DATA_DIR": str(tmp_path / "data"),
     }
-    manager, client = start_new_kernel(kernel_name="python3", env=environment, cwd=str(tmp_path))
+    manager, client = start_kernel(environment, tmp_path)
     try:
         opened = Front(client)
         opened.run("%load_ext oxenvideo\nimport oxenvideo")

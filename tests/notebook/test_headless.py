@@ -16,6 +16,7 @@ import nbclient
 import nbformat
 import pytest
 
+import kernels
 from faulty import FaultyService, never_answer
 from faulty.model import Job
 from oxenvideo.request.request import VideoRequest
@@ -77,17 +78,22 @@ def _notebook(cells: Sequence[str]) -> nbformat.NotebookNode:
     )
 
 
+def _run(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=60, resources=resources, config=kernels.config(folder)).execute()
+
+
 def _execute(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
     """The cells after ``%load_ext``, run by nbclient."""
     notebook = _notebook(cells)
-    nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(folder)}}).execute()
+    _run(notebook, folder)
     executed: list[nbformat.NotebookNode] = notebook.cells[1:]
     return executed
 
 
 def _by_nbclient(source: Path, result: Path) -> None:
     notebook = nbformat.read(source, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(source.parent)}}).execute()
+    _run(notebook, source.parent)
     nbformat.write(notebook, result)
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
-from jupyter_client.manager import KernelManager, start_new_kernel
+from jupyter_client.manager import KernelManager
 
 from faulty import FaultyService
+from kernels import start_kernel
 
 pytestmark = pytest.mark.slow
 
@@ -93,7 +94,7 @@ def kernel(service: FaultyService, tmp_path: Path) -> Iterator[Kernel]:
         "OXENVIDEO_DATA_DIR": str(tmp_path / "data"),
         "JPY_SESSION_NAME": str(tmp_path / "notebook.ipynb"),  # so that cards have their button
     }
-    manager, client = start_new_kernel(kernel_name="python3", env=environment, cwd=str(tmp_path))
+    manager, client = start_kernel(environment, tmp_path)
     running = Kernel(manager, client)
     try:
         running.run("%load_ext oxenvideo")
