@@ -296,6 +296,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
             Journal(path)
 
 
+@pytest.mark.slow
 def test_many_kernels_start_at_once(tmp_path: Path) -> None:
     """Processes that make the same journal at the same moment all get it, and none loses an entry."""
     code = (

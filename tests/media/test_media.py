@@ -189,6 +189,7 @@ def test_arrays_that_are_no_video(shape: tuple[int, ...]) -> None:
         Media.from_value(np.zeros(shape, dtype=np.uint8), "video")
 
 
+@pytest.mark.slow
 def test_a_figure_becomes_png() -> None:
     """A matplotlib figure is drawn to a PNG."""
     figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(1, 1), dpi=50)

@@ -47,6 +47,7 @@ def test_equal_videos_are_joined_without_encoding(tmp_path: Path) -> None:
     assert seen == sorted(seen)
 
 
+@pytest.mark.slow
 def test_different_videos_are_encoded_to_the_size_of_the_first(tmp_path: Path) -> None:
     """Another shape gets black edges, another rate keeps its length, and a silent part stays silent between the others."""
     parts = [

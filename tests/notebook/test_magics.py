@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 pytest.importorskip("av", reason="the embedded server needs the local extra")
 
 
+@pytest.mark.slow
 def test_a_cell_makes_a_video(notebook: Notebook) -> None:
     """The cell returns with a Generation under the name, which becomes a file."""
     cell = notebook.run("%%oxenvideo clip --duration 5\nA red balloon")
@@ -66,6 +67,7 @@ def test_several_videos_are_a_batch(notebook: Notebook) -> None:
     assert len({g.path for g in many}) == 5
 
 
+@pytest.mark.slow
 def test_a_failure_is_the_services_own_message(notebook: Notebook) -> None:
     """A job that fails at the service fails the waiting cell with its message, and wait() raises it."""
     cell = notebook.run("%%oxenvideo clip --no-check --duration 2 --wait\nA red balloon")

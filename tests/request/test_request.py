@@ -443,6 +443,7 @@ MEDIA = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(st.text(), JSON | MEDIA | st.lists(JSON | MEDIA, max_size=3)),
     st.integers(1, 9),
@@ -456,6 +457,7 @@ def test_journal_round_trip(parameters: dict[str, Any], count: int, target: str 
     assert kept.to_json() == request.to_json()
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text().filter(

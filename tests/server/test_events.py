@@ -88,6 +88,7 @@ def test_the_url_of_an_event_plays(api: Api) -> None:
         assert httpx.get(heard.of(id_)[0]["url"]).content[4:8] == b"ftyp"
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_a_cancelled_one(start: Launch) -> None:
     """A cancelled generation causes no event."""
     api = start("--workers", "1", "--min-seconds", "0.3")

@@ -32,7 +32,7 @@ class Origin(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages: dict[str, tuple[int, dict[str, str], bytes]] = {}
         self.asked: list[tuple[str, str | None]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         """Return the URL of a path."""
@@ -232,6 +232,7 @@ def test_messages_do_not_tell_signatures(origin: Origin) -> None:
     assert "/a.png" in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_servers_own_files_are_inputs(api: Api) -> None:
     """Files of a repository and results are accepted, although the server has a private address."""
     picture = drawing(1)
@@ -253,6 +254,7 @@ def test_refusals_end_the_job(api: Api, origin: Origin) -> None:
     assert origin.asked == []
 
 
+@pytest.mark.slow
 def test_allowed_private_inputs(start: Launch, origin: Origin) -> None:
     """With --allow-private-inputs the image is used."""
     picture = drawing(2, (640, 360))

@@ -90,6 +90,7 @@ def test_a_generation_cancelled_under_the_synchronous_call(start: Launch) -> Non
     assert (answer.status_code, answer.json()) == (400, {"error": {"message": "The generation was cancelled."}})
 
 
+@pytest.mark.slow
 def test_history_pages(full: Api) -> None:
     """Pages have the right rows, newest first, and the right totals."""
     pages = [full.http.get("/api/ai/generations", params={"page": n, "page_size": 3}).json() for n in (1, 2, 3, 4)]
@@ -102,6 +103,7 @@ def test_history_pages(full: Api) -> None:
     assert [row["status"] for row in rows] == ["failed"] + ["succeeded"] * 6
 
 
+@pytest.mark.slow
 def test_history_defaults(full: Api) -> None:
     """The default is the first 50 rows, and the maximum is 1000."""
     body = full.http.get("/api/ai/generations").json()
@@ -109,6 +111,7 @@ def test_history_defaults(full: Api) -> None:
     assert full.http.get("/api/ai/generations?page_size=5000").json()["page_size"] == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["page=0", "page=x", "page_size=0", "page_size=-1", "page=1e3", "status=odd"])
 def test_history_refuses_odd_pages(full: Api, query: str) -> None:
     """A page or size that is not a positive integer is refused."""
@@ -117,6 +120,7 @@ def test_history_refuses_odd_pages(full: Api, query: str) -> None:
     assert answer.json()["error"]["type"] == "invalid_params"
 
 
+@pytest.mark.slow
 def test_history_costs(full: Api) -> None:
     """A cost is decimal text, or null if nothing was charged, and the total is their sum."""
     body = full.http.get("/api/ai/generations").json()
@@ -126,6 +130,7 @@ def test_history_costs(full: Api) -> None:
     assert full.http.get("/api/ai/generations", params={"model": TINY_MODEL}).json()["total_cost"] == "0.00"
 
 
+@pytest.mark.slow
 def test_history_filters(full: Api) -> None:
     """Rows name the user, and filters apply."""
     body = full.http.get("/api/ai/generations", params={"repo": "films", "folder": "day"}).json()
@@ -136,6 +141,7 @@ def test_history_filters(full: Api) -> None:
     assert full.http.get("/api/ai/generations?namespace=nobody").json()["total_entries"] == 0
 
 
+@pytest.mark.slow
 def test_one_generation_in_full(full: Api) -> None:
     """One generation of the history is in the success envelope."""
     (row,) = full.http.get("/api/ai/generations", params={"model": KLING}).json()["generations"]

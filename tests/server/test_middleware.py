@@ -74,6 +74,7 @@ def test_loopback_names_are_served(api: Api, host: str) -> None:
     assert answer.status_code == 200
 
 
+@pytest.mark.slow
 def test_more_names_can_be_allowed(start: Launch) -> None:
     """A name given on the command line is served, and result URLs contain it."""
     api = start("--allow-host", "Ox.Test")
@@ -84,6 +85,7 @@ def test_more_names_can_be_allowed(start: Launch) -> None:
     assert row["result_url"].startswith("http://ox.test:80/results/")
 
 
+@pytest.mark.slow
 def test_bodies_are_bounded(start: Launch) -> None:
     """A body above the limit is a 413 in the envelope, with or without Content-Length. One below it passes."""
     api = start("--max-body-mb", "1")

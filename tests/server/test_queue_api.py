@@ -185,6 +185,7 @@ def test_cancel_of_a_queued_one(start: Launch) -> None:
     assert row["completed_at"] is not None
 
 
+@pytest.mark.slow
 def test_cancel_stops_the_rendering(start: Launch) -> None:
     """Cancelling a long render ends its process at once, and the next video is rendered."""
     api = start("--workers", "1")

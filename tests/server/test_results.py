@@ -79,6 +79,7 @@ def test_a_changed_address_is_refused(result: tuple[str, bytes], change: dict[st
     assert (answer.status_code, answer.json()["status_message"]) == (403, "forbidden")
 
 
+@pytest.mark.slow
 def test_an_address_is_for_one_video(api: Api, result: tuple[str, bytes]) -> None:
     """The signature of one video is not valid for another."""
     other = api.make()["generation_id"]

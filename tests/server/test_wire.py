@@ -38,6 +38,7 @@ def ox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in wire.names() if name not in NOT_SERVED])
 def test_recorded_exchange(ox: Api, name: str) -> None:
     """The recorded request gets the recorded status and all recorded fields with their types."""

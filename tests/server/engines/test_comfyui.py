@@ -113,6 +113,7 @@ def test_a_cancelled_job_that_succeeds_is_waited_for(stub: ComfyStub, tmp_path: 
     assert next(iter(stub.history.values()))["status"]["status_str"] == "success"
 
 
+@pytest.mark.slow
 def test_a_stop_interrupts_the_own_job_only(stub: ComfyStub, tmp_path: Path) -> None:
     """An interrupt without an id would stop the job of somebody else."""
     stub.seconds = 3
