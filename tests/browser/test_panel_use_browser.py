@@ -219,6 +219,7 @@ def test_more_settings_open_into_view(
     page.locator(".oxv-model").click()
     page.get_by_label("Find").fill("kling o3 omni")
     options(page).first.click()
+    page.locator(".oxv-model", has_text="Kling O3 Omni").wait_for()
     form = page.locator(".oxv-inputs")
     page.locator(".oxv-more").click()
     inside = """rest => {
@@ -447,6 +448,7 @@ def test_two_videos_are_compared_by_a_divider(
     box = divider.bounding_box()
     assert box is not None
     clipped = "getComputedStyle(document.querySelectorAll('.oxv-wipe .oxv-video')[1]).clipPath"
+    page.wait_for_function("[...document.querySelectorAll('.oxv-wipe .oxv-video')].every(v => v.readyState >= 1)")
     boxes = [video.bounding_box() for video in page.locator(".oxv-wipe .oxv-video").all()]
     assert boxes[0] == boxes[1], "the videos are not in one place"
 
