@@ -162,7 +162,7 @@ def test_jobs_are_watched_cancelled_and_tried_again(
 
 # Where JupyterLab sends clicks to: "perCommTarget" to a thread beside the running cell, "disabled" behind that cell.
 CLICKS = "where => { jupyterapp.serviceManager.kernels.commsOverSubshells = where }"
-BUSY = "import time\ntime.sleep(6)\nprint('awake')"
+BUSY = "import os, time\nwhile not os.path.exists('wake'): time.sleep(0.05)\nos.remove('wake')\nprint('awake')"
 
 
 def hurry(page: Page) -> None:
@@ -184,13 +184,14 @@ def test_the_panel_works_while_a_cell_runs(
     notebook.run_cell(2, wait=False)
     page.wait_for_timeout(300)
     hurry(page)
-    page.locator(".oxv-job").get_by_text("Queued").wait_for(timeout=4000)
+    page.locator(".oxv-job").get_by_text("Queued").wait_for()
     (job,) = service.jobs.values()
     assert job.body["prompt"] == "A green balloon"
     service.finish(job.id)
-    tiles(page).first.wait_for(timeout=3000)
+    tiles(page).first.wait_for()
     assert "awake" not in notebook.outputs(2).inner_text()
     assert not page.get_by_text("The kernel is busy").is_visible()
+    (lab.root / "wake").touch()
     notebook.wait_for_text("awake", within=notebook.outputs(2))
     assert len(service.jobs) == 1
     assert not notebook.complaints
@@ -208,10 +209,11 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     notebook.run_cell(2, wait=False)
     page.wait_for_timeout(300)
     hurry(page)
-    page.get_by_text("The kernel is busy").wait_for(timeout=4000)
+    page.get_by_text("The kernel is busy").wait_for()
     service.finish(next(iter(service.jobs)))
-    tiles(page).first.wait_for(timeout=3000)
+    tiles(page).first.wait_for()
     assert page.get_by_text("The kernel is busy").is_visible()
+    (lab.root / "wake").touch()
     service.wait_until(lambda: len(service.jobs) > 1)
     page.get_by_text("The kernel is busy").wait_for(state="hidden")
     page.wait_for_timeout(500)
