@@ -16,6 +16,9 @@ from IPython.utils.capture import CapturedIO, capture_output
 
 from oxenvideo import session as api
 
+#: Options for a video that the embedded server makes at once.
+SMALL = "--model wan-ai-wan2-1-t2v-1-3b-diffusers --num-frames 8 --width 64 --height 64"
+
 
 @dataclass
 class Cell:

@@ -24,7 +24,7 @@ from oxenvideo.notebook.display_data import display_data
 from oxenvideo.notebook.outputs import StillOutput
 from oxenvideo.notebook.renditions import Renditions
 from oxenvideo.request.request import VideoRequest
-from shell import Notebook
+from shell import SMALL, Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -192,19 +192,19 @@ def test_a_callable_is_told_once_of_a_batch(notebook: Notebook, monkeypatch: pyt
     """``%config OxenVideo.notify`` takes a function; it gets the Batch once, when every video has ended."""
     monkeypatch.setattr(notebook.shell, "kernel", object(), raising=False)  # cards instead of a terminal's lines
     notebook.run("told = []\n%config OxenVideo.notify = lambda item: told.append((item, item.done))")
-    notebook.run("%%oxenvideo batch -n 3 --wait\nA red balloon")
+    notebook.run(f"%%oxenvideo batch {SMALL} -n 3 --wait\nA red balloon")
     end = time.monotonic() + 20
     while not notebook["told"] and time.monotonic() < end:
         time.sleep(0.05)
     assert notebook["told"] == [(notebook["batch"], True)]
     notebook.run("%config OxenVideo.notify = False")
-    notebook.run("%%oxenvideo one --wait\nA fox")
+    notebook.run(f"%%oxenvideo one {SMALL} --wait\nA fox")
     assert len(notebook["told"]) == 1
 
 
 def test_join_is_a_line(notebook: Notebook) -> None:
     """``%oxenvideo join`` takes names, batches, films and files, returns a Film, and its card becomes the video."""
-    notebook.run("%%oxenvideo both -n 2 --wait\nA red balloon")
+    notebook.run(f"%%oxenvideo both {SMALL} -n 2 --wait\nA red balloon")
     notebook.run("film = %oxenvideo join both --save film.mp4")
     assert len(pictures(notebook["film"].wait(60).path)) > 1
     html = display_data(notebook["film"])[0]["text/html"]

@@ -9,6 +9,7 @@ import pytest
 from IPython.core.completer import provisionalcompleter
 
 from oxenvideo import Batch, Generation, GenerationFailed
+from shell import SMALL
 
 if TYPE_CHECKING:
     from shell import Notebook
@@ -31,7 +32,7 @@ def test_a_cell_makes_a_video(notebook: Notebook) -> None:
 @pytest.mark.slow
 def test_wait_ends_with_the_file(notebook: Notebook) -> None:
     """--wait returns when the video is here, and says where."""
-    cell = notebook.run("%%oxenvideo clip --wait\nA red balloon")
+    cell = notebook.run(f"%%oxenvideo clip {SMALL} --wait\nA red balloon")
     assert notebook["clip"].done
     assert str(notebook["clip"].path.name) in cell.text
 
@@ -40,7 +41,7 @@ def test_wait_ends_with_the_file(notebook: Notebook) -> None:
 def test_sync_uses_the_other_endpoint(notebook: Notebook) -> None:
     """--sync makes the video by the synchronous endpoint, as URL and as base64."""
     for option in ("", " --response-format b64_json"):
-        assert notebook.run(f"%%oxenvideo clip --sync{option}\nA red balloon").error is None
+        assert notebook.run(f"%%oxenvideo clip {SMALL} --sync{option}\nA red balloon").error is None
         assert notebook["clip"].path.exists()
         assert notebook["clip"].id is None
 
@@ -59,7 +60,7 @@ def test_dry_run_sends_nothing(notebook: Notebook) -> None:
 @pytest.mark.slow
 def test_several_videos_are_a_batch(notebook: Notebook) -> None:
     """-n gives a Batch of as many, in requests of at most four."""
-    notebook.run("%%oxenvideo many -n 5 --wait\nA red balloon")
+    notebook.run(f"%%oxenvideo many {SMALL} -n 5 --wait\nA red balloon")
     many = notebook["many"]
     assert isinstance(many, Batch)
     assert len(many) == 5
