@@ -245,7 +245,8 @@ def test_rough_treatment_raises_nothing_and_leaves_nothing(
 
     notebook.run_cell(1)
     notebook.wait_for_text("The earlier clip is still queued and goes on", within=notebook.outputs(1))
-    assert notebook.outputs(1).get_by_text("Queued").count() == 1, "a card is shown twice"
+    notebook.outputs(1).get_by_text("Queued", exact=True).wait_for()
+    assert notebook.outputs(1).locator("[role=group]").count() == 1, "a card is shown twice"
     main = notebook.page.evaluate("jupyterapp.shell.currentWidget.id")
     notebook.command("notebook:create-output-view")
     notebook.page.wait_for_timeout(1200)  # both views are drawn again
