@@ -85,6 +85,15 @@ def test_what_other_kernels_look_for() -> None:
     assert decide([lost()], [row(1), row(2)]).ambiguous == {"a"}
 
 
+def test_what_kernels_that_have_ended_lost() -> None:
+    """Nobody looks for an equal submit of theirs. While it could be what is left over, nothing is decided."""
+    assert decide([lost()], [row(1), row(2)], orphans=[lost("b")]) == Decision({}, frozenset(), frozenset("a"))
+    assert decide([lost()], [row(1), row(2)], orphans=[lost("b", since=120.0)]).ambiguous == {"a"}
+    assert decide([lost()], [row(1), row(2)], orphans=[lost("b", seed=4)]).ambiguous == {"a"}
+    assert decide([lost()], [row(1), row(2), row(3)], orphans=[lost("b")]).ambiguous == {"a"}
+    assert decide([lost()], [row(1)], orphans=[lost("b")]).adopted == {"a": (row(1),)}
+
+
 def test_a_later_submit_accounts_for_no_earlier_generation() -> None:
     """Two generations before the second of two equal submits: one of them is somebody else's."""
     wanted = [lost("a", since=90.0), lost("b", since=110.0)]

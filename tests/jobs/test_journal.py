@@ -195,11 +195,12 @@ def test_what_was_taken_over_is_left_to_the_taker(make: Callable[..., Journal]) 
 
 
 def test_what_other_living_kernels_have_sent(make: Callable[..., Journal]) -> None:
-    """What another living kernel has sent, with an unknown outcome, is known; a dead kernel's and one's own are not."""
+    """What other kernels have sent, with an unknown outcome, is known, the living and the ended apart; not one's own."""
     one, other = make(), make()
     one.plan([plan("s")])
     one.claim_sending("s", FINGERPRINT, 5.0)
-    (sent,) = other.unsettled_elsewhere(URL)
+    (sent,), ended = other.unsettled_elsewhere(URL)
+    assert ended == []
     assert (sent.submission, sent.step, sent.sent, sent.count, sent.sent_at_service) == (
         "s",
         Step.SENDING,
@@ -207,12 +208,13 @@ def test_what_other_living_kernels_have_sent(make: Callable[..., Journal]) -> No
         1,
         5.0,
     )
-    assert one.unsettled_elsewhere(URL) == []
-    assert other.unsettled_elsewhere(OTHER) == []
+    assert one.unsettled_elsewhere(URL) == ([], [])
+    assert other.unsettled_elsewhere(OTHER) == ([], [])
     one.step("s", Step.UNKNOWN)
-    assert [sent.step for sent in other.unsettled_elsewhere(URL)] == [Step.UNKNOWN]
+    assert [sent.step for sent in other.unsettled_elsewhere(URL)[0]] == [Step.UNKNOWN]
     one.close()
-    assert other.unsettled_elsewhere(URL) == []
+    living, ended = other.unsettled_elsewhere(URL)
+    assert (living, [sent.step for sent in ended]) == ([], [Step.UNKNOWN])
 
 
 def test_a_dead_process_and_a_number_used_again(make: Callable[..., Journal], tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ FOUND = {
     "an earlier resume said that the only copy of a video is lost": 20017423,
     "the user attaches the job of another kernel's submit that is still to be answered": 70000603,
     "two equal videos are lost after a refused synchronous request": 80010645,
+    "two equal videos are lost, one of them by a kernel that has ended": 1920250720,
+    "the lost job itself is attached while an older list is read": 90005682,
 }
 
 

@@ -49,6 +49,10 @@ AMBIGUOUS = (
     "The answer to this submit was lost, and it is not certain which of the service's generations belongs to it. "
     "Find the right one with %oxenvideo history, and bring it back with %oxenvideo attach ID."
 )
+ORPHANED = (
+    "The answer to this submit was lost, and a kernel that has ended lost one like it, so that it is not certain yet which of "
+    "the service's generations belongs to it. %oxenvideo resume --all looks for both."
+)
 UNREADABLE = (
     "The answer to this submit was lost, and the service's lists cannot be read to look for it. It was not sent again. "
     "%oxenvideo resume looks for it again, %oxenvideo history shows what there is."
@@ -152,10 +156,14 @@ def _written(entry: Entry) -> Lost:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one look says: the generations of the submissions that were found, and which submissions are ambiguous."""
+    """What one look says: the generations of the submissions that were found, and which submissions are ambiguous.
+
+    Those in ``beside_orphans`` will be clear when what an ended kernel lost is looked for too.
+    """
 
     adopted: Mapping[str, tuple[Observation, ...]]
     ambiguous: frozenset[str]
+    beside_orphans: frozenset[str] = frozenset()
 
 
 def decide(
@@ -164,18 +172,21 @@ def decide(
     attached: Iterable[Observation] = (),
     elsewhere: Sequence[Lost] = (),
     unnamed: Sequence[Lost] = (),
+    orphans: Sequence[Lost] = (),
 ) -> Decision:
     """Assign generations to lost submissions, or say where that is not clear.
 
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
     submission too. ``elsewhere`` is what other kernels look for. ``unnamed`` are synchronous submissions that were
-    answered, without an id: one of the generations is theirs.
+    answered, without an id: one of the generations is theirs. ``orphans`` were lost by kernels that have ended, and nobody
+    looks for them.
     Submissions that sent the same are interchangeable. A candidate that is left over can mean a stranger's; a
     candidate that other submissions could have made as well can mean theirs, and so can one whose media cannot be compared.
     """
     free, attached = list(free), list(attached)
     adopted: dict[str, tuple[Observation, ...]] = {}
     ambiguous: set[str] = set()
+    beside_orphans: set[str] = set()
     groups: dict[str, list[Lost]] = {}
     for one in lost:
         groups.setdefault(json.dumps(one.sent, sort_keys=True), []).append(one)
@@ -199,12 +210,19 @@ def decide(
         for one in sorted(same, key=lambda item: item.since or 0.0) + equal:
             shares[one.key] = tuple(seen for seen in found if one.fits(seen))[: one.count]
             found = [seen for seen in found if seen not in shares[one.key]]
-        if theirs or decided or doubtful or own or found:
+        rest = found
+        for one in orphans:
+            if one.sent == same[0].sent:
+                share = [seen for seen in rest if one.fits(seen)][: one.count]
+                rest = [seen for seen in rest if seen not in share]
+        if theirs or decided or doubtful or own or rest:
             ambiguous.update(one.key for one in same)
+        elif found:
+            beside_orphans.update(one.key for one in same)
         else:
             # The service takes a request as a whole: part of its count means that the list is still incomplete.
             adopted |= {one.key: shares[one.key] for one in same if len(shares[one.key]) == one.count}
-    return Decision(adopted, frozenset(ambiguous))
+    return Decision(adopted, frozenset(ambiguous), frozenset(beside_orphans))
 
 
 # The search
@@ -232,6 +250,7 @@ class Recovery:
         self._owners: dict[str, str | None] = {}  # user names by generation id, as far as they were asked for
         self._in_flight = in_flight
         self._shown: dict[str, Observation] = {}
+        self._beside_orphans: frozenset[str] = frozenset()
 
     @property
     def lost(self) -> Collection[Submission]:
@@ -317,7 +336,7 @@ class Recovery:
         now = asyncio.get_running_loop().time()
         for submission, (since, _) in list(self._lost.items()):
             if now - since >= self._pace.confirm:
-                submission.ask_user(why)
+                submission.ask_user(ORPHANED if submission.key in self._beside_orphans and why == NOT_FOUND else why)
             if now - since >= _LATEST_LOOK:
                 self.settle(submission)
 
@@ -339,7 +358,7 @@ class Recovery:
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
         free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
         attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
-        elsewhere = self._registry.journal.unsettled_elsewhere(self._target.base_url)
+        elsewhere, ended = self._registry.journal.unsettled_elsewhere(self._target.base_url)
         # The lists may be older than what was lost while they were read: the next look is for that.
         waiting = [s.sent or {} for s in (*self._in_flight, *(s for s in self._lost if s not in looked_for))]
         waiting += [entry.sent or {} for entry in elsewhere if entry.step is Step.SENDING]
@@ -352,9 +371,10 @@ class Recovery:
         own = {job.submission: None for job in self._registry.jobs() if job.submission.target == self._target}
         looking += [self._describe(s, ahead) for s in own if s.step is Step.UNKNOWN and s.sent and s not in self._lost]
         unnamed = [_written(entry) for entry in self._registry.journal.answered_without_id(self._target.base_url)]
-        self._carry_out(decide(lost, free, attached, looking, unnamed))
+        self._carry_out(decide(lost, free, attached, looking, unnamed, [_written(entry) for entry in ended]))
 
     def _carry_out(self, decision: Decision) -> None:
+        self._beside_orphans = decision.beside_orphans
         for submission in list(self._lost):
             found = decision.adopted.get(submission.key)
             if found is not None:

@@ -178,6 +178,7 @@ class Service:
 
         Returns when no submit is in flight here whose answer could name this generation.
         """
+        self._recovery.note(seen)  # a list that is being read may be older, and not show what is attached now
         row = row_parameters(seen.fields)
         for submission in list(self._submitter.in_flight):
             if submission.jobs and could_be(submission.sent or {}, row):
@@ -196,8 +197,8 @@ class Service:
         if shared and await self._recovery.strangers(client, [seen]):
             return None
         # Another kernel's submit that is still to be answered may be the one: its answer will say so.
-        elsewhere = self._registry.journal.unsettled_elsewhere(self.target.base_url)
-        if any(entry.step is Step.SENDING and could_be(entry.sent or {}, row) for entry in elsewhere):
+        living, _ = self._registry.journal.unsettled_elsewhere(self.target.base_url)
+        if any(entry.step is Step.SENDING and could_be(entry.sent or {}, row) for entry in living):
             return None
         return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
 

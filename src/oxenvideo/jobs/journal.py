@@ -405,12 +405,15 @@ class Journal:
         with self._reading() as db:
             return {row[0]: bool(row[1]) for row in db.execute(query, (base_url, json.dumps(list(ids))))}
 
-    def unsettled_elsewhere(self, base_url: str) -> list[Entry]:
-        """What other living kernels have sent and do not know the outcome of: the first job of each submission."""
+    def unsettled_elsewhere(self, base_url: str) -> tuple[list[Entry], list[Entry]]:
+        """What other kernels have sent and do not know the outcome of, of living ones and of ended ones.
+
+        Each entry is the first job of its submission.
+        """
         where = "s.step IN ('sending', 'unknown') AND s.base_url=? AND s.owner<>? AND s.fingerprint IS NOT NULL"
         sent = self._entries(f"{where} AND g.position=0", (base_url, self.owner))
         alive = self._live_owners({entry.owner for entry in sent})
-        return [entry for entry in sent if entry.owner in alive]
+        return [entry for entry in sent if entry.owner in alive], [entry for entry in sent if entry.owner not in alive]
 
     def answered_without_id(self, base_url: str) -> list[Entry]:
         """Synchronous jobs that were answered, which have no id, or refused, perhaps after they were acted on."""
