@@ -205,24 +205,28 @@ def decide(
             continue  # all of them may be of synchronous submissions
         if any(one.refused and one.fits(seen) and seen.status not in _STATUSES for one in unnamed for seen in found):
             continue  # what a refused one left fails: those that succeed will be told from it
-        shares: dict[str, tuple[Observation, ...]] = {}
-        equal = [other for other in elsewhere if other.sent == same[0].sent]
-        for one in sorted(same, key=lambda item: item.since or 0.0) + equal:
-            shares[one.key] = tuple(seen for seen in found if one.fits(seen))[: one.count]
-            found = [seen for seen in found if seen not in shares[one.key]]
-        rest = found
-        for one in orphans:
-            if one.sent == same[0].sent:
-                share = [seen for seen in rest if one.fits(seen)][: one.count]
-                rest = [seen for seen in rest if seen not in share]
-        if theirs or decided or doubtful or own or rest:
+        in_turn = sorted(same, key=lambda item: item.since or 0.0)
+        shares, left = _share_out(in_turn + [one for one in elsewhere if one.sent == same[0].sent], found)
+        _, strangers = _share_out([one for one in orphans if one.sent == same[0].sent], left)
+        if theirs or decided or doubtful or own or strangers:
             ambiguous.update(one.key for one in same)
-        elif found:
+        elif left:
             beside_orphans.update(one.key for one in same)
         else:
             # The service takes a request as a whole: part of its count means that the list is still incomplete.
             adopted |= {one.key: shares[one.key] for one in same if len(shares[one.key]) == one.count}
     return Decision(adopted, frozenset(ambiguous), frozenset(beside_orphans))
+
+
+def _share_out(
+    equal: Iterable[Lost], found: Sequence[Observation]
+) -> tuple[dict[str, tuple[Observation, ...]], Sequence[Observation]]:
+    """Give each of some equal submissions the first generations that fit it; return the shares and what is left over."""
+    shares: dict[str, tuple[Observation, ...]] = {}
+    for one in equal:
+        shares[one.key] = tuple(seen for seen in found if one.fits(seen))[: one.count]
+        found = [seen for seen in found if seen not in shares[one.key]]
+    return shares, found
 
 
 # The search
