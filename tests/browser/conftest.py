@@ -135,22 +135,36 @@ def pages() -> dict[Server | None, Page]:
 
 
 @pytest.fixture
+def page_for(
+    request: pytest.FixtureRequest, browser: BrowserContext, pages: dict[Server | None, Page]
+) -> Iterator[Callable[[Server | None], Page]]:
+    """The page of a server of notebooks, or of everything else. If the test fails, the next one gets a new page."""
+    used: set[Server | None] = set()
+    failed = request.session.testsfailed
+
+    def page_for_(server: Server | None) -> Page:
+        used.add(server)
+        if server not in pages:
+            pages[server] = browser.new_page()
+        return pages[server]
+
+    yield page_for_
+    if request.session.testsfailed > failed:
+        for server in used:
+            pages.pop(server).close()
+
+
+@pytest.fixture
 def open_notebook(
-    request: pytest.FixtureRequest,
-    browser: BrowserContext,
-    serial: Iterator[int],
-    pages: dict[Server | None, Page],
+    page_for: Callable[[Server | None], Page], serial: Iterator[int], pages: dict[Server | None, Page]
 ) -> Iterator[OpenNotebook]:
     """Write cells into a new notebook (or take a path) and open it; its kernels end with the test."""
     opened: list[NotebookPage] = []
-    failed = request.session.testsfailed
 
     def open_(server: Server, cells: Sequence[Any] | Path) -> NotebookPage:
         path = cells if isinstance(cells, Path) else server.write(f"n{next(serial)}.ipynb", cells)
         loaded = server.kind == "lab" and server in pages
-        if server not in pages:
-            pages[server] = browser.new_page()
-        opened.append(NotebookPage(pages[server], server, path))
+        opened.append(NotebookPage(page_for(server), server, path))
         if loaded:
             opened[-1].open()
         else:
@@ -162,30 +176,21 @@ def open_notebook(
         shown.close()
     for server in {shown.server for shown in opened}:
         server.shut_down_kernels()
-        if request.session.testsfailed > failed:
-            pages.pop(server).close()
 
 
 @pytest.fixture
-def open_page(
-    request: pytest.FixtureRequest, browser: BrowserContext, pages: dict[Server | None, Page]
-) -> Iterator[Callable[[str], Shown]]:
+def open_page(page_for: Callable[[Server | None], Page]) -> Iterator[Callable[[str], Shown]]:
     """Open an address as a plain page: one of Voilà's or marimo's, or a file."""
     opened: list[Shown] = []
-    failed = request.session.testsfailed
 
     def open_(url: str) -> Shown:
-        if None not in pages:
-            pages[None] = browser.new_page()
-        opened.append(Shown(pages[None]))
+        opened.append(Shown(page_for(None)))
         opened[-1].page.goto(url)
         return opened[-1]
 
     yield open_
     for shown in opened:
         shown.close()
-    if request.session.testsfailed > failed and opened:
-        pages.pop(None).close()
 
 
 @pytest.fixture

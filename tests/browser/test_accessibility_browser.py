@@ -116,6 +116,10 @@ def test_the_panel_works_in_voila_and_axe_finds_nothing(
         fill(shown.page, service)
         check_everywhere(shown, f"voila-{theme}")
         assert all(shown.plays(video) for video in shown.page.locator(".oxv-two video").all())
+        shown.page.get_by_role("button", name="Close", exact=True).click()
+        shown.page.locator(".oxv-player").wait_for(state="hidden")
+        tiles(shown.page).first.locator(".oxv-open").click()
+        assert shown.plays(shown.page.locator(".oxv-player video"))
         assert not shown.complaints
         shown.close()
 

@@ -212,7 +212,13 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     notebook.wait_for_text("Queued", within=notebook.outputs(2))
     service.start(_job(service, "A red"))
     notebook.wait_for_text("Processing", within=notebook.outputs(2))
+    service.finish()
+    notebook.wait_for_text("Succeeded", within=notebook.outputs(2))
+    assert notebook.plays(notebook.outputs(2).locator("video"))
     _quiet(notebook, lab)
+    notebook.run_cell(1)
+    notebook.wait_for_text("Queued", within=notebook.outputs(1))
+    notebook.save()
     notebook.close()
     lab.shut_down_kernels()
 
@@ -228,7 +234,7 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     service.finish()
     again.wait_for_text("Succeeded", within=again.outputs(2))
     assert again.plays(again.outputs(2).locator("video"))
-    assert service.counts["POST /api/ai/queue"] == 1
+    assert service.counts["POST /api/ai/queue"] == 2
     # JupyterLab cannot restore the button of a kernel that has ended, and reports this.
     assert all("widget model not found" in complaint for complaint in again.complaints)
 
