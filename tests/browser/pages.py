@@ -169,6 +169,8 @@ class NotebookPage(Shown):
     def theme(self, name: str) -> None:
         """Change the theme to ``"light"`` or ``"dark"``."""
         self.command("apputils:change-theme", {"theme": f"JupyterLab {name.title()}"})
+        # The splash screen lies over the page while the theme changes.
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached", timeout=WITHIN * 1000)
 
     def save(self) -> nbformat.NotebookNode:
         """Save, and return what is in the file."""
