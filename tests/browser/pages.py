@@ -25,6 +25,7 @@ NOISE = (
     "shared module is not a function",  # Voilà, about extensions that only Notebook 7 can use
     "Failed to execute 'removeChild'",  # JupyterLab, which sometimes takes its splash screen away twice
     "reading 'schema'",  # Notebook 7, about settings that only JupyterLab has
+    "Failed to initialize model",  # anywidget, about a widget that was closed, or still not drawn, after 2 s
 )
 PLAYS = "video => { video.muted = true; return video.play().then(() => video.readyState >= 2 && video.videoWidth > 0) }"
 

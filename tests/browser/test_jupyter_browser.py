@@ -189,8 +189,6 @@ def test_no_card_freezes_when_200_jobs_fail_at_once(
     notebook.run_all()
     notebook.wait_for_text("200 ended without a video: 200 failed", within=notebook.outputs(1), timeout=90)
     notebook.page.wait_for_function(STATUSES, arg=["Failed", 200], timeout=90_000)
-    # A job that fails at once closes its Cancel button before the page has loaded the button's code.
-    notebook.complaints[:] = [said for said in notebook.complaints if "Failed to initialize model" not in said]
     _quiet(notebook, lab)
 
 
@@ -205,14 +203,11 @@ def test_a_notebook_reopened_in_mid_job_says_what_ran_and_resume_brings_it_back(
     notebook.run_cell(0)
     notebook.run_cell(1)
     notebook.wait_for_text("Queued", within=notebook.outputs(1))
-    button = "button.oxenvideo-cancel"  # the page reports one that goes before it is drawn
-    notebook.outputs(1).locator(button).wait_for()
     notebook.save()
     notebook.load()
-    notebook.outputs(1).locator(button).wait_for()
+    notebook.outputs(1).locator("button.oxenvideo-cancel").wait_for()
     notebook.run_cell(2)
     notebook.wait_for_text("Queued", within=notebook.outputs(2))
-    notebook.outputs(2).locator(button).wait_for()
     service.start(_job(service, "A red"))
     notebook.wait_for_text("Processing", within=notebook.outputs(2))
     service.finish()
