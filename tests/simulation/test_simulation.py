@@ -53,6 +53,7 @@ FOUND = {
     "two equal videos are lost after a refused synchronous request": 80010645,
     "two equal videos are lost, one of them by a kernel that has ended": 1920250720,
     "the lost job itself is attached while an older list is read": 90005682,
+    "the service's clock is set while a synchronous request is answered": 91003396,
 }
 
 

@@ -21,7 +21,7 @@ from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import pace_of, persist
 from oxenvideo.errors import AuthenticationFailed, OxenVideoError, RateLimited
-from oxenvideo.jobs.job import Registry, Submission
+from oxenvideo.jobs.job import CLOCK_SLACK, Registry, Submission
 from oxenvideo.jobs.journal import Entry
 from oxenvideo.jobs.status import Status, Step
 from oxenvideo.request.request import EMBEDDED, hashed
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("oxenvideo")
 
-_CLOCK_SLACK = 3.0  # seconds: the service's clock tells whole seconds
 _WITHIN = 900.0  # seconds in which the service must have taken a submit; a later one is somebody else's
 _LATEST_LOOK = 900.0  # seconds after which a lost submit is no longer looked for
 _LONGEST_PAUSE = 60.0  # seconds between two looks
@@ -140,7 +139,7 @@ class Lost:
         """Whether a generation can be of this submission. One without a time cannot be told from an older one."""
         if seen.enqueued_at is None or (self.refused and seen.status == "succeeded"):
             return False
-        if self.since is not None and not self.since <= seen.enqueued_at <= self.since + _CLOCK_SLACK + _WITHIN:
+        if self.since is not None and not self.since <= seen.enqueued_at <= self.since + CLOCK_SLACK + _WITHIN:
             return False
         return could_be(self.sent, row_parameters(seen.fields))
 
@@ -150,7 +149,7 @@ class Lost:
 
 
 def _written(entry: Entry) -> Lost:
-    since = None if entry.sent_at_service is None else entry.sent_at_service - _CLOCK_SLACK
+    since = None if entry.sent_at_service is None else entry.sent_at_service - CLOCK_SLACK
     return Lost(entry.submission, entry.sent or {}, entry.count, since, refused=entry.step is Step.REFUSED)
 
 
@@ -397,7 +396,7 @@ class Recovery:
         if since is None:  # the service's clock was not known when it was sent
             now = self._registry.clock() if service_time is None else service_time
             since = now - (asyncio.get_running_loop().time() - submission.sent_monotonic)
-        return Lost(submission.key, submission.sent or {}, len(submission.jobs), since - _CLOCK_SLACK)
+        return Lost(submission.key, submission.sent or {}, len(submission.jobs), since - CLOCK_SLACK)
 
     async def _read_lists(self, client: Client, namespace: str | None) -> None:
         for status in _STATUSES:

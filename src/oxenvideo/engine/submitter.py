@@ -61,6 +61,7 @@ class Submitter:
                     except errors.ServiceError as error:
                         self._unreached = None
                         if isinstance(error, _REFUSALS) or error.status_code in _REDIRECTS:
+                            submission.compare_clock(client.service_time())
                             raise
                         self._lose(submission, error)
                         return None
@@ -77,6 +78,7 @@ class Submitter:
         answer = None
         if submission.synchronous:
             answer = await client.generate(body)
+            submission.compare_clock(client.service_time())
         else:
             accepted = await client.enqueue(body)
             submission.accept([one.generation_id for one in accepted])

@@ -38,6 +38,8 @@ _IDS_WITHIN = 0.05
 _STATES_WITHIN = 0.5
 _ENDS_WITHIN = 0.2
 _ENDS_TOGETHER = 4
+
+CLOCK_SLACK = 3.0  # seconds by which two readings of the service's clock may differ: it tells whole seconds
 _STATES_AT_ONCE = 20  # states that are written in one turn of the loop, which takes about a millisecond
 _RETRY_AFTER = 2.0  # seconds after which a failed write is tried again
 
@@ -167,6 +169,18 @@ class Submission:
             notice = f"The service made more generations than were asked for. Fetch one with %oxenvideo attach: {more}"
             pairs[0][0].update(notice=notice)
         return True
+
+    def compare_clock(self, service_time: float | None) -> None:
+        """Forget when this was sent by the service's clock, where that clock was set while the answer was awaited.
+
+        What the service made meanwhile may have a time of before the change or of after it.
+        """
+        if self.sent_at is None or service_time is None:
+            return
+        expected = self.sent_at + asyncio.get_running_loop().time() - self.sent_monotonic
+        if abs(service_time - expected) > CLOCK_SLACK:
+            self.sent_at = None
+            self.registry.write(lambda: self.registry.journal.forget_sent_at(self.key))
 
     def take_result(self, url: str | None) -> None:
         """Take the result of a synchronous submission, which has no id; ``url`` is None while it is only in memory."""

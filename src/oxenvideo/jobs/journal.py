@@ -278,6 +278,11 @@ class Journal:
             ).rowcount
         return changed == 1
 
+    def forget_sent_at(self, submission: str) -> None:
+        """Write that it is not known when a submission of ours was sent by the service's clock."""
+        with self._transaction() as db:
+            db.execute("UPDATE submission SET sent_at_service=NULL WHERE key=? AND owner=?", (submission, self.owner))
+
     def step(self, submission: str, step: Step) -> None:
         """Write how far a submission of ours has come. After ``refused`` nothing of it is to be brought back."""
         before = [s for s in Step if step in NEXT[s]]
