@@ -117,12 +117,14 @@ def difference(frame: Pixels, picture: Image.Image | Pixels) -> float:
     """The mean difference (0 to 255) of a frame from a picture that is scaled to cover it."""
     from PIL import ImageOps
 
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    height, width, _ = frame.shape
-    wanted = np.asarray(ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS))
-    return float(np.abs(frame.astype(int) - wanted.astype(int)).mean())
+    wanted = picture
+    if isinstance(wanted, Image.Image) or wanted.shape != frame.shape:
+        image = wanted if isinstance(wanted, Image.Image) else Image.fromarray(wanted)
+        height, width, _ = frame.shape
+        wanted = np.asarray(ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.LANCZOS))
+    return float(np.abs(frame.astype(np.int16) - wanted.astype(np.int16)).mean())
 
 
 def share_of(frame: Pixels, colour: tuple[int, int, int], within: int = 60) -> float:
     """Which share of a frame's pixels has about this colour."""
-    return float((np.abs(frame.astype(int) - np.array(colour)).max(axis=2) < within).mean())
+    return float((np.abs(frame.astype(np.int16) - np.array(colour, np.int16)).max(axis=2) < within).mean())

@@ -13,6 +13,16 @@ REFERENCE = "kling-video-o3-pro-reference-to-video"
 EDIT = "kling-video-o3-pro-video-to-video-edit"
 UPSCALE = "topazlabs-upscale-starlight-2-5-video"
 
+# A video that is made at once, where the shape of the request is not about the video itself.
+SMALL: Mapping[str, Any] = {
+    "model": "wan-ai-wan2-1-t2v-1-3b-diffusers",
+    "prompt": "A red balloon",
+    "num_frames": 8,
+    "width": 64,
+    "height": 64,
+}
+_SMALL = f"--model {SMALL['model']} --num-frames 8 --width 64 --height 64"
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -137,33 +147,24 @@ SHAPES: Mapping[str, Shape] = {
         {"model": UPSCALE, "input_video": "<bar>", "resolution": "1080p", "target_fps": 24},
     ),
     "count of 4": Shape(
-        f"--model {TEXT} --duration 5 --aspect-ratio 1:1 -n 4",
+        f"{_SMALL} -n 4",
         "A red balloon",
-        {"model": TEXT, "prompt": "A red balloon", "duration": 5, "aspect_ratio": "1:1", "num_generations": 4},
+        {**SMALL, "num_generations": 4},
     ),
     "namespace and repository": Shape(
-        f"--model {TEXT} --duration 5 --aspect-ratio 1:1 --repo ox/films/red/balloons",
+        f"{_SMALL} --repo ox/films/red/balloons",
         "A red balloon",
         {
-            "model": TEXT,
-            "prompt": "A red balloon",
-            "duration": 5,
-            "aspect_ratio": "1:1",
+            **SMALL,
             "target_namespace": "ox",
             "target_repo": "films",
             "target_directory": "red/balloons",
         },
     ),
     "b64_json": Shape(
-        f"--model {TEXT} --duration 5 --aspect-ratio 1:1 --sync --response-format b64_json",
+        f"{_SMALL} --sync --response-format b64_json",
         "A red balloon",
-        {
-            "model": TEXT,
-            "prompt": "A red balloon",
-            "duration": 5,
-            "aspect_ratio": "1:1",
-            "response_format": "b64_json",
-        },
+        {**SMALL, "response_format": "b64_json"},
         endpoint="/api/ai/videos/generate",
     ),
 }

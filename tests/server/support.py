@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import ssl
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,16 +14,32 @@ from typing import Any
 import av
 import httpx
 import numpy as np
+import pytest
 from av.video.frame import VideoFrame
 from PIL import Image
 
-from oxenvideo.server.launcher import LocalServer
+from oxenvideo.server.launcher import LocalServer, launch
 
 # Open weights with a size of their own: the smallest video there is.
 TINY_MODEL = "wan-ai-wan2-1-t2v-1-3b-diffusers"
 TINY: dict[str, Any] = {"model": TINY_MODEL, "prompt": "A red balloon", "width": 64, "height": 64, "num_frames": 8}
 KLING = "kling-video-v2-6-pro-text-to-video"
 OMNI = "kling-video-o3-pro-reference-to-video"
+# Two minutes of video: the render begins at once and takes many seconds, for tests that end it early.
+LONG: dict[str, Any] = {"model": KLING, "prompt": "A red balloon", "width": None, "height": None, "num_frames": 2880}
+# For clients of HTTP without TLS: without it each new client reads all certificates of authorities, which takes 30 ms.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+# The preview at the size of a thumbnail, whatever a request says; its length stays as requested.
+_SMALL_RENDERER = """
+from dataclasses import replace
+
+from oxenvideo.server.preview.render import LocalPreview
+
+class Small(LocalPreview):
+    def render(self, job, path):
+        return super().render(replace(job, parameters=job.parameters | {"width": 64, "height": 64}), path)
+"""
 
 
 class Api:
@@ -31,7 +49,8 @@ class Api:
         self.server = server
         self.url = server.base_url
         self.key = server.api_key
-        self.http = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, timeout=30)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        self.http = httpx.Client(base_url=self.url, headers=headers, timeout=30, verify=NO_TLS)
 
     def enqueue(self, **body: Any) -> list[str]:
         """Enqueue a tiny video with these parameters changed; return the ids."""
@@ -59,7 +78,15 @@ class Api:
         """Render a video and download it."""
         row = self.make(**body)
         assert row["status"] == "succeeded", row["error_message"]
-        return httpx.get(row["result_url"]).content
+        return httpx.get(row["result_url"], verify=NO_TLS).content
+
+
+def launch_small(directory: Path, *options: str) -> Api:
+    """Start a server that makes all videos 64 by 64 pixels; its requests and answers are those of any other."""
+    (directory / "small_renderer.py").write_text(_SMALL_RENDERER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{directory}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        return Api(launch(directory / "data", options=("--renderer", "small_renderer:Small", *options)))
 
 
 def until_true(look: Callable[[], Any], seconds: float = 30.0) -> Any:

@@ -21,7 +21,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     server = launch(tmp_path_factory.mktemp("history"), options=("--workers", "2"))
     api = Api(server)
     ids = api.enqueue(num_generations=4) + api.enqueue(target_repo="films", target_directory="day")
-    ids += api.enqueue(model=KLING, num_frames=None, width=None, height=None, duration=5)
+    ids += api.enqueue(model=KLING, num_frames=None, duration=5)
     ids += api.enqueue(num_frames=500)
     for id_ in ids:
         api.wait(id_)

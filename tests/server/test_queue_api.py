@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
+from oxenvideo.server.launcher import launch
 from server.conftest import Launch
-from server.support import KLING, OMNI, TINY, TINY_MODEL, Api, children, until_true
+from server.support import KLING, LONG, OMNI, TINY, TINY_MODEL, Api, children, until_true
 
 NOT_FOUND = {
     "error": {"type": "resource_not_found", "title": "The requested resource could not be found"},
     "status": "error",
     "status_message": "resource_not_found",
 }
+
+
+@pytest.fixture(scope="module")
+def delayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Return a server on which every generation stays in the queue, and that also has a model that makes text."""
+    directory = tmp_path_factory.mktemp("delayed")
+    more = directory / "more.json"
+    more.write_text('[{"id": "talker", "capabilities": {"input": ["text"], "output": ["text"]}}]')
+    server = launch(directory, options=("--delay", "60", "--models", str(more)))
+    yield Api(server)
+    server.stop()
 
 
 def test_enqueue_answers_ids_and_queued(api: Api) -> None:
@@ -61,11 +74,9 @@ def test_enqueue_refuses_what_is_no_request(api: Api, content: bytes, type_: str
     assert answer.json()["error"]["type"] == "invalid_params"
 
 
-def test_enqueue_refuses_a_text_model(start: Launch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_enqueue_refuses_a_text_model(delayed: Api) -> None:
     """A model that makes only text is an unsupported media type."""
-    more = tmp_path_factory.mktemp("models") / "more.json"
-    more.write_text('[{"id": "talker", "capabilities": {"input": ["text"], "output": ["text"]}}]')
-    answer = start("--models", str(more)).http.post("/api/ai/queue", json={"model": "talker", "prompt": "x"})
+    answer = delayed.http.post("/api/ai/queue", json={"model": "talker", "prompt": "x"})
     assert answer.status_code == 415
     assert answer.json()["status_message"] == "unsupported_media_type"
 
@@ -135,12 +146,11 @@ def test_list_shows_active_ones_only_unless_asked(start: Launch) -> None:
     assert ids(status="succeeded") == ids(status="failed") == []
 
 
-def test_list_filters(start: Launch) -> None:
+def test_list_filters(delayed: Api) -> None:
     """Model, namespace, media type, repository and folder filter the list."""
-    api = start("--delay", "60")
-    (plain,) = api.enqueue()
-    (stored,) = api.enqueue(target_namespace="studio", target_repo="films", target_directory="day/1")
-    (kling,) = api.enqueue(model=KLING)
+    (plain,) = delayed.enqueue()
+    (stored,) = delayed.enqueue(target_namespace="studio", target_repo="films", target_directory="day/1")
+    (kling,) = delayed.enqueue(model=KLING)
     for query, wanted in [
         ({"model": KLING}, [kling]),
         ({"model": "other"}, []),
@@ -153,7 +163,7 @@ def test_list_filters(start: Launch) -> None:
         ({"media_type": "image"}, []),
         ({"model": TINY_MODEL, "repo": "films"}, [stored]),
     ]:
-        listed = api.http.get("/api/ai/queue", params=query).json()["generations"]
+        listed = delayed.http.get("/api/ai/queue", params=query).json()["generations"]
         assert [row["generation_id"] for row in listed] == wanted, query
 
 
@@ -174,13 +184,12 @@ def test_unknown_ids_are_the_documented_404(api: Api, method: str, id_: str) -> 
     assert answer.json() == NOT_FOUND
 
 
-def test_cancel_of_a_queued_one(start: Launch) -> None:
+def test_cancel_of_a_queued_one(delayed: Api) -> None:
     """A queued generation is cancelled at once, and its row remains."""
-    api = start("--delay", "60")
-    (id_,) = api.enqueue()
-    answer = api.http.delete(f"/api/ai/queue/{id_}")
+    (id_,) = delayed.enqueue()
+    answer = delayed.http.delete(f"/api/ai/queue/{id_}")
     assert (answer.status_code, answer.json()) == (200, {"status": "success", "generation_id": id_})
-    row = api.get(id_)
+    row = delayed.get(id_)
     assert (row["status"], row["result_url"], row["started_at"]) == ("cancelled", None, None)
     assert row["completed_at"] is not None
 
@@ -189,7 +198,7 @@ def test_cancel_of_a_queued_one(start: Launch) -> None:
 def test_cancel_stops_the_rendering(start: Launch) -> None:
     """Cancelling a long render ends its process at once, and the next video is rendered."""
     api = start("--workers", "1")
-    (long,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
+    (long,) = api.enqueue(**LONG)
     api.wait(long, until=("processing",))
     until_true(lambda: children(api.server.process.pid))
     time.sleep(0.1)

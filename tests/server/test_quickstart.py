@@ -6,11 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from server.support import Api, frames
+from server.support import Api, frames, launch_small
 
 pytestmark = pytest.mark.slow
 
@@ -118,9 +119,17 @@ def _curl(api: Api, sample: str) -> dict[str, object]:
     return answer
 
 
-def _is_five_seconds(path: Path) -> bool:
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """Return a server whose videos have their lengths, and a small size."""
+    api = launch_small(tmp_path_factory.mktemp("small"), "--workers", "1")
+    yield api
+    api.server.stop()
+
+
+def _is_five_seconds(path: Path, size: tuple[int, int] = (64, 64)) -> bool:
     decoded = frames(path)
-    return (len(decoded), decoded[0].width, decoded[0].height) == (120, 1280, 720)
+    return (len(decoded), decoded[0].width, decoded[0].height) == (120, *size)
 
 
 def _downloaded(url: object, tmp_path: Path) -> Path:
@@ -132,29 +141,29 @@ def _downloaded(url: object, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("sample", [SYNCHRONOUS_PYTHON, QUEUE_PYTHON], ids=["synchronous", "queue"])
-def test_python_samples(api: Api, sample: str, tmp_path: Path) -> None:
+def test_python_samples(small: Api, sample: str, tmp_path: Path) -> None:
     """Both Python samples print the URL of a 5 s video."""
-    printed = _python(api, sample)
+    printed = _python(small, sample)
     assert printed.startswith("Video URL: http")
     assert _is_five_seconds(_downloaded(printed.removeprefix("Video URL: "), tmp_path))
 
 
 @needs_curl
-def test_synchronous_curl(api: Api, tmp_path: Path) -> None:
+def test_synchronous_curl(small: Api, tmp_path: Path) -> None:
     """The synchronous cURL sample prints the answer with the URL."""
-    answer = _curl(api, SYNCHRONOUS_CURL)
+    answer = _curl(small, SYNCHRONOUS_CURL)
     (video,) = answer["videos"]  # type: ignore[misc]
     assert _is_five_seconds(_downloaded(video["url"], tmp_path))
 
 
 @needs_curl
 def test_queue_curl(api: Api, tmp_path: Path) -> None:
-    """The cURL samples of the queue enqueue, list and poll."""
+    """The cURL samples of the queue enqueue, list and poll. The video has the usual size."""
     (row,) = _curl(api, QUEUE_CURL)["generations"]  # type: ignore[misc]
     listed = _curl(api, LIST_CURL)
     assert listed["count"] == 1
     assert api.wait(row["generation_id"])["status"] == "succeeded"
     polled = _curl(api, POLL_CURL.replace("GENERATION_ID", row["generation_id"]))
     assert polled["status"] == "succeeded"
-    assert _is_five_seconds(_downloaded(polled["result_url"], tmp_path))
+    assert _is_five_seconds(_downloaded(polled["result_url"], tmp_path), (1280, 720))
     assert _curl(api, LIST_CURL)["count"] == 0

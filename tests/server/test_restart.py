@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from server.conftest import Launch
-from server.support import children, frames, until_true
+from server.support import LONG, children, frames, until_true
 
 pytestmark = [
     pytest.mark.slow,
@@ -94,7 +94,7 @@ def test_workers_survive_errors_of_the_database(start: Launch, tmp_path: Path) -
 def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:
     """A job whose worker dies is rendered again. After a second death it fails with the reason."""
     api = start("--workers", "1", data_dir=tmp_path)
-    (id_,) = api.enqueue(model="google-veo-3-1", resolution="4k", num_frames=None, width=None, height=None)
+    (id_,) = api.enqueue(**LONG)
     for _ in range(2):
         api.wait(id_, until=("processing",))
         until_true(lambda: list((tmp_path / "tmp").iterdir()))
