@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +11,9 @@ from browser.pages import Shown
 from browser.panels import generate, keep
 from browser.servers import Server
 from faulty import FaultyService
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 
@@ -35,20 +39,71 @@ CARDS = (
     '@app.cell\nasync def _(gen):\n    await gen\n    "awaited: " + gen.status\n    return\n',
 )
 PANEL = "@app.cell\ndef _(oxenvideo):\n    oxenvideo.panel()\n    return\n"
+LAYOUT = "@app.cell\ndef _(gen):\n    import marimo as mo\n    mo.vstack([gen, mo.md('_beside_')])\n    return\n"
 
 
-@pytest.mark.parametrize("kind", ["edit", "run"])
-def test_cards_and_panel_live_without_running_a_cell_again(
-    kind: str, marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
+def _outputs(page: Page) -> tuple[Locator, Locator, Locator]:
+    """The outputs with the panel, with the layout, and with cards alone."""
+    board, beside = page.locator(".oxv-board"), page.locator("em", has_text="beside")
+    outputs = page.locator("[id^=output-]")
+    return outputs.filter(has=board), outputs.filter(has=beside), outputs.filter(has_not=board).filter(has_not=beside)
+
+
+def test_cards_and_panel_live_in_a_running_app(
+    marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
 ) -> None:
-    """Cards follow their jobs, ``await`` works, Cancel works, and a reopened page shows the videos. The panel works.
-
-    The editor and a running app.
-    """
-    marimo = marimo_server(kind, _app(service, *CARDS[:2], PANEL, CARDS[2]))
+    """A running app runs its cells by itself, for each page anew."""
+    marimo = marimo_server("run", _app(service, *CARDS[:2], PANEL, CARDS[2]))
     shown = open_page(marimo.url)
-    panel = shown.page.locator("[id^=output-]", has=shown.page.locator(".oxv-board"))
-    cards = shown.page.locator("[id^=output-]", has_not=shown.page.locator(".oxv-board"))
+    cards_and_panel_live_without_running_a_cell_again(shown, service, "run")
+    assert not shown.complaints
+
+
+def test_cards_and_panel_live_in_the_editor_and_a_reopened_notebook_shows_its_videos(
+    marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
+) -> None:
+    """A reloaded page shows the videos. The session file holds them: a new server shows them without running a cell.
+
+    A layout keeps its other parts.
+    """
+    app = _app(service, *CARDS[:2], PANEL, CARDS[2], LAYOUT)
+    marimo = marimo_server("edit", app, autorun=False)  # only then are sessions saved
+    shown = open_page(marimo.url)
+    run = shown.page.get_by_test_id("run-button")
+    run.last.wait_for(timeout=30_000)
+    connect = shown.page.get_by_text("Click to connect")
+    shown.page.wait_for_timeout(2000)  # marimo asks for that click, or connects by itself
+    if connect.is_visible():
+        connect.click()
+    connect.wait_for(state="detached", timeout=30_000)
+    run.last.click()  # the button of the whole notebook
+    cards_and_panel_live_without_running_a_cell_again(shown, service, "edit")
+    _, layout, cards = _outputs(shown.page)
+    layout.locator("[role=group]", has_text="Succeeded").first.wait_for(timeout=30_000)
+    shown.page.reload()
+    assert shown.plays(cards.locator("video").first)
+    cards.locator("video").nth(1).wait_for(timeout=30_000)
+    assert cards.locator("video").count() == 2
+    assert not shown.complaints
+    saved = marimo.root / "__marimo__" / "session" / "app.py.json"
+    service.wait_until(lambda: saved.exists() and saved.read_text().count("data:video/mp4") >= 3, timeout=30)
+    shown.close()
+    source = (marimo.root / "app.py").read_text()
+    marimo.stop()
+    again = marimo_server("edit", source, autorun=False)
+    assert again.root == marimo.root
+    reopened = open_page(again.url)
+    _, layout, cards = _outputs(reopened.page)
+    assert reopened.plays(cards.locator("video").first)
+    cards.locator("video").nth(1).wait_for(timeout=30_000)
+    assert cards.locator("video").count() == 2
+    layout.locator("video").wait_for(timeout=30_000)
+    assert service.counts["POST /api/ai/queue"] == 4
+
+
+def cards_and_panel_live_without_running_a_cell_again(shown: Shown, service: FaultyService, kind: str) -> None:
+    """Cards follow their jobs, ``await`` works, and Cancel works. The panel works."""
+    panel, _, cards = _outputs(shown.page)
     panel.wait_for(timeout=30_000)
     shown.wait_for_text("A red balloon", within=cards)
     cards.locator("[role=group]", has_text="2 queued").wait_for(timeout=30_000)
@@ -66,7 +121,9 @@ def test_cards_and_panel_live_without_running_a_cell_again(
     widget.first.wait_for(state="detached", timeout=30_000)  # plain HTML takes its place
     shown.wait_for_text("awaited: succeeded")
     cards.get_by_role("button", name="Cancel all").click()
-    cards.locator("[role=group]", has_text="1 succeeded, 1 cancelled").wait_for(timeout=30_000)
+    ended = cards.locator("[role=group]", has_text="1 succeeded, 1 cancelled")
+    ended.first.wait_for(timeout=30_000)
+    cards.locator("marimo-anywidget").locator(ended).first.wait_for(state="detached", timeout=30_000)
     assert service.jobs[owl].status == "cancelled"
     assert cards.get_by_role("button", name="Cancel").count() == 0
     cards.get_by_text("cost $").nth(1).wait_for(timeout=30_000)
@@ -81,39 +138,4 @@ def test_cards_and_panel_live_without_running_a_cell_again(
     assert panel.locator(".oxv-generate").evaluate("b => getComputedStyle(b).borderRadius") == "8px"
     assert panel.locator(".oxv-board .oxv-tab").first.evaluate("b => getComputedStyle(b).borderTopStyle") == "none"
     keep(shown.page, f"marimo_{kind}_done")
-    if kind == "edit":  # a running app begins anew for each page
-        shown.page.reload()
-        assert shown.plays(cards.locator("video").first)
-        assert cards.locator("video").count() == 2
     assert service.counts["POST /api/ai/queue"] == 4
-    assert not shown.complaints
-
-
-def test_a_saved_and_reopened_app_shows_its_video(
-    marimo_server: Callable[..., Server], open_page: Callable[[str], Shown], service: FaultyService
-) -> None:
-    """The session file holds the video; a new server shows it without running a cell. A layout keeps its other parts."""
-    layout = "@app.cell\ndef _(gen):\n    import marimo as mo\n    mo.vstack([gen, mo.md('_beside_')])\n    return\n"
-    marimo = marimo_server("edit", _app(service, CARDS[0], layout), autorun=False)  # only then are sessions saved
-    shown = open_page(marimo.url)
-    shown.page.get_by_test_id("run-button").last.wait_for(timeout=30_000)
-    connect = shown.page.get_by_text("Click to connect")
-    shown.page.wait_for_timeout(2000)  # marimo asks for that click, or connects by itself
-    if connect.is_visible():
-        connect.click()
-    connect.wait_for(state="detached", timeout=30_000)
-    shown.page.get_by_test_id("run-button").last.click()
-    shown.page.locator("[role=group]", has_text="Queued").first.wait_for(timeout=30_000)
-    service.finish(*service.jobs)
-    shown.page.locator("[role=group]", has_text="Succeeded").nth(1).wait_for(timeout=30_000)
-    assert shown.page.locator("em", has_text="beside").count() == 1
-    saved = marimo.root / "__marimo__" / "session" / "app.py.json"
-    service.wait_until(lambda: saved.exists() and "data:video/mp4" in saved.read_text(), timeout=30)
-    shown.close()
-    source = (marimo.root / "app.py").read_text()
-    marimo.stop()
-    again = marimo_server("edit", source, autorun=False)
-    assert again.root == marimo.root
-    reopened = open_page(again.url)
-    assert reopened.plays(reopened.page.locator("video").first)
-    assert len(service.jobs) == 1
