@@ -368,16 +368,18 @@ class Invariants:
         """Whether the lists showed as many jobs like it as were lost, all sent and made in the same moment."""
         jobs = [j for j in self.life.service.jobs.values() if j.asked == asked]
         everybody = self.life.service.jobs.values()
+        posts = [p for p in self.life.network.posts if not p.told]
         clear = not any(_other_media(asked, j.asked) for j in everybody)
+        clear &= not any(_other_media(asked, canonical(p.body)) for p in posts)
         clear &= all(
             j.whose == "ours" and j.listed and not self._was_answered(j) and not self._was_refused(j) for j in jobs
         )
         if self.life.service_stepped or self.attached or not clear:
             return False
-        posts = [p for p in self.life.network.posts if canonical(p.body) == asked and not p.told]
         if any(
             j.created - p.sent > 60 or not self.life.kernels[p.kernel].knew_the_time(p.sent)
             for p in posts
+            if canonical(p.body) == asked
             for j in p.jobs
         ):
             return False

@@ -54,6 +54,7 @@ FOUND = {
     "two equal videos are lost, one of them by a kernel that has ended": 1920250720,
     "the lost job itself is attached while an older list is read": 90005682,
     "the service's clock is set while a synchronous request is answered": 91003396,
+    "the user attaches a job whose image cannot be compared before there is a question": 93074862,
 }
 
 

@@ -280,10 +280,14 @@ class Recovery:
         return True
 
     def fits(self, submission: Submission, seen: Observation, service_time: float | None) -> bool:
-        """Whether a submission whose answer was lost could have become this generation."""
+        """Whether a submission whose answer was lost could have become this generation.
+
+        Where the media cannot be compared, the user must have been asked which generation it is.
+        """
         if submission.step not in (Step.UNKNOWN, Step.AMBIGUOUS) or submission.sent is None:
             return False
-        return self._describe(submission, service_time).fits(seen)
+        one = self._describe(submission, service_time)
+        return one.fits(seen) and (submission.step is Step.AMBIGUOUS or one.is_certainly(seen))
 
     def note(self, seen: Observation) -> None:
         """Remember a generation in a list that could be of an open submission: the next list may come from an older copy."""
