@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ FAST = Pace(
 settings.register_profile("oxenvideo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("oxenvideo")
 
+# A job in the background of a shell script ignores the interrupt key, and so would each process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that a test starts would compile everything again
 # Whatever imports nbformat imports jsonschema; that imports a package which builds 38 parsers for a check that is unused.
 os.environ["PYTHONPATH"] = os.pathsep.join(
