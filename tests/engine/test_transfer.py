@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import http.server
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -342,9 +341,8 @@ class _Large(http.server.BaseHTTPRequestHandler):
 
 
 _MEASURED = """
-import asyncio, resource, sys, time
+import asyncio, resource, sys
 from pathlib import Path
-import httpx
 from oxenvideo.engine import transfer
 from oxenvideo.client.client import Client
 
@@ -354,18 +352,8 @@ async def never():
 async def run(url, path):
     async with Client(url, "key") as client:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began = time.perf_counter()
         await transfer.fetch(client, url + "/large.mp4", path, renew=never, most=2**34)
-        ours = time.perf_counter() - began
-        growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    async with httpx.AsyncClient(trust_env=False) as plain:
-        began = time.perf_counter()
-        async with plain.stream("GET", url + "/large.mp4") as response:
-            with open(path.with_suffix(".plain"), "wb") as file:
-                async for chunk in response.aiter_raw():
-                    file.write(chunk)
-        theirs = time.perf_counter() - began
-    print(growth, ours, theirs)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 asyncio.run(run(sys.argv[1], Path(sys.argv[2])))
 """
@@ -381,8 +369,8 @@ def large() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_memory_stays_flat(large: str, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """300 MB raise the memory by at most 32 MiB, at about the speed of a plain loop."""
+def test_memory_stays_flat(large: str, tmp_path: Path) -> None:
+    """300 MB raise the memory by at most 32 MiB."""
     done = subprocess.run(
         [sys.executable, "-c", _MEASURED, large, str(tmp_path / "large.mp4")],
         env=os.environ | {"PYTHONPATH": str(Path(transfer.__file__).parents[2])},
@@ -391,10 +379,7 @@ def test_memory_stays_flat(large: str, tmp_path: Path, record_property: Callable
         timeout=120,
         check=True,
     )
-    growth, ours, theirs = (float(word) for word in done.stdout.split())
-    print(f"300 MB: {growth / 1024:.1f} MiB more memory, {theirs / ours:.2f} of the speed of a plain httpx loop")
-    record_property("ratio to plain httpx", round(theirs / ours, 2))
+    growth = int(done.stdout)
+    print(f"300 MB: {growth / 1024:.1f} MiB more memory")
     assert (tmp_path / "large.mp4").stat().st_size == SIZE
     assert growth * (1 if sys.platform == "darwin" else 1024) <= 32 * 1024**2
-    assert theirs / ours >= 0.5  # machines are shared; the benchmark has the figure
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
