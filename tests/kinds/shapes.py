@@ -7,21 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from server.support import TINY
+from shell import SMALL
+
 TEXT = "kling-video-v2-6-pro-text-to-video"
 IMAGE = "kling-video-v2-6-pro-image-to-video"
 REFERENCE = "kling-video-o3-pro-reference-to-video"
 EDIT = "kling-video-o3-pro-video-to-video-edit"
 UPSCALE = "topazlabs-upscale-starlight-2-5-video"
-
-# A video that is made at once, where the shape of the request is not about the video itself.
-SMALL: Mapping[str, Any] = {
-    "model": "wan-ai-wan2-1-t2v-1-3b-diffusers",
-    "prompt": "A red balloon",
-    "num_frames": 8,
-    "width": 64,
-    "height": 64,
-}
-_SMALL = f"--model {SMALL['model']} --num-frames 8 --width 64 --height 64"
 
 
 @dataclass(frozen=True)
@@ -147,24 +140,24 @@ SHAPES: Mapping[str, Shape] = {
         {"model": UPSCALE, "input_video": "<bar>", "resolution": "1080p", "target_fps": 24},
     ),
     "count of 4": Shape(
-        f"{_SMALL} -n 4",
+        f"{SMALL} -n 4",
         "A red balloon",
-        {**SMALL, "num_generations": 4},
+        {**TINY, "num_generations": 4},
     ),
     "namespace and repository": Shape(
-        f"{_SMALL} --repo ox/films/red/balloons",
+        f"{SMALL} --repo ox/films/red/balloons",
         "A red balloon",
         {
-            **SMALL,
+            **TINY,
             "target_namespace": "ox",
             "target_repo": "films",
             "target_directory": "red/balloons",
         },
     ),
     "b64_json": Shape(
-        f"{_SMALL} --sync --response-format b64_json",
+        f"{SMALL} --sync --response-format b64_json",
         "A red balloon",
-        {**SMALL, "response_format": "b64_json"},
+        {**TINY, "response_format": "b64_json"},
         endpoint="/api/ai/videos/generate",
     ),
 }

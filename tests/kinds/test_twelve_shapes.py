@@ -15,9 +15,10 @@ from PIL import Image
 
 from kinds import clips
 from kinds.clips import Clip
-from kinds.shapes import SHAPES, SMALL
+from kinds.shapes import SHAPES
 from oxenvideo import Batch, Generation, VideoRequest
 from oxenvideo.server.launcher import LocalServer
+from server.support import TINY
 from shell import Notebook
 
 pytestmark = pytest.mark.slow
@@ -212,7 +213,7 @@ def test_count_of_four(made: Made) -> None:
     assert isinstance(batch, Batch)
     read = [clip_of(generation) for generation in batch]
     assert len(read) == 4
-    assert all(len(clip.frames) == SMALL["num_frames"] for clip in read)
+    assert all(len(clip.frames) == TINY["num_frames"] for clip in read)
     firsts = [clip.frames[0] for clip in read]
     apart = [clips.difference(a, b) for i, a in enumerate(firsts) for b in firsts[:i]]
     assert min(apart) > 1
@@ -228,7 +229,7 @@ def test_namespace_and_repository(made: Made, service: LocalServer) -> None:
         headers={"Authorization": f"Bearer {service.api_key}"},
     )
     stored = clips.read(answer.raise_for_status().content)
-    assert len(stored.frames) == len(clip.frames) == SMALL["num_frames"]
+    assert len(stored.frames) == len(clip.frames) == TINY["num_frames"]
     assert clips.difference(stored.frames[0], clip.frames[0]) == 0
 
 
@@ -238,5 +239,5 @@ def test_b64_json_with_sync(made: Made) -> None:
     assert isinstance(generation, Generation)
     assert (generation.id, generation.result_url) == (None, None)
     clip = clip_of(generation)
-    assert len(clip.frames) == SMALL["num_frames"]
-    assert clip.size == (SMALL["width"], SMALL["height"])
+    assert len(clip.frames) == TINY["num_frames"]
+    assert clip.size == (TINY["width"], TINY["height"])
