@@ -81,9 +81,7 @@ def test_cards_and_panel_live_in_the_editor_and_a_reopened_notebook_shows_its_vi
     _, layout, cards = _outputs(shown.page)
     layout.locator("[role=group]", has_text="Succeeded").first.wait_for(timeout=30_000)
     shown.page.reload()
-    assert shown.plays(cards.locator("video").first)
-    cards.locator("video").nth(1).wait_for(timeout=30_000)
-    assert cards.locator("video").count() == 2
+    both_videos_are_shown(shown, cards)
     assert not shown.complaints
     saved = marimo.root / "__marimo__" / "session" / "app.py.json"
     service.wait_until(lambda: saved.exists() and saved.read_text().count("data:video/mp4") >= 3, timeout=30)
@@ -94,11 +92,16 @@ def test_cards_and_panel_live_in_the_editor_and_a_reopened_notebook_shows_its_vi
     assert again.root == marimo.root
     reopened = open_page(again.url)
     _, layout, cards = _outputs(reopened.page)
-    assert reopened.plays(cards.locator("video").first)
-    cards.locator("video").nth(1).wait_for(timeout=30_000)
-    assert cards.locator("video").count() == 2
+    both_videos_are_shown(reopened, cards)
     layout.locator("video").wait_for(timeout=30_000)
     assert service.counts["POST /api/ai/queue"] == 4
+
+
+def both_videos_are_shown(shown: Shown, cards: Locator) -> None:
+    """A page that was loaded again shows two videos, of which the first plays."""
+    assert shown.plays(cards.locator("video").first)
+    cards.locator("video").nth(1).wait_for(timeout=30_000)
+    assert cards.locator("video").count() == 2
 
 
 def cards_and_panel_live_without_running_a_cell_again(shown: Shown, service: FaultyService, kind: str) -> None:
