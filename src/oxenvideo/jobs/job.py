@@ -38,10 +38,10 @@ _IDS_WITHIN = 0.05
 _STATES_WITHIN = 0.5
 _ENDS_WITHIN = 0.2
 _ENDS_TOGETHER = 4
-
-CLOCK_SLACK = 3.0  # seconds by which two readings of the service's clock may differ: it tells whole seconds
 _STATES_AT_ONCE = 20  # states that are written in one turn of the loop, which takes about a millisecond
 _RETRY_AFTER = 2.0  # seconds after which a failed write is tried again
+
+CLOCK_SLACK = 3.0  # seconds by which two readings of the service's clock may differ: it tells whole seconds
 
 
 class Job:
