@@ -47,8 +47,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two workers for each processor, because many tests wait; none for single tests or a debugger."""
-    return 0 if any("::" in argument for argument in config.args) else 2 * (os.cpu_count() or 1)
+    """Three workers for each processor, because many tests wait; none for single tests or a debugger."""
+    return 0 if any("::" in argument for argument in config.args) else 3 * (os.cpu_count() or 1)
 
 
 class ByModule(LoadScopeScheduling):

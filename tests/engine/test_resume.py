@@ -155,12 +155,11 @@ def test_the_public_function_warns(
 def test_look_again_for_what_was_not_found(session: Session, service: FaultyService) -> None:
     """In the same kernel, resume looks once more for what could not be found, and brings it."""
     service.script(POST, f.act_then_reset())
+    service.lags = True
     generation = session.submit(request())
-    until(service, lambda: service.jobs)
-    (job,) = service.jobs.values()
-    job.hidden = True
     with pytest.raises(OutcomeUnknown):
         generation.wait(30)
+    (job,) = service.jobs.values()
     job.hidden = False
     assert session.resume() == [generation]
     service.finish()
@@ -172,11 +171,10 @@ def test_look_again_for_what_was_not_found(session: Session, service: FaultyServ
 def test_found_late_by_itself(session: Session, service: FaultyService) -> None:
     """What turns up after a person was told is taken up without being asked for."""
     service.script(POST, f.act_then_reset())
+    service.lags = True
     generation = session.submit(request())
-    until(service, lambda: service.jobs)
-    (job,) = service.jobs.values()
-    job.hidden = True
     until(service, lambda: generation.status == "unconfirmed")
+    (job,) = service.jobs.values()
     job.hidden = False
     until(service, lambda: generation.id == job.id)
     service.finish()

@@ -38,10 +38,8 @@ def _with_strangers(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"generations": broken + others + data["generations"]}
 
 
-def _hide(service: FaultyService) -> None:
-    service.wait_until(lambda: service.jobs)
-    for job in service.jobs.values():
-        job.hidden = True
+def _lag(service: FaultyService) -> None:
+    service.lags = True
 
 
 def _cancel_there(service: FaultyService) -> None:
@@ -101,13 +99,13 @@ OF_READS = (
     ),
     Fault(
         READS, "an id is unknown three times, as on a replica that lags behind", "asked again; delivered",
-        both(NO_STREAM, scripted(ONE, f.not_found(), f.not_found(), f.not_found())), _hide,
+        both(NO_STREAM, scripted(ONE, f.not_found(), f.not_found(), f.not_found()), _lag),
     ),
     Fault(
         READS, "an id is unknown permanently", "after three answers and 45 s it fails with that reason",
-        both(NO_STREAM, always(ONE, f.not_found())), _hide, end=End.FAILED, says="knows no generation", service=_BY_HAND,
+        both(NO_STREAM, always(ONE, f.not_found()), _lag), end=End.FAILED, says="knows no generation", service=_BY_HAND,
     ),
-    Fault(READS, "the list does not show the video", "read by its id; delivered", NO_STREAM, _hide),
+    Fault(READS, "the list does not show the video", "read by its id; delivered", both(NO_STREAM, _lag)),
     Fault(READS, "the list fails permanently", "read by its id; delivered", both(NO_STREAM, always(LIST, f.server_error()))),
     Fault(
         READS, "reading one of five fails for a while", "the others are delivered, and that one as soon as it can be read",

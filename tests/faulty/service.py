@@ -59,6 +59,7 @@ class FaultyService:
         self.authorizations: defaultdict[str, set[str]] = defaultdict(set)  # header values by origin
         self.errors: list[BaseException] = []  # of the server itself; raised when the `with` block ends
         self.withholds: Callable[[Job], bool] = lambda job: False  # jobs of whose end no event tells
+        self.lags = False  # lists leave out the jobs made meanwhile, as a replica that lags behind
         self._job_seconds = job_seconds
         self._failure = failure
         self._model = Model(video=small_video() if video is None else video, clock_skew=clock_skew)
@@ -305,6 +306,7 @@ class FaultyService:
     # --- the course of jobs -----------------------------------------------------------------------------------------
 
     def _created(self, job: Job) -> None:
+        job.hidden = self.lags
         if self._job_seconds is not None:
             seconds = self._job_seconds(job) if callable(self._job_seconds) else self._job_seconds
             self._loop.call_later(seconds / 4, self._model.start, job.id)
