@@ -96,7 +96,8 @@ class Routes:
         number = body.get("num_generations", 1)
         if not isinstance(number, int) or not 1 <= number <= 4:
             return error(400, "num_generations must be an integer between 1 and 4")
-        jobs = [self.model.create(body) for _ in range(number)]
+        with self.model.lock:  # a test sees all of them or none
+            jobs = [self.model.create(body) for _ in range(number)]
         for job in jobs:
             self._created(job)
         return json_reply({"generations": [{"generation_id": job.id, "status": "queued"} for job in jobs]})

@@ -109,7 +109,8 @@ class FaultyService:
     @property
     def jobs(self) -> dict[str, Job]:
         """All jobs by id, oldest first."""
-        return self._model.jobs
+        with self._model.lock:
+            return self._model.jobs
 
     @property
     def models(self) -> list[dict[str, Any]]:
