@@ -32,21 +32,21 @@ from faulty import (
     until_close,
     wrong_range,
 )
-from faulty.probe import FILE, KEY, TLS, client_of, finished, get
+from faulty.probe import FILE, KEY, client_of, finished
 
 
 def test_ranges_are_served(service: FaultyService, http: httpx.Client) -> None:
     """A range, a range with If-Range, one of another file, and one that lies behind the end."""
     _, url = finished(service, http)
-    whole = get(url)
-    part = get(url, headers={"Range": "bytes=100-"})
+    whole = httpx.get(url)
+    part = httpx.get(url, headers={"Range": "bytes=100-"})
     assert (part.status_code, part.content) == (206, whole.content[100:])
     assert part.headers["content-range"] == f"bytes 100-{len(whole.content) - 1}/{len(whole.content)}"
-    same = get(url, headers={"Range": "bytes=100-199", "If-Range": whole.headers["etag"]})
+    same = httpx.get(url, headers={"Range": "bytes=100-199", "If-Range": whole.headers["etag"]})
     assert (same.status_code, same.content) == (206, whole.content[100:200])
-    other = get(url, headers={"Range": "bytes=100-", "If-Range": '"other"'})
+    other = httpx.get(url, headers={"Range": "bytes=100-", "If-Range": '"other"'})
     assert (other.status_code, other.content) == (200, whole.content)
-    behind = get(url, headers={"Range": f"bytes={len(whole.content)}-"})
+    behind = httpx.get(url, headers={"Range": f"bytes={len(whole.content)}-"})
     assert (behind.status_code, behind.headers["content-range"]) == (416, f"bytes */{len(whole.content)}")
 
 
@@ -62,7 +62,7 @@ def test_cut_downloads_give_half_and_then_their_failure(
     service.script(FILE, cut())
     got = b""
     patience = 0.5 if error is httpx.ReadTimeout else 10
-    with pytest.raises(error), httpx.stream("GET", url, timeout=patience, verify=TLS) as answer:  # noqa: PT012
+    with pytest.raises(error), httpx.stream("GET", url, timeout=patience) as answer:  # noqa: PT012
         assert int(answer.headers["content-length"]) == len(small_video())
         for piece in answer.iter_raw():
             got += piece
@@ -74,7 +74,7 @@ def test_lies_about_ranges(service: FaultyService, http: httpx.Client) -> None:
     """The whole file for a range, a refusal of a range that exists, a range of another start."""
     _, url = finished(service, http)
     service.script(FILE, ignore_range(), range_not_satisfiable(), wrong_range(7))
-    ignored, refused, shifted = (get(url, headers={"Range": "bytes=100-"}) for _ in range(3))
+    ignored, refused, shifted = (httpx.get(url, headers={"Range": "bytes=100-"}) for _ in range(3))
     assert (ignored.status_code, ignored.content) == (200, small_video())
     assert (refused.status_code, refused.headers["content-range"]) == (416, f"bytes */{len(small_video())}")
     assert (shifted.status_code, shifted.content) == (206, small_video()[93:])
@@ -84,10 +84,10 @@ def test_lies_about_ranges(service: FaultyService, http: httpx.Client) -> None:
 def test_a_file_that_changes_between_attempts(service: FaultyService, http: httpx.Client) -> None:
     """Another content under another ETag: whole where If-Range is heeded, a part of the new one where not."""
     _, url = finished(service, http)
-    old, new = get(url), small_video(shade=90)
+    old, new = httpx.get(url), small_video(shade=90)
     ask = {"Range": "bytes=100-", "If-Range": old.headers["etag"]}
     service.script(FILE, changed_file(new), changed_file(small_video(shade=120), heed_if_range=False))
-    heeded, unheeded = get(url, headers=ask), get(url, headers=ask)
+    heeded, unheeded = httpx.get(url, headers=ask), httpx.get(url, headers=ask)
     assert (heeded.status_code, heeded.content) == (200, new)
     assert (unheeded.status_code, unheeded.content) == (206, small_video(shade=120)[100:])
     assert len({answer.headers["etag"] for answer in (old, heeded, unheeded)}) == 3
@@ -100,28 +100,28 @@ def test_an_expired_link_works_again_when_the_generation_was_read(
     """The old link stays dead, the reading gives a new one, and that downloads."""
     job_id, url = finished(service, http)
     service.script(FILE, expired(status))
-    assert [get(url).status_code for _ in range(3)] == [status] * 3
+    assert [httpx.get(url).status_code for _ in range(3)] == [status] * 3
     renewed = http.get(f"/api/ai/queue/{job_id}").json()["result_url"]
     assert renewed != url
-    assert get(renewed).content == small_video()
-    assert get(url).status_code == status
+    assert httpx.get(renewed).content == small_video()
+    assert httpx.get(url).status_code == status
     service.expire(job_id, 410)
-    assert get(renewed).status_code == 410
+    assert httpx.get(renewed).status_code == 410
 
 
 def test_files_of_unsaid_or_false_length(service: FaultyService, http: httpx.Client) -> None:
     """In chunks; up to the close, whole or cut; a length that never comes; an end that never comes."""
     _, url = finished(service, http)
     service.script(FILE, chunked(), until_close(), until_close(0.5), huge_length(), endless_file())
-    in_chunks, whole, cut = (get(url) for _ in range(3))
+    in_chunks, whole, cut = (httpx.get(url) for _ in range(3))
     assert (in_chunks.headers["transfer-encoding"], in_chunks.content) == ("chunked", small_video())
     assert "content-length" not in whole.headers
     assert whole.content == small_video()
     assert cut.content == small_video()[: len(small_video()) // 2]
-    with pytest.raises(httpx.ReadTimeout), httpx.stream("GET", url, timeout=0.5, verify=TLS) as answer:  # noqa: PT012
+    with pytest.raises(httpx.ReadTimeout), httpx.stream("GET", url, timeout=0.5) as answer:  # noqa: PT012
         assert int(answer.headers["content-length"]) == 1 << 44
         answer.read()
-    with httpx.stream("GET", url, verify=TLS) as answer:
+    with httpx.stream("GET", url) as answer:
         size = 0
         for piece in answer.iter_raw():
             size += len(piece)
@@ -135,7 +135,7 @@ def test_what_is_no_video(service: FaultyService, http: httpx.Client) -> None:
     _, url = finished(service, http)
     for name in ("page as video", "page", "empty file"):
         service.script(FILE, DOWNLOAD_FAULTS[name]())
-    disguised, page, empty = (get(url) for _ in range(3))
+    disguised, page, empty = (httpx.get(url) for _ in range(3))
     assert (disguised.headers["content-type"], disguised.content[:9]) == ("video/mp4", b"<!DOCTYPE")
     assert page.headers["content-type"] == "text/html"
     assert (empty.status_code, empty.content) == (200, b"")
@@ -146,7 +146,7 @@ def test_a_slow_download_comes_whole_and_late(service: FaultyService, http: http
     _, url = finished(service, http)
     service.script(FILE, slow_download(pause=0.01, chunk=500))
     begun = time.monotonic()
-    assert get(url).content == small_video()
+    assert httpx.get(url).content == small_video()
     assert time.monotonic() - begun >= 0.01 * (len(small_video()) // 500)
 
 
@@ -154,16 +154,16 @@ def test_redirects(service: FaultyService, http: httpx.Client) -> None:
     """So many hops and then the file; a loop; a step to another origin, where a key that arrives is noted."""
     _, url = finished(service, http)
     service.script(FILE, redirect_hops(3))
-    hopped = get(url, follow_redirects=True)
+    hopped = httpx.get(url, follow_redirects=True)
     assert (len(hopped.history), hopped.content) == (3, small_video())
     service.script(FILE, redirect_loop())
     with pytest.raises(httpx.TooManyRedirects):
-        get(url, follow_redirects=True)
+        httpx.get(url, follow_redirects=True)
     service.script(FILE, redirect_elsewhere(service.base_url))
     service.authorizations.clear()
-    away = get(url, headers=KEY)
+    away = httpx.get(url, headers=KEY)
     assert away.headers["location"].startswith(service.base_url)
-    assert get(away.headers["location"], headers=KEY).content == small_video()
+    assert httpx.get(away.headers["location"], headers=KEY).content == small_video()
     assert set(service.authorizations) == {service.base_url, service.other_origin}
     assert set.union(*service.authorizations.values()) == {KEY["Authorization"]}
 
@@ -172,8 +172,8 @@ def test_links_and_redirects_of_other_schemes_and_names(service: FaultyService, 
     """A redirect to a file, a file name that climbs out, a result link put in place by the test."""
     job_id, url = finished(service, http)
     service.script(FILE, redirect("file:///etc/hostname"), evil_file_name())
-    assert get(url).headers["location"] == "file:///etc/hostname"
-    named = get(url)
+    assert httpx.get(url).headers["location"] == "file:///etc/hostname"
+    named = httpx.get(url)
     assert named.headers["content-disposition"] == 'attachment; filename="../../../escape.mp4"'
     assert named.content == small_video()
     service.jobs[job_id].result_url = "file:///etc/passwd"

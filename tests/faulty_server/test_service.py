@@ -21,7 +21,7 @@ from faulty import (
     server_error,
     small_video,
 )
-from faulty.probe import BODY, FILE, KEY, LIST, READ, SUBMIT, client_of, ended, finished, get, listening, submit
+from faulty.probe import BODY, FILE, KEY, LIST, READ, SUBMIT, client_of, ended, finished, listening, submit
 
 
 def test_a_job_goes_the_documented_way(service: FaultyService, http: httpx.Client) -> None:
@@ -35,7 +35,7 @@ def test_a_job_goes_the_documented_way(service: FaultyService, http: httpx.Clien
     assert http.get("/api/ai/queue").json() == {"count": 0, "generations": []}
     done = http.get("/api/ai/queue", params={"status": "succeeded"}).json()["generations"][0]
     assert done["completed_at"] >= done["started_at"] >= done["enqueued_at"]
-    content = get(done["result_url"]).content
+    content = httpx.get(done["result_url"]).content
     with av.open(io.BytesIO(content), "r") as film:
         frames = [frame.to_ndarray(format="rgb24").shape for frame in film.decode(video=0)]
     assert frames == [(64, 64, 3)] * 24
@@ -87,7 +87,7 @@ def test_the_synchronous_endpoint_answers_when_the_video_is_ready(service: Fault
         begun = time.monotonic()
         answer = http.post("/api/ai/videos/generate", json=BODY).json()
         assert time.monotonic() - begun >= 0.05
-        assert get(answer["videos"][0]["url"]).content == small_video()
+        assert httpx.get(answer["videos"][0]["url"]).content == small_video()
         both = http.post("/api/ai/videos/generate", json=BODY | {"multi_prompt": [{"prompt": "x"}]})
         assert "Cannot provide both" in both.json()["error"]["message"]
 
@@ -112,7 +112,7 @@ def test_history_models_and_files(service: FaultyService, http: httpx.Client) ->
 def test_counts_connections_and_keys_are_kept_by_origin(service: FaultyService, http: httpx.Client) -> None:
     """Requests are counted by route, connections as open and ever, keys by the origin that saw them."""
     job_id, url = finished(service, http)
-    get(url)
+    httpx.get(url)
     assert service.counts == {SUBMIT: 1, READ: 1, FILE: 1}
     assert service.submits == [BODY]
     assert service.authorizations == {service.base_url: {"Bearer test-key"}}
@@ -145,7 +145,7 @@ def test_the_servers_own_mistakes_end_the_test() -> None:
     service = FaultyService()
     with pytest.raises(ZeroDivisionError), service, contextlib.suppress(httpx.HTTPError):  # noqa: PT012
         service.script(LIST, altered(lambda data: 1 / 0))
-        get(f"{service.base_url}/api/ai/queue", headers=KEY)
+        httpx.get(f"{service.base_url}/api/ai/queue", headers=KEY)
 
 
 def test_down_refuses_and_comes_back_at_the_same_port(service: FaultyService, http: httpx.Client) -> None:
@@ -154,7 +154,7 @@ def test_down_refuses_and_comes_back_at_the_same_port(service: FaultyService, ht
     with service.down():
         for _ in range(3):
             with pytest.raises(httpx.ConnectError):
-                get(f"{service.base_url}/api/authorize", headers=KEY)
+                httpx.get(f"{service.base_url}/api/authorize", headers=KEY)
     assert http.get(f"/api/ai/queue/{job_id}").json()["status"] == "queued"
 
 
@@ -164,7 +164,7 @@ def test_reset_at_accept_reads_nothing(service: FaultyService) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.post(f"{service.base_url}/api/ai/queue", headers=KEY, json=BODY)
     assert (service.counts.total(), service.submits) == (0, [])
-    assert get(f"{service.base_url}/api/authorize", headers=KEY).status_code == 200
+    assert httpx.get(f"{service.base_url}/api/authorize", headers=KEY).status_code == 200
 
 
 def test_connections_can_be_dropped_from_outside(service: FaultyService) -> None:

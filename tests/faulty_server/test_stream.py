@@ -31,7 +31,7 @@ from faulty import (
     silent_stream,
     small_video,
 )
-from faulty.probe import EVENTS, ended, get, listening, submit
+from faulty.probe import EVENTS, ended, listening, submit
 
 
 def test_the_stream_tells_of_success_and_failure_and_keeps_alive(service: FaultyService, http: httpx.Client) -> None:
@@ -46,7 +46,7 @@ def test_the_stream_tells_of_success_and_failure_and_keeps_alive(service: Faulty
         failure, success = stream.events()
     assert failure == {"generation_id": bad, "status": "failed", "media_type": "video", "error": "too dark"}
     assert success["generation_id"] == good
-    assert get(success["url"]).content == small_video()
+    assert httpx.get(success["url"]).content == small_video()
     service.wait_until(lambda: service.streams_open == 0)
 
 

@@ -93,6 +93,7 @@ values = st.text(max_size=30) | st.sampled_from(
 @example(pattern="/.", name="", model="", seed="", index=0)
 @example(pattern="~/.", name="", model="", seed="", index=0)
 @example(pattern="a/.", name="", model="", seed="", index=0)
+@example(pattern="~//~/", name="", model="", seed="", index=0)
 @given(pattern=patterns, name=values, model=values, seed=values, index=st.integers(0, 9))
 def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, seed: str, index: int) -> None:
     """Whatever stands in the fields, the file lies below the folders that the pattern itself spells out."""
@@ -108,7 +109,7 @@ def test_no_pattern_leaves_its_directory(pattern: str, name: str, model: str, se
     fixed = pattern.partition("{")[0].rpartition("/")[0]
     base = Path("/data/videos", fixed)
     if pattern == "~" or pattern.startswith("~/"):
-        base = Path.home() / fixed[2:]
+        base = Path.home() / fixed[2:].lstrip("/")
     elif pattern.startswith("/"):
         base = Path("/", fixed.lstrip("/"))
     assert Path(os.path.normpath(path)) == path

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import wire
-from server.support import NO_TLS, TINY, Api, data_uri, launch_small, until_true
+from server.support import TINY, Api, data_uri, launch_small, until_true
 from wire import Exchange
 
 # Answers of the service when it is overloaded or fails, and of an older version. This server does not give them.
@@ -80,7 +80,7 @@ def _sent(ox: Api, exchange: Exchange, path: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}"}
     if exchange.name == "file_upload":
         form = {"message": "Add it", "name": "ox", "email": "ox@example.com"}
-        return httpx.put(ox.url + path, headers=headers, files={"file": b"content"}, data=form, verify=NO_TLS)
+        return httpx.put(ox.url + path, headers=headers, files={"file": b"content"}, data=form)
     body = exchange.request_body
     if exchange.name == "repository_create":
         body = body | {"name": f"inputs-{uuid.uuid4()}"}
