@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -693,6 +693,29 @@ def test_closing_answers_those_who_ask(session: Session, service: FaultyService)
     asking.join(30)
     assert len(answers) == 1
     assert isinstance(answers[0], OxenVideoError)
+
+
+def test_closing_ends_what_cancelled_tasks_leave_open(session: Session, caplog: pytest.LogCaptureFixture) -> None:
+    """An asynchronous generator that a cancelled task leaves is closed by a task of its own, which ends too."""
+    begun, ended = threading.Event(), threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            ended.set()
+
+    async def read(_: object) -> None:
+        async for _number in numbers():
+            begun.set()
+            await asyncio.sleep(60)
+
+    session.engine.spawn(read, session.target)
+    assert begun.wait(30)
+    session.close()
+    assert not caplog.records
+    assert ended.is_set()
 
 
 def test_all_threads_are_daemons(session: Session, service: FaultyService) -> None:

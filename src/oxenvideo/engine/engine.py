@@ -202,10 +202,8 @@ class Engine:
         loop.set_default_executor(DaemonThreads("oxenvideo-blocking", most=16))
         try:
             loop.run_forever()
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            loop.run_until_complete(_end_tasks())
+            loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
 
@@ -295,6 +293,16 @@ def plan_of(submission: Submission) -> Plan:
         save_as=submission.save_as,
         directory=submission.directory,
     )
+
+
+async def _end_tasks() -> None:
+    """Cancel all other tasks, and then those that close the asynchronous generators which these leave open."""
+    while left := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        del left, task  # the last reference to such a generator; a task to close it begins in the next turn of the loop
+        await asyncio.sleep(0)
 
 
 def _log_unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
