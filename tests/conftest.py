@@ -56,19 +56,19 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 class ByModule(LoadScopeScheduling):
     """One worker runs the tests of a module, because they may share a fixture.
 
-    Two workers share the browser tests, each with a browser of its own: more would only wait for the processor.
+    Two workers share the browser tests, each with a browser and front ends of its own: one has JupyterLab.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         if "/browser/" in path:
-            return f"browser {path.rpartition('/')[2] in SECOND_BROWSER}"
+            return f"browser {any(name in nodeid for name in SECOND_BROWSER)}"
         if path.startswith("tests/simulation/"):
             return nodeid.partition("[")[0]  # all lives of one test are played at once
         return nodeid if path.startswith(("tests/faults/", "tests/engine/")) else path
 
 
-SECOND_BROWSER = ("test_accessibility_browser.py", "test_panel_use_browser.py", "test_voila_browser.py")
+SECOND_BROWSER = ("export", "marimo", "notebook7", "required", "voila")  # in the name of a test or of its module
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByModule:

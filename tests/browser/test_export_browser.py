@@ -22,12 +22,16 @@ CLIP = "%%oxenvideo {how} --embed {how}\nA red balloon floating upward"
 
 
 def test_an_exported_page_plays_on_its_own(
-    lab: Server, open_notebook: OpenNotebook, open_page: Callable[[str], Shown], service: FaultyService, connect: str
+    notebook7: Server,
+    open_notebook: OpenNotebook,
+    open_page: Callable[[str], Shown],
+    service: FaultyService,
+    connect: str,
 ) -> None:
-    """Embedded and linked videos play in JupyterLab and in the HTML that nbconvert makes of the notebook."""
+    """Embedded and linked videos play in Notebook 7 and in the HTML that nbconvert makes of the notebook."""
     from nbconvert import HTMLExporter
 
-    notebook = open_notebook(lab, [connect, *(CLIP.format(how=how) for how in ("inline", "file"))])
+    notebook = open_notebook(notebook7, [connect, *(CLIP.format(how=how) for how in ("inline", "file"))])
     notebook.run_all()
     service.wait_until(lambda: len(service.jobs) == 2)
     service.finish(*service.jobs)
