@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 import nbformat
 
 import kernels
+from faulty import hold_port
 
 READY_WITHIN = 60.0  # seconds
 JUPYTER = [
@@ -50,7 +50,8 @@ class Server:
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))  # no requests to the internet
         self._sockets = tempfile.TemporaryDirectory()  # a path of at most about 60 characters
-        port = _free_port()
+        self._held = hold_port()
+        port = self._held.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}{prefix}"
         where = [
             f"--ServerApp.port={port}",
@@ -101,6 +102,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(30)
+        self._held.close()
         self._sockets.cleanup()
 
     def _ask(self, method: str, path: str) -> Any:
@@ -139,9 +141,3 @@ def _environment(home: Path, data_dir: Path, sockets: Path) -> dict[str, str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
         "JUPYTER_NO_CONFIG": "1",
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -79,7 +79,7 @@ from .faults import (
     UNTOLD_SUBMITS,
 )
 from .model import Job
-from .service import FaultyService
+from .service import FaultyService, hold_port
 from .stream import (
     Course,
     dribble,
@@ -109,7 +109,7 @@ __all__ = [
     "act_then_close", "act_then_empty", "act_then_half_the_answer", "act_then_html", "act_then_never_answer",
     "act_then_reset", "act_then_status", "altered", "answer_after", "bad_gateway", "bad_request", "changed_file",
     "chunked", "close", "dribble", "drop_stream", "empty_body", "empty_file", "end_stream", "endless_file",
-    "endless_line", "event", "evil_file_name", "expired", "foreign_events", "half_open", "html_instead_of_video",
+    "endless_line", "event", "evil_file_name", "expired", "foreign_events", "half_open", "hold_port", "html_instead_of_video",
     "html_page", "huge_comments", "huge_length", "ignore_range", "invalid_utf8", "json_reply", "links_missing",
     "malformed_events", "never_answer", "no_keep_alives", "not_found", "not_json", "ok", "ok_then_close",
     "only_malformed_events", "other_line_ends", "out_of_credits", "out_of_order", "pause_midway", "range_not_satisfiable",

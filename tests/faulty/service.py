@@ -200,7 +200,7 @@ class FaultyService:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        self._holders = [_hold_port() for _ in range(2)]
+        self._holders = [hold_port() for _ in range(2)]
         origins = [f"http://127.0.0.1:{holder.getsockname()[1]}" for holder in self._holders]
         self.base_url, self.other_origin = origins
         self._model.files_origin = origins[1] if self._files_elsewhere else origins[0]
@@ -334,8 +334,8 @@ def _bound(port: int) -> socket.socket:
     return listening
 
 
-def _hold_port() -> socket.socket:
-    """A socket that is bound and never listens: it keeps the port ours while the service is down."""
+def hold_port() -> socket.socket:
+    """A socket that is bound and never listens: it keeps the port ours while nothing listens there."""
     return _bound(0)
 
 

@@ -68,10 +68,10 @@ class ComfyStub:
     """One stub server, which renders one job at a time in ``seconds``. ``count`` counts requests by route.
 
     ``ran`` lists the ids of the jobs that it began, and ``prompts`` the bodies that it accepted. The attributes below
-    make it misbehave.
+    make it misbehave. Its port is its own from the beginning; until it starts, it refuses connections.
     """
 
-    def __init__(self, *, seconds: float = 0.1, steps: int = 4, port: int = 0) -> None:
+    def __init__(self, *, seconds: float = 0.1, steps: int = 4) -> None:
         self.seconds = seconds
         self.steps = steps
         self.count: Counter[str] = Counter()
@@ -107,16 +107,14 @@ class ComfyStub:
         self._sockets: dict[str, WebSocket] = {}
         self._work = asyncio.Event()
         self._generation = 0
-        self._port = port
+        self._socket = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's algorithm on
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     # Running
 
     def start(self) -> ComfyStub:
         """Start it in a thread; return it when it listens."""
-        self._socket = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's algorithm on
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", self._port))
-        self._port = self._socket.getsockname()[1]
         config = uvicorn.Config(self._application(), log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
@@ -136,11 +134,6 @@ class ComfyStub:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self._port}"
 
     def restart(self) -> None:
         """Lose the queue, the running job and the history, as a restart does."""

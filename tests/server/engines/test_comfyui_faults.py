@@ -154,17 +154,16 @@ def test_a_redirect_leads_nowhere(stub: ComfyStub, tmp_path: Path) -> None:
 
 def test_an_engine_that_is_away_at_first(tmp_path: Path) -> None:
     """Nothing was sent, so the job just waits."""
-    with ComfyStub() as gone:
-        port = gone._port
-    configure(tmp_path, f"http://127.0.0.1:{port}")
+    stub = ComfyStub()
+    configure(tmp_path, stub.url)
 
     async def whole() -> None:
         async with plant(tmp_path) as made:
             (id_,) = made.enqueue("wan22")
             await until(lambda: made.notice(id_))
-            with ComfyStub(port=port) as back:
+            with stub:
                 assert await made.ended(id_) == ["succeeded"]
-                assert len(back.prompts) == 1
+                assert len(stub.prompts) == 1
 
     asyncio.run(whole())
 

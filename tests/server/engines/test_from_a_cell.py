@@ -102,18 +102,18 @@ def test_a_request_for_several_makes_different_videos(stub: ComfyStub, session: 
 
 def test_without_a_reachable_engine_the_job_waits_and_says_so(tmp_path: Path, session: Session) -> None:
     """It is never rendered as a preview, and is made when the engine answers."""
-    with ComfyStub() as gone:
-        configure(gone)
-        url, port = gone.url, gone._port
+    stub = ComfyStub()
+    assert engines("add", "gpu1", "comfyui", stub.url) == 1  # added, but it does not answer
+    assert engines("model", "wan22", "--workflow", str(WORKFLOWS / TEXT), "--engine", "gpu1") == 1
     gen = session.submit("A fox", model="wan22", seed=2)
     until_true(lambda: gen.state.notice)
     assert (gen.state.notice or "").startswith("Waiting for an engine. gpu1 cannot be reached")
-    assert url not in (gen.state.notice or "")
+    assert stub.url not in (gen.state.notice or "")
     assert gen.status == "queued"
     assert "free preview" not in card.html(gen, 0.0, free=True)
-    with ComfyStub(port=port) as back:
+    with stub:
         gen.wait(60)
-        assert back.ran == [gen.id]
+        assert stub.ran == [gen.id]
 
 
 def test_a_workflow_that_cannot_be_used_is_refused_at_the_submit(
