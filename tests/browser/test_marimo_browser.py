@@ -72,9 +72,7 @@ def test_cards_and_panel_live_in_the_editor_and_a_reopened_notebook_shows_its_vi
     run = shown.page.get_by_test_id("run-button")
     run.last.wait_for(timeout=30_000)
     connect = shown.page.get_by_text("Click to connect")
-    shown.page.wait_for_timeout(
-        2000
-    )  # marimo asks for that click, or connects by itself, even in the middle of a click
+    shown.page.wait_for_timeout(2000)  # marimo asks for that click, or connects by itself, also in the middle of one
     connect.evaluate_all("buttons => buttons.forEach(button => button.click())")
     connect.wait_for(state="detached", timeout=30_000)
     run.last.click()  # the button of the whole notebook
