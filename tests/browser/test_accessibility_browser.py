@@ -58,10 +58,10 @@ def fill(page: Page, service: FaultyService) -> None:
         tiles(page).nth(index).get_by_role("checkbox").check()
     page.wait_for_function("[...document.querySelectorAll('.oxv-two video')].every(v => v.readyState >= 2)")
     page.get_by_label("Prompt", exact=True).fill("")
-    page.locator(".oxv-more").click()
+    page.locator(".oxv-more").press("Enter")  # a click would miss it where what is wrong with the prompt moves it
     page.locator("[data-field='other parameters'] input").fill("{")
     page.locator("[data-field='other parameters'] [data-tone=wrong]").wait_for()
-    page.locator(".oxv-model").click()
+    page.locator(".oxv-model").press("Enter")
     options(page).first.wait_for()
 
 
