@@ -46,10 +46,10 @@ def voila_page(voila: Server, open_page: Callable[[str], Shown], connect: str, t
 
 
 def generate(page: Page, prompt: str, count: int = 1) -> None:
-    """Enter a prompt and press Generate."""
+    """Enter a prompt and press Generate by key: a click would miss it where videos that load above it move it."""
     page.get_by_label("Prompt", exact=True).fill(prompt)
     page.get_by_label("Videos", exact=True).fill(str(count))
-    page.get_by_role("button", name="Generate", exact=True).click()
+    page.get_by_role("button", name="Generate", exact=True).press("Enter")
 
 
 def generate_and_wait(page: Page, service: FaultyService, prompt: str, count: int = 1) -> list[str]:

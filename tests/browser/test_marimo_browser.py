@@ -136,7 +136,7 @@ def cards_and_panel_live_without_running_a_cell_again(shown: Shown, service: Fau
     generate(shown.page, "A blue balloon")
     service.wait_until(lambda: len(service.jobs) == 4, timeout=20)
     service.finish(*service.jobs)
-    panel.get_by_role("button", name="Open the video: A blue balloon").click()
+    panel.get_by_role("button", name="Open the video: A blue balloon").press("Enter")
     assert shown.plays(panel.locator("video.oxv-video"))
     assert panel.locator(".oxv-generate").evaluate("b => getComputedStyle(b).borderRadius") == "8px"
     assert panel.locator(".oxv-board .oxv-tab").first.evaluate("b => getComputedStyle(b).borderTopStyle") == "none"
