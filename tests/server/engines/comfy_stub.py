@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import socket
 import struct
 import threading
 import time
@@ -25,6 +24,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from faulty import hold_port
 
 _INT = ["INT", {"default": 0, "min": -(2**63), "max": 2**63 - 1}]
 _LINK: list[Any] = ["IMAGE"]
@@ -107,8 +108,7 @@ class ComfyStub:
         self._sockets: dict[str, WebSocket] = {}
         self._work = asyncio.Event()
         self._generation = 0
-        self._socket = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves Nagle's algorithm on
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket = hold_port()
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     # Running
