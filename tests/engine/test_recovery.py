@@ -85,6 +85,13 @@ def test_what_other_kernels_look_for() -> None:
     assert decide([lost()], [row(1), row(2)]).ambiguous == {"a"}
 
 
+def test_an_older_submit_of_another_kernel_accounts_for_its_own_generation_first() -> None:
+    """Its generation is older than our submit. What is left over beside ours can be a stranger's."""
+    older = lost("b", since=20.0)
+    assert decide([lost()], [row(1, 25.0), row(2), row(3)], elsewhere=[older]).ambiguous == {"a"}
+    assert decide([lost()], [row(1, 25.0), row(2)], elsewhere=[older]).adopted == {"a": (row(2),)}
+
+
 def test_what_kernels_that_have_ended_lost() -> None:
     """Nobody looks for an equal submit of theirs. While it could be what is left over, nothing is decided."""
     assert decide([lost()], [row(1), row(2)], orphans=[lost("b")]) == Decision({}, frozenset(), frozenset("a"))

@@ -15,7 +15,7 @@ from typing import Any
 from oxenvideo.engine import recovery, service
 from oxenvideo.engine.downloads import Downloads
 from oxenvideo.errors import DownloadFailed
-from oxenvideo.jobs.job import Job, Submission
+from oxenvideo.jobs.job import CLOCK_SLACK, Job, Submission
 from oxenvideo.jobs.journal import Journal, Plan
 
 from .life import play
@@ -107,7 +107,7 @@ def sent_by_our_clock() -> Replaced:
     def describe(self: recovery.Recovery, submission: Submission, service_time: float | None) -> recovery.Lost:
         nonlocal ahead
         ahead = 0.0 if service_time is None else service_time - self._registry.clock()
-        since = (submission.sent_at or 0.0) + ahead - recovery._CLOCK_SLACK
+        since = (submission.sent_at or 0.0) + ahead - CLOCK_SLACK
         return recovery.Lost(submission.key, submission.sent or {}, len(submission.jobs), since)
 
     def decide_by_our_clock(lost: Any, free: Any, attached: Any, *written: Any) -> recovery.Decision:

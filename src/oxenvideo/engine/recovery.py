@@ -176,13 +176,14 @@ def decide(
     """Assign generations to lost submissions, or say where that is not clear.
 
     ``free`` are the generations that belong to nothing; ``attached`` those that the user attached, which may be of a lost
-    submission too. ``elsewhere`` is what other kernels look for. ``unnamed`` are synchronous submissions that were
-    answered, without an id: one of the generations is theirs. ``orphans`` were lost by kernels that have ended, and nobody
-    looks for them.
+    submission too. ``elsewhere`` is what other kernels look for; each has its share of ``free``, first of what is too old
+    for ``lost``. ``unnamed`` are synchronous submissions that were answered, without an id: one of the generations is
+    theirs. ``orphans`` were lost by kernels that have ended, and nobody looks for them.
     Submissions that sent the same are interchangeable. A candidate that is left over can mean a stranger's; a
     candidate that other submissions could have made as well can mean theirs, and so can one whose media cannot be compared.
     """
-    free, attached = list(free), list(attached)
+    free = sorted(free, key=lambda seen: (seen.enqueued_at or 0.0, seen.generation_id))
+    attached = list(attached)
     adopted: dict[str, tuple[Observation, ...]] = {}
     ambiguous: set[str] = set()
     beside_orphans: set[str] = set()
@@ -191,10 +192,7 @@ def decide(
         groups.setdefault(json.dumps(one.sent, sort_keys=True), []).append(one)
     for same in groups.values():
         others = [one for group in groups.values() if group is not same for one in group]
-        found = sorted(
-            (seen for seen in free if any(one.fits(seen) for one in same)),
-            key=lambda seen: (seen.enqueued_at or 0.0, seen.generation_id),
-        )
+        found = [seen for seen in free if any(one.fits(seen) for one in same)]
         theirs = any(other.fits(seen) for seen in found for other in others)
         theirs |= bool(found) and any(o.sent != same[0].sent and could_be(o.sent, same[0].sent) for o in elsewhere)
         decided = bool(found) and any(one.fits(seen) for seen in attached for one in same)
@@ -205,7 +203,9 @@ def decide(
         if any(one.refused and one.fits(seen) and seen.status not in _STATUSES for one in unnamed for seen in found):
             continue  # what a refused one left fails: those that succeed will be told from it
         in_turn = sorted(same, key=lambda item: item.since or 0.0)
-        shares, left = _share_out(in_turn + [one for one in elsewhere if one.sent == same[0].sent], found)
+        shares, left = _share_out(in_turn, free)
+        _, left = _share_out([one for one in elsewhere if one.sent == same[0].sent], left)
+        left = [seen for seen in left if seen in found]
         _, strangers = _share_out([one for one in orphans if one.sent == same[0].sent], left)
         if theirs or decided or doubtful or own or strangers:
             ambiguous.update(one.key for one in same)
@@ -352,8 +352,9 @@ class Recovery:
         for namespace in dict.fromkeys(s.request.target_namespace for s in looked_for):
             await self._read_lists(client, namespace)
         ahead = client.service_time()
-        candidates = [self._describe(s, ahead) for s in looked_for]
-        fitting = [seen for seen in self._shown.values() if any(one.fits(seen) for one in candidates)]
+        candidates = {s: self._describe(s, ahead) for s in looked_for}
+        shown = dict(self._shown)  # the watcher may read others meanwhile
+        fitting = [seen for seen in shown.values() if any(one.fits(seen) for one in candidates.values())]
         shared = any(s.request.target_namespace for s in self._lost)
         strangers = await self.strangers(client, fitting) if shared else set()
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
@@ -361,15 +362,15 @@ class Recovery:
             self._registry.write_postponed()
         except sqlite3.Error as error:
             raise OxenVideoError(f"The journal cannot be written ({error}).") from None
-        claimed = self._registry.journal.claimed(self._target.base_url, [seen.generation_id for seen in fitting])
+        claimed = self._registry.journal.claimed(self._target.base_url, shown)
         taken = {i for i, attached in claimed.items() if not attached} | self._registry.unwritten_ids() | strangers
-        free = [seen for seen in fitting if seen.generation_id not in taken and seen.generation_id not in claimed]
+        free = [seen for i, seen in shown.items() if i not in taken and i not in claimed]
         attached = [seen for seen in fitting if claimed.get(seen.generation_id) and seen.generation_id not in taken]
         elsewhere, ended = self._registry.journal.unsettled_elsewhere(self._target.base_url)
         # The lists may be older than what was lost while they were read: the next look is for that.
         waiting = [s.sent or {} for s in (*self._in_flight, *(s for s in self._lost if s not in looked_for))]
         waiting += [entry.sent or {} for entry in elsewhere if entry.step is Step.SENDING]
-        lost = [self._describe(s, ahead) for s in looked_for if s in self._lost]  # some may have been settled meanwhile
+        lost = [one for s, one in candidates.items() if s in self._lost]  # some may have been settled meanwhile
         # What the list shows may belong to a submit whose answer is still to come: that answer is waited for.
         awaited = [seen for seen in free if any(could_be(sent, row_parameters(seen.fields)) for sent in waiting)]
         lost = [one for one in lost if not any(one.fits(seen) for seen in awaited)]
