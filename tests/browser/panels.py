@@ -46,7 +46,7 @@ def voila_page(voila: Server, open_page: Callable[[str], Shown], connect: str, t
 
 
 def generate(page: Page, prompt: str, count: int = 1) -> None:
-    """Enter a prompt and press Generate by key: a click would miss it where videos that load above it move it."""
+    """Enter a prompt and press Generate by key, wherever it moves meanwhile."""
     page.get_by_label("Prompt", exact=True).fill(prompt)
     page.get_by_label("Videos", exact=True).fill(str(count))
     page.get_by_role("button", name="Generate", exact=True).press("Enter")

@@ -308,14 +308,15 @@ const makeForm = (model) => {
     clearTimeout(typing);
     if (stillTyping) typing = setTimeout(flush, TYPING);
     else flush();
-    rested();
+    changed();
   };
-  const send = (what, content) => { flush(); return link.send(what, content); };
+  const send = (...message) => { flush(); return link.send(...message); };
+  const change = (...message) => { changed(); return send(...message); };
 
   // Parts
-  const picker = makePicker({ send }, (id) => send("pick", { id }));
+  const picker = makePicker({ send }, (id) => change("pick", { id }));
   const styles = makeField({ name: "style", control: "radio", label: "Prompt style", options: ["One prompt", "Shots"], default: 0 },
-    (_, index) => send("style", { style: index ? "shots" : "prompt" }));
+    (_, index) => change("style", { style: index ? "shots" : "prompt" }));
   const prompt = makeField({ name: "prompt", control: "area", label: "Prompt", rows: 4, placeholder: "A red balloon drifts over a quiet harbour at dawn" }, edit);
   const shots = makeShots(edit);
   const media = h("div", { class: "oxv-media" }), common = h("div", { class: "oxv-fields" }), rest = h("div", { class: "oxv-fields", hidden: true, id: newId() });
@@ -333,7 +334,7 @@ const makeForm = (model) => {
   const foot = h("div", { class: "oxv-foot" }, h("div", { class: "oxv-price" }, total, how),
     h("div", { class: "oxv-send" }, h("div", { class: "oxv-field oxv-count" }, h("label", { class: "oxv-label", for: countId }, "Videos"), count), generate),
     notes, said, busy,
-    h("div", { class: "oxv-links" }, button("Show as code", () => send("code"), { class: "oxv-btn oxv-quiet" }), button("Clear", () => send("clear"), { class: "oxv-btn oxv-quiet", title: "Empty the form; the model stays" })));
+    h("div", { class: "oxv-links" }, button("Show as code", () => send("code"), { class: "oxv-btn oxv-quiet" }), button("Clear", () => change("clear"), { class: "oxv-btn oxv-quiet", title: "Empty the form; the model stays" })));
   const element = h("section", { class: "oxv-form", "aria-label": "New video" }, inputs, foot);
   const link = makeLink(model, (is) => { setText(busy, is ? BUSY : ""); show(busy, is); });
 
@@ -385,7 +386,7 @@ const makeForm = (model) => {
     values: () => { for (const [name, field] of [["prompt", prompt], ...fields]) field.set(page.values[name]); },
     media: () => {
       for (const name of [...mediums.keys()]) if (!page.media.some((one) => one.name === name)) mediums.delete(name);
-      place(media, mediums, page.media, (one) => makeMedium({ send: (...given) => { rested(); flush(); return link.send(...given); } }, one));
+      place(media, mediums, page.media, (one) => makeMedium({ send: change }, one));
       for (const one of page.media) mediums.get(one.name).draw(one);
     },
     count: () => { count.value = page.count; },
@@ -401,26 +402,25 @@ const makeForm = (model) => {
   };
   const draw = (names) => { for (const name of Object.keys(draws)) if (names.includes(name) && page[name] !== undefined) draws[name](); };
 
-  // Generate
-  let submitting = false, submittedAt = 0, hide = null;
-  const look = () => {
-    const resting = Date.now() - submittedAt < REPEAT_AFTER;
-    generate.setAttribute("aria-disabled", String(submitting || resting));
-  };
+  // Generate. The same request is not sent again while a press is unanswered, and for a while after the answer.
+  let pressed = 0, submittedAt = 0, hide = null; // the number of the press that is unanswered, or 0
+  const taken = () => pressed > 0 || Date.now() - submittedAt < REPEAT_AFTER;
+  const look = () => generate.setAttribute("aria-disabled", String(taken()));
   const say = (text, tone) => {
     clearTimeout(hide);
     setText(said, text);
     said.dataset.tone = tone || "";
     if (tone === "good") hide = setTimeout(() => say(""), SAID_FOR);
   };
-  const rested = () => { submittedAt = 0; look(); say(""); };
+  const changed = () => { pressed = submittedAt = 0; look(); say(""); };
   const press = () => {
-    if (submitting || Date.now() - submittedAt < REPEAT_AFTER) return;
-    submitting = true;
+    if (taken()) return;
+    const n = (pressed = send("generate"));
     look();
     say("Submitting …");
-    link.after(send("generate"), () => {
-      submitting = false;
+    link.after(n, () => {
+      if (pressed !== n) return; // the form has changed since
+      pressed = 0;
       if (said.textContent === "Submitting …") say("");
       if (said.dataset.tone === "good") submittedAt = Date.now();
       look();
@@ -446,6 +446,7 @@ const makeForm = (model) => {
     if (now.values) for (const name of Object.keys({ ...page.values, ...now.values })) if (newer(name)) now.values = { ...now.values, [name]: page.values[name] };
     if (now.shots && newer("multi_prompt")) delete now.shots;
     if (newer("count") || document.activeElement === count) delete now.count;
+    if ((now.values || now.media) && content.n >= pressed) changed();
     page = { ...page, ...now };
     model.set("page", page);
     draw(Object.keys(now));
