@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ FAST = Pace(
     stream_start=0.3,
     stream_retry=0.5,
     stream_silence=0.5,
-    confirm=0.6,
+    confirm=10.0,  # a busy machine must not fail a test in which a lost submit is found
     reach=1.0,
     backoff=Backoff(first=0.02, most=0.2),
 )
+#: For tests in which it is not found.
+ASKS_SOON = replace(FAST, confirm=0.6)
 
 
 # A busy machine must not fail a test: no example has a deadline.
@@ -107,8 +110,11 @@ def service() -> Iterator[FaultyService]:
 
 
 @pytest.fixture
-def make_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
-    """Makes Sessions on a service; all with the same journal, closed at the end."""
+def make_session(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Session]]:
+    """Makes Sessions on a service; all with the same journal, closed at the end.
+
+    The mark ``asks_soon`` is for tests in which the user is asked about a lost submit.
+    """
     made: list[Session] = []
 
     def make(service: FaultyService, **options: Any) -> Session:
@@ -118,7 +124,7 @@ def make_session(tmp_path: Path) -> Iterator[Callable[..., Session]]:
             "model": MODEL,
             "data_dir": tmp_path / "data",
             "download_dir": tmp_path / "videos",
-            "pace": FAST,
+            "pace": ASKS_SOON if request.node.get_closest_marker("asks_soon") else FAST,
             "timeout": 0.6,
         }
         made.append(Session(notebook="test.ipynb", **(settings | options)))

@@ -62,6 +62,7 @@ def test_the_key_does_not_follow_a_redirect(make_session: Callable[..., Session]
         assert keys_seen(service, service.other_origin) == set()
 
 
+@pytest.mark.asks_soon
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_api_requests_follow_no_redirect(session: Session, service: FaultyService, code: int) -> None:
     """A submit that is redirected goes nowhere else, neither with the key nor without."""

@@ -208,6 +208,7 @@ def test_cancel_while_the_lost_answer_is_looked_for(session: Session, service: F
     assert [job.status for job in service.jobs.values()] == ["cancelled"]
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_cancel_what_nobody_can_find(session: Session, service: FaultyService) -> None:
     """Where nobody knows whether it exists, cancelling says so; and cancels it when it turns up after all."""

@@ -180,6 +180,7 @@ def test_after_the_request_left_and_arrived(scene: Scene) -> None:
     assert scene.service.counts[POST] == len(scene.service.jobs) == 1
 
 
+@pytest.mark.asks_soon
 def test_after_the_request_left_and_was_lost(scene: Scene) -> None:
     """Killed before the answer came, the service not having it: not sent again by itself, a person decides."""
     scene.service.script(POST, f.never_answer())

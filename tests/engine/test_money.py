@@ -227,6 +227,7 @@ def look_alikes() -> dict[str, tuple[VideoRequest, VideoRequest]]:
     }
 
 
+@pytest.mark.asks_soon
 def test_lost_submits_adopt_no_look_alikes(session: Session, service: FaultyService) -> None:
     """Submits never arrived, and somebody else's generations look like them but for one thing: none is taken for ours."""
     cases = look_alikes()
@@ -277,6 +278,7 @@ def test_two_lost_submits_alike_but_for_a_seed(
     assert service.counts[POST] == 2
 
 
+@pytest.mark.asks_soon
 @pytest.mark.parametrize("seeds", [(1, 2), (1, None), (None, 1)])
 def test_two_lost_submits_of_which_one_arrived(
     session: Session, service: FaultyService, seeds: tuple[int | None, int | None]
@@ -297,6 +299,7 @@ def test_two_lost_submits_of_which_one_arrived(
     assert service.counts[DELETE] == 0
 
 
+@pytest.mark.asks_soon
 @pytest.mark.parametrize("same", [True, False], ids=["the same request", "a request that cannot be told apart"])
 def test_what_a_submit_in_flight_made_is_not_adopted(session: Session, service: FaultyService, same: bool) -> None:
     """One answer is lost for good, the other is still to come: the list shows one generation, which is the other's."""
@@ -572,6 +575,7 @@ def test_the_clock_steps_between_two_kernels(
     assert service.counts[POST] == 1
 
 
+@pytest.mark.asks_soon
 def test_a_look_alike_of_an_hour_ago_after_a_clock_step(session: Session, service: FaultyService, clock: Clock) -> None:
     """The clock is set back by an hour: an equal generation of half an hour ago does not become the lost one."""
     clock.set_in(session)

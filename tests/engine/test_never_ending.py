@@ -125,6 +125,7 @@ def test_recovery_finds_it_in_the_history_where_lists_are_too_long(session: Sess
     assert service.counts[POST] == 1
 
 
+@pytest.mark.asks_soon
 @pytest.mark.parametrize("broken", [f.status(504), f.html_page(), f.never_answer()], ids=["504", "page", "silence"])
 def test_recovery_that_can_read_nothing_ends_in_a_question(
     make_session: Callable[..., Session], service: FaultyService, broken: f.Behaviour
@@ -147,6 +148,7 @@ def test_recovery_that_can_read_nothing_ends_in_a_question(
     assert service.counts[POST] == 1
 
 
+@pytest.mark.asks_soon
 def test_recovery_that_can_read_nothing_because_it_is_too_long_ends_in_a_question(
     session: Session, service: FaultyService
 ) -> None:
@@ -361,6 +363,7 @@ def test_a_damaged_row_does_not_stop_resume(
     assert session.history()  # which joins with the journal, damaged or not
 
 
+@pytest.mark.asks_soon
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_a_damaged_row_does_not_stop_a_search(
     make_session: Callable[..., Session], service: FaultyService, synchronous: bool, tmp_path: Path

@@ -151,6 +151,7 @@ def test_the_public_function_warns(
         assert len(api.resume()) == 0
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_look_again_for_what_was_not_found(session: Session, service: FaultyService) -> None:
     """In the same kernel, resume looks once more for what could not be found, and brings it."""
@@ -167,6 +168,7 @@ def test_look_again_for_what_was_not_found(session: Session, service: FaultyServ
     assert service.counts[POST] == 1
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_found_late_by_itself(session: Session, service: FaultyService) -> None:
     """What turns up after a person was told is taken up without being asked for."""
@@ -181,6 +183,7 @@ def test_found_late_by_itself(session: Session, service: FaultyService) -> None:
     assert generation.wait(30).path
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_an_equal_video_of_another_day_is_not_adopted(
     make_session: Callable[..., Session], service: FaultyService

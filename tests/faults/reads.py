@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import faulty as f
+from conftest import ASKS_SOON
 from faults.fault import Arrange, End, Fault, always, both, scripted
 from faulty import Behaviour, FaultyService
 
@@ -104,6 +105,7 @@ OF_READS = (
     Fault(
         READS, "an id is unknown permanently", "after three answers and 45 s it fails with that reason",
         both(NO_STREAM, always(ONE, f.not_found()), _lag), end=End.FAILED, says="knows no generation", service=_BY_HAND,
+        session={"pace": ASKS_SOON},
     ),
     Fault(READS, "the list does not show the video", "read by its id; delivered", both(NO_STREAM, _lag)),
     Fault(READS, "the list fails permanently", "read by its id; delivered", both(NO_STREAM, always(LIST, f.server_error()))),

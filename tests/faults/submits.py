@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import httpx
 
 import faulty as f
-from conftest import FAST
+from conftest import ASKS_SOON
 from faults.fault import MODEL, PROMPT, Arrange, End, Fault, always, both, scripted
 from faulty import Behaviour, FaultyService
 
@@ -78,8 +77,9 @@ def _never_arrived(does: str, behaviour: Behaviour) -> Fault:
     says = "shows no generation like it"
     arrange = scripted(POST, behaviour)
     return Fault(
-        LOST, f"{does}; it was not enqueued", ASKED, arrange, end=End.UNCONFIRMED, posts=1, jobs_there=0, says=says
-    )
+        LOST, f"{does}; it was not enqueued", ASKED, arrange,
+        end=End.UNCONFIRMED, posts=1, jobs_there=0, says=says, session={"pace": ASKS_SOON},
+    )  # fmt: skip
 
 
 def _arrived(does: str, behaviour: Behaviour) -> Fault:
@@ -139,10 +139,7 @@ LOST_ANSWERS = (
     _arrived("no ids in the answer", f.altered(lambda data: {})),
     _arrived("ids of the wrong type", _ids(lambda rows: [{"generation_id": 5}])),
     _arrived("the answer comes after the client gave up", f.answer_after(0.9)),
-    Fault(
-        LOST, "enqueued only after the client gave up", FOUND, scripted(POST, f.act_after(0.9)), posts=1,
-        session={"pace": replace(FAST, confirm=10.0)},
-    ),
+    Fault(LOST, "enqueued only after the client gave up", FOUND, scripted(POST, f.act_after(0.9)), posts=1),
     Fault(LOST, "four videos in one request, connection reset", FOUND, scripted(POST, f.act_then_reset()), together=4, posts=1),
     Fault(LOST, "two equal requests, one answer is lost", FOUND, scripted(POST, f.act_then_reset()), jobs=2, posts=2),
     Fault(

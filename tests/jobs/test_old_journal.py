@@ -81,6 +81,7 @@ def test_the_file_is_what_it_says() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_each_submission_is_resumed_as_what_it_is(
     make_session: Callable[..., Session], service: FaultyService, journal: Path
@@ -153,6 +154,7 @@ def test_nothing_that_may_have_been_sent_is_sent_twice_by_two_sessions(
     assert len([b for b in service.submits if "killed" not in b["prompt"]]) == 2
 
 
+@pytest.mark.asks_soon
 @pytest.mark.slow
 def test_what_was_found_before_the_update_may_not_be_adopted_again(
     make_session: Callable[..., Session], service: FaultyService, journal: Path
