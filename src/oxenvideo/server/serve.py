@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import FrameType
 
 import uvicorn
+from sse_starlette.sse import AppStatus
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -80,6 +81,8 @@ class Server(uvicorn.Server):
 
     def run_here(self) -> int:
         """Serve until a signal ends it; return the exit status."""
+        # handle_exit ends the streams; a stream that sse_starlette cancels has no end, which uvicorn logs as an error.
+        AppStatus.enable_automatic_graceful_drain = False
         # uvicorn raises the signal again after it has shut down. That must not count as a failure.
         signal.signal(signal.SIGTERM, lambda sig, frame: sys.exit(0))
         with contextlib.suppress(KeyboardInterrupt):
