@@ -467,16 +467,16 @@ def test_names_in_a_schema_are_not_run(name: str, capsys: pytest.CaptureFixture[
 
 
 def test_a_warm_check_is_fast() -> None:
-    """A check takes under 2 ms once the model is known (best of 20), good or bad."""
+    """A check takes a processor under 2 ms once the model is known (best of 20), good or bad."""
     model = bundled().get(REFERENCE)
     good = {"prompt": "@Image1", "input_image": [A], "elements": [{"frontal_image_url": A}], "duration": 5}
     bad = {"prompt": "@Image1", "input_image": [A], "duration": 99}
 
     def seconds(parameters: dict[str, Any]) -> float:
-        start = time.perf_counter()
+        start = time.thread_time()
         with contextlib.suppress(InvalidRequest):
             check(model, parameters)
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert min(seconds(good) for _ in range(20)) < 0.002
     assert min(seconds(bad) for _ in range(20)) < 0.002
