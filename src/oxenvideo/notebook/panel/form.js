@@ -446,7 +446,7 @@ const makeForm = (model) => {
     if (now.values) for (const name of Object.keys({ ...page.values, ...now.values })) if (newer(name)) now.values = { ...now.values, [name]: page.values[name] };
     if (now.shots && newer("multi_prompt")) delete now.shots;
     if (newer("count") || document.activeElement === count) delete now.count;
-    if ((now.values || now.media) && content.n >= pressed) changed();
+    if ((now.values || now.media) && content.n >= pressed) changed(); // an update from before the press is part of what was pressed
     page = { ...page, ...now };
     model.set("page", page);
     draw(Object.keys(now));
