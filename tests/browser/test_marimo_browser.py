@@ -69,13 +69,9 @@ def test_cards_and_panel_live_in_the_editor_and_a_reopened_notebook_shows_its_vi
     app = _app(service, *CARDS[:2], PANEL, CARDS[2], LAYOUT)
     marimo = marimo_server("edit", app, autorun=False)  # only then are sessions saved
     shown = open_page(marimo.url)
-    run = shown.page.get_by_test_id("run-button")
-    run.last.wait_for(timeout=30_000)
-    connect = shown.page.get_by_text("Click to connect")
-    shown.page.wait_for_timeout(2000)  # marimo asks for that click, or connects by itself, also in the middle of one
-    connect.evaluate_all("buttons => buttons.forEach(button => button.click())")
-    connect.wait_for(state="detached", timeout=30_000)
-    run.last.click()  # the button of the whole notebook
+    # The button of the whole notebook, yellow when the cells are loaded, runs them, and connects if marimo has not done so
+    # by itself. "Click to connect" would connect a second time if that happens meanwhile; marimo then waits for ever.
+    shown.page.locator("button.yellow[data-testid=run-button]").last.click(timeout=30_000)
     cards_and_panel_live_without_running_a_cell_again(shown, service, "edit")
     _, layout, cards = _outputs(shown.page)
     layout.locator("[role=group]", has_text="Succeeded").first.wait_for(timeout=30_000)
