@@ -377,8 +377,13 @@ def test_an_observer_that_raises(session: Session, service: FaultyService, caplo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("behaviour", [f.ok(), f.act_then_reset()], ids=["answered", "the answer is lost"])
 def test_an_unforeseen_error_does_not_end_the_watching(
-    session: Session, service: FaultyService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    session: Session,
+    service: FaultyService,
+    behaviour: f.Behaviour,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What nobody foresaw while an observation is taken in is logged, and the next list makes up for it."""
     from oxenvideo.jobs import job
@@ -391,6 +396,7 @@ def test_an_unforeseen_error_does_not_end_the_watching(
         return real(*given)
 
     monkeypatch.setattr(job, "advance", sometimes)
+    service.script(POST, behaviour)
     generation = submit(session)
     until(service, lambda: service.jobs)
     service.finish()
@@ -459,9 +465,10 @@ def test_a_journal_that_cannot_be_written_stops_a_submit(session: Session, servi
 
 @pytest.mark.slow
 def test_a_journal_that_fails_later_does_not_lose_the_video(
-    session: Session, service: FaultyService, caplog: pytest.LogCaptureFixture
+    make_session: Callable[..., Session], service: FaultyService, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer that cannot be written down is followed all the same, and written when that is possible again."""
+    session = make_session(service, timeout=10.0)  # the late answer must not be given up
     impatient(session)
     service.script(POST, f.answer_after(0.2))
     generation = submit(session)
@@ -586,7 +593,7 @@ def _settled(service: FaultyService, generation: Generation) -> str:
 
 def test_a_told_id_that_was_attached_to_meanwhile(make_session: Callable[..., Session], service: FaultyService) -> None:
     """Another kernel attached to an id before its submitter was told of it: the submitter's journal entry has it."""
-    one, other = make_session(service), make_session(service)
+    one, other = make_session(service, timeout=10.0), make_session(service)
     service.script(POST, f.answer_after(0.4))
     first = submit(one)
     until(service, lambda: service.jobs)

@@ -388,9 +388,9 @@ class Recovery:
             if found is not None:
                 # Another kernel may have claimed them between our look and now: then the next look knows.
                 if submission.accept([seen.generation_id for seen in found], found=True):
+                    self.settle(submission)  # first, so that it is followed whatever happens below
                     for job, seen in zip(submission.jobs, found, strict=True):
                         job.see(seen)
-                    self.settle(submission)
             elif submission.key in decision.ambiguous:
                 submission.advance(Step.AMBIGUOUS)
                 submission.ask_user(AMBIGUOUS)
