@@ -301,8 +301,11 @@ def test_two_lost_submits_of_which_one_arrived(
 
 @pytest.mark.asks_soon
 @pytest.mark.parametrize("same", [True, False], ids=["the same request", "a request that cannot be told apart"])
-def test_what_a_submit_in_flight_made_is_not_adopted(session: Session, service: FaultyService, same: bool) -> None:
+def test_what_a_submit_in_flight_made_is_not_adopted(
+    make_session: Callable[..., Session], service: FaultyService, same: bool
+) -> None:
     """One answer is lost for good, the other is still to come: the list shows one generation, which is the other's."""
+    session = make_session(service, timeout=10.0)  # the late answer must not be given up
 
     def hosted() -> None:
         for job in service.jobs.values():

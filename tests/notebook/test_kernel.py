@@ -247,5 +247,6 @@ def test_the_notebooks_own_tasks_run_during_a_wait_only_with_nested_loops(
     said = kernel.run("before = len(beats)\n%oxenvideo wait clip --timeout 1\nprint('beats:', len(beats) - before)")
     assert "Still running after 1 s" in said
     assert (int(said.rpartition("beats: ")[2]) > 5) == nested
+    service.wait_until(lambda: service.jobs)
     service.finish()
     assert "clip: succeeded" in kernel.run("%oxenvideo wait clip")
