@@ -85,32 +85,40 @@ def test_a_person_makes_and_compares_videos(lab: Server, open_notebook: OpenNote
     assert not notebook.complaints
 
 
-IN_STEP = """() => {
-    const [one, two] = [...document.querySelectorAll('.oxv-two video')].map(video => video.currentTime);
-    return one > 2.5 && Math.abs(one - two) < 1 / 24;
+# Whether two playing videos come within a frame of each other and stay so for six measurements, before they start again
+# at their end, which would put them in step by itself. The clock is the page's: a busy machine is late to ask.
+IN_STEP = """async (pair, behind) => {
+    const [one, two] = pair.querySelectorAll('video');
+    two.currentTime -= behind;
+    const apart = [];
+    for (let before = one.currentTime; ; before = one.currentTime) {
+        await new Promise(done => setTimeout(done, 150));
+        if (one.currentTime <= before) return apart.concat('it does not play on');
+        apart.push(Math.abs(one.currentTime - two.currentTime));
+        if (apart.length >= 6 && Math.max(...apart.slice(-6)) < 1 / 24) return true;
+    }
 }"""
 
 
 def compare_in_step(page: Page) -> None:
-    """Two videos side by side stay within one frame of each other while they play and after a jump."""
+    """Two videos side by side start together; one that falls behind catches up; a jump takes both along."""
     pair = page.locator(".oxv-two").first
     page.wait_for_function(
         "[...document.querySelectorAll('.oxv-two video')].filter(v => v.readyState >= 2).length === 2"
     )
-    page.get_by_label("Speed").select_option("0.5")  # so that the end, after which they start again, is 5 s away
+    position = page.get_by_label("Position in both videos")
+    page.get_by_label("Speed").select_option("0.5")  # so that the end is 10 s away
     page.get_by_role("button", name="Play", exact=True).click()
-    page.get_by_label("Position in both videos").fill("2.5")
-    page.wait_for_function(IN_STEP)  # a busy machine needs a moment after the jump
-    apart = []
-    for _ in range(6):
-        page.wait_for_timeout(150)
-        one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
-        apart.append(abs(one - two))
-    assert one > 2.5
-    assert max(apart) < 1 / 24
+    assert pair.evaluate(IN_STEP, 0) is True
+    position.fill("0.5")
+    assert pair.evaluate(IN_STEP, 0.2) is True
     page.get_by_role("button", name="Pause", exact=True).click()
-    one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
-    assert abs(one - two) < 0.05
+    for jump in (None, 2.5):
+        if jump is not None:
+            position.fill(str(jump))
+        one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
+        assert abs(one - two) < 0.05
+        assert jump is None or one == jump
 
 
 def look_at_it(notebook: NotebookPage) -> None:

@@ -333,6 +333,7 @@ const playOnHover = (link, key, open) => {
 // The player: one video large, or two side by side, played in step by one set of controls.
 
 const NEAR = 0.03; // seconds apart that nobody sees
+const CATCH_UP = 4; // change of speed for each second apart: of what is apart, a third is left after 0.3 s
 const FAR = 0.3; // seconds apart, above which a jump is better than a change of speed
 
 const makeVideo = (link, clip, { alone }) => {
@@ -374,7 +375,8 @@ const inStep = (videos) => {
     else if (!second.ended && first.currentTime < (second.duration || 0) - 0.05) {
       const apart = first.currentTime - second.currentTime;
       if (Math.abs(apart) > FAR) second.currentTime = first.currentTime;
-      second.playbackRate = state.speed * (Math.abs(apart) > NEAR ? Math.min(1.25, Math.max(0.8, 1 + apart)) : 1);
+      const change = Math.abs(apart) > NEAR ? CATCH_UP * apart : 0;
+      second.playbackRate = Math.min(1.5 * state.speed, Math.max(state.speed / 1.5, state.speed + change));
       if (second.paused) second.play();
     }
     state.frame = requestAnimationFrame(step);
