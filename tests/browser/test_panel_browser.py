@@ -91,12 +91,13 @@ IN_STEP = """async (pair, behind) => {
     const [one, two] = pair.querySelectorAll('video');
     two.currentTime -= behind;
     const apart = [];
-    for (let before = one.currentTime; ; before = one.currentTime) {
+    for (let before = one.currentTime, tries = 0; tries < 60 && one.currentTime >= before; tries++) {
+        before = one.currentTime;
         await new Promise(done => setTimeout(done, 150));
-        if (one.currentTime <= before) return apart.concat('it does not play on');
-        apart.push(Math.abs(one.currentTime - two.currentTime));
+        apart.push(one.currentTime > before ? Math.abs(one.currentTime - two.currentTime) : Infinity);
         if (apart.length >= 6 && Math.max(...apart.slice(-6)) < 1 / 24) return true;
     }
+    return apart;
 }"""
 
 
@@ -113,12 +114,11 @@ def compare_in_step(page: Page) -> None:
     position.fill("0.5")
     assert pair.evaluate(IN_STEP, 0.2) is True
     page.get_by_role("button", name="Pause", exact=True).click()
-    for jump in (None, 2.5):
-        if jump is not None:
-            position.fill(str(jump))
-        one, two = pair.evaluate("pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)")
-        assert abs(one - two) < 0.05
-        assert jump is None or one == jump
+    times = "pair => [...pair.querySelectorAll('video')].map(video => video.currentTime)"
+    one, two = pair.evaluate(times)
+    assert abs(one - two) < 0.05
+    position.fill("2.5")
+    assert pair.evaluate(times) == [2.5, 2.5]
 
 
 def look_at_it(notebook: NotebookPage) -> None:
