@@ -252,7 +252,8 @@ def test_while_downloading(scene: Scene, keep: float) -> None:
     assert len(list((scene.tmp_path / "videos").iterdir())) == 1
 
 
-def test_after_the_rename(scene: Scene) -> None:
+@pytest.mark.parametrize("named_twice", [False, True], ids=["renamed", "also with its temporary name"])
+def test_after_the_rename(scene: Scene, named_twice: bool) -> None:
     """Killed with the file in place and the journal not knowing it: recognized, not fetched a second time."""
     held = threading.Event()
     scene.service.script(FILE, f.pause_midway(held.is_set))
@@ -264,6 +265,9 @@ def test_after_the_rename(scene: Scene) -> None:
         held.set()
         scene.wait_until(lambda: list((scene.tmp_path / "videos").glob("*.mp4")))
         scene.kill()
+    (video,) = (scene.tmp_path / "videos").glob("*.mp4")
+    if named_twice and not (partial := video.with_name(f".{video.name}.part")).exists():
+        os.link(video, partial)  # as if it was killed a moment earlier
     assert len(scene.deliver()) == 1
     assert scene.service.counts[POST] == scene.service.counts[FILE] == 1
     assert len(list((scene.tmp_path / "videos").iterdir())) == 1

@@ -97,6 +97,18 @@ def test_what_a_dead_process_left_is_not_taken_for_ours(service: FaultyService, 
     assert "range" not in service.requests(FILE)[0].headers
 
 
+def test_a_second_name_of_a_finished_video_is_removed_and_not_written_to(
+    service: FaultyService, tmp_path: Path
+) -> None:
+    """A process ended after its video got its name and before the temporary name was removed: the video stays as it is."""
+    finished = tmp_path / "clip.mp4"
+    finished.write_bytes(b"the video of another generation")
+    os.link(finished, tmp_path / ".clip.mp4.part")
+    assert fetch(service, finished).read_bytes() == VIDEO
+    assert finished.read_bytes() == b"the video of another generation"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["clip-2.mp4", "clip.mp4"]
+
+
 def test_a_link_in_place_of_the_temporary_file_is_not_followed(service: FaultyService, tmp_path: Path) -> None:
     """Nobody can have the video written elsewhere by a symbolic link."""
     victim = tmp_path / "victim"

@@ -98,6 +98,7 @@ class Downloads:
             return await asyncio.to_thread(self._save_kept, job, destination)
         # A kernel may have been killed after the file got its name and before that was written down.
         if destination.exists() and await asyncio.to_thread(file_names.is_file_of, destination, generation_id):
+            await asyncio.to_thread(transfer.remove_partial, destination)
             return destination
         if url is None:
             url = await persist(lambda: self._renewed(job), attempts=8, backoff=self._backoff)

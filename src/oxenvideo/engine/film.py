@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
+import uuid
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -120,7 +120,7 @@ class Film(Displayed):
 
         target = self._destination
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.stem}.{os.getpid()}.{id(self):x}.part")
+        partial = target.with_name(f".{target.stem}.{uuid.uuid4().hex}.part")
         try:
             transcode.join(sources, partial, report)
             record = {"joined": [_record(source) for source in sources]}

@@ -296,6 +296,12 @@ def _partial_file(destination: Path) -> Iterator[tuple[Path, IO[bytes]]]:
                 partial.unlink(missing_ok=True)
 
 
+def remove_partial(destination: Path) -> None:
+    """Remove the temporary file that a process left beside the destination when it ended."""
+    with contextlib.suppress(OSError), _partial_file(destination):
+        pass
+
+
 def _open_partial(destination: Path) -> tuple[Path, IO[bytes]]:
     """The temporary file beside the destination, locked: a second download of the same takes a name of its own."""
     for n in range(100):
@@ -304,7 +310,9 @@ def _open_partial(destination: Path) -> tuple[Path, IO[bytes]]:
         file = os.fdopen(os.open(partial, flags, 0o644), "r+b")
         # The lock's holder may have renamed the file between our open and our lock: then it is no longer a partial one.
         if _lock(file) and partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat()):
-            return partial, file
+            if os.fstat(file.fileno()).st_nlink == 1:
+                return partial, file
+            partial.unlink()  # of a finished video: the process that named it ended before it removed this second name
         file.close()
     raise OSError(errno.EBUSY, "too many downloads of the same file")
 
