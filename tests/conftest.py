@@ -113,7 +113,8 @@ def service() -> Iterator[FaultyService]:
 def make_session(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Session]]:
     """Makes Sessions on a service; all with the same journal, closed at the end.
 
-    The mark ``asks_soon`` is for tests in which the user is asked about a lost submit.
+    The mark ``asks_soon`` is for tests in which the user is asked about a lost submit, ``gives_up_soon`` for those in
+    which an answer never comes. All others have time, so that a busy machine fails none of them.
     """
     made: list[Session] = []
 
@@ -125,7 +126,7 @@ def make_session(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cal
             "data_dir": tmp_path / "data",
             "download_dir": tmp_path / "videos",
             "pace": ASKS_SOON if request.node.get_closest_marker("asks_soon") else FAST,
-            "timeout": 0.6,
+            "timeout": 0.6 if request.node.get_closest_marker("gives_up_soon") else 10.0,
         }
         made.append(Session(notebook="test.ipynb", **(settings | options)))
         return made[-1]

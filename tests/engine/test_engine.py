@@ -96,7 +96,7 @@ def test_many_jobs_few_requests(make_session: Callable[..., Session]) -> None:
     """A hundred videos in groups of four: 25 submits, one stream, and lists by time and not by number."""
     with FaultyService(job_seconds=0.3, keep_alive=0.1) as service:
         patient = replace(FAST, poll=1.0, stream_silence=30.0, stream_start=30.0)
-        session = make_session(service, pace=patient, timeout=10.0)  # no download begins again on a busy machine
+        session = make_session(service, pace=patient)
         batch = session.submit_batch([VideoRequest(MODEL, {"prompt": PROMPT}, count=100)])
         batch.wait(30)
         assert len(batch.succeeded) == 100
@@ -469,7 +469,7 @@ def test_a_journal_that_fails_later_does_not_lose_the_video(
     make_session: Callable[..., Session], service: FaultyService, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer that cannot be written down is followed all the same, and written when that is possible again."""
-    session = make_session(service, timeout=10.0)  # the late answer must not be given up
+    session = make_session(service)
     impatient(session)
     service.script(POST, f.answer_after(0.2))
     generation = submit(session)
@@ -594,7 +594,7 @@ def _settled(service: FaultyService, generation: Generation) -> str:
 
 def test_a_told_id_that_was_attached_to_meanwhile(make_session: Callable[..., Session], service: FaultyService) -> None:
     """Another kernel attached to an id before its submitter was told of it: the submitter's journal entry has it."""
-    one, other = make_session(service, timeout=10.0), make_session(service)
+    one, other = make_session(service), make_session(service)
     service.script(POST, f.answer_after(0.4))
     first = submit(one)
     until(service, lambda: service.jobs)

@@ -305,7 +305,7 @@ def test_what_a_submit_in_flight_made_is_not_adopted(
     make_session: Callable[..., Session], service: FaultyService, same: bool
 ) -> None:
     """One answer is lost for good, the other is still to come: the list shows one generation, which is the other's."""
-    session = make_session(service, timeout=10.0)  # the late answer must not be given up
+    session = make_session(service)
 
     def hosted() -> None:
         for job in service.jobs.values():
@@ -562,7 +562,7 @@ def test_the_clock_steps_between_two_kernels(
 ) -> None:
     """A kernel ends before the answer, the clock is set, and the next kernel looks: the paid job is found."""
     service.script(POST, f.act_then_never_answer())
-    one = make_session(service, timeout=5.0)
+    one = make_session(service)
     clock.set_in(one)
     one.submit(request())
     until(service, lambda: service.jobs)
@@ -714,7 +714,7 @@ def test_killed_between_keeping_and_writing_that_down(
 ) -> None:
     """A kernel ends when the video is in the data directory and the journal does not know it: the next one saves it."""
     service.script(SYNC, f.never_answer())
-    session = make_session(service, timeout=5.0)
+    session = make_session(service)
     generation = session.generate(embedded_video(), wait=False)
     until(service, lambda: service.counts[SYNC])
     until(service, lambda: session.journal.entry(generation.key).step == "sending")  # type: ignore[union-attr]

@@ -70,6 +70,7 @@ BROKEN_LISTS = {
 }
 
 
+@pytest.mark.gives_up_soon
 @pytest.mark.parametrize("name", BROKEN_LISTS)
 def test_watching_ends_by_reads_where_lists_fail(session: Session, service: FaultyService, name: str) -> None:
     """There is no stream, and the lists never work: every video is delivered all the same, by reads of single ids."""
@@ -99,6 +100,7 @@ def test_watching_ends_by_reads_where_lists_are_too_long(session: Session, servi
     assert len(batch.succeeded) == 5
 
 
+@pytest.mark.gives_up_soon
 @pytest.mark.parametrize("name", BROKEN_LISTS)
 def test_recovery_finds_it_in_the_history_where_lists_fail(session: Session, service: FaultyService, name: str) -> None:
     """An answer was lost and the lists never work: the history has it."""

@@ -55,6 +55,7 @@ def test_a_failed_job_is_tried_again_once_a_press(panel: Panel, session: Session
     assert within(30, lambda: set(rows(panel)) == {panel.generations[0].key})
 
 
+@pytest.mark.gives_up_soon
 @pytest.mark.asks_soon
 @pytest.mark.slow
 def test_one_that_may_be_charged_already_is_sent_again_only_on_purpose(
