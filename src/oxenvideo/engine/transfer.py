@@ -275,7 +275,6 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _partial_file(destination) as (partial, file):
-            file.truncate(0)
             file.write(content)
             file.flush()
             finish(partial)
@@ -310,9 +309,11 @@ def _open_partial(destination: Path) -> tuple[Path, IO[bytes]]:
         file = os.fdopen(os.open(partial, flags, 0o644), "r+b")
         # The lock's holder may have renamed the file between our open and our lock: then it is no longer a partial one.
         if _lock(file) and partial.exists() and os.path.samestat(os.fstat(file.fileno()), partial.stat()):
-            if os.fstat(file.fileno()).st_nlink == 1:
+            if os.fstat(file.fileno()).st_size == 0:
                 return partial, file
-            partial.unlink()  # of a finished video: the process that named it ended before it removed this second name
+            # A process that ended left it, perhaps as a second name of its finished video: it is not written to.
+            with contextlib.suppress(OSError):
+                partial.unlink()
         file.close()
     raise OSError(errno.EBUSY, "too many downloads of the same file")
 
