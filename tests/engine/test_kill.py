@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -322,6 +324,43 @@ def test_synchronous_while_it_downloads(scene: Scene) -> None:
     scene.kill()
     assert len(scene.deliver()) == 1
     assert scene.service.counts["POST /api/ai/videos/generate"] == len(scene.service.jobs) == 1
+
+
+def start_with_the_video_in_the_answer(scene: Scene) -> None:
+    scene.start(VideoRequest(MODEL, {"prompt": PROMPT}, response_format="b64_json"), synchronous=True)
+    scene.wait_until(lambda: scene.service.jobs)
+    (job,) = scene.service.jobs.values()
+    job.content += struct.pack(">I4s", 4_000_000, b"free") + bytes(4_000_000 - 8)
+
+
+def is_delivered_whole(scene: Scene) -> bool:
+    (generation,) = scene.deliver()
+    assert generation.path is not None
+    assert scene.service.counts["POST /api/ai/videos/generate"] == len(scene.service.jobs) == 1
+    return generation.path.stat().st_size > 4_000_000
+
+
+def test_while_the_video_in_the_answer_is_kept(scene: Scene) -> None:
+    """Killed while the only copy is written to the data directory: half of it is not taken for a video."""
+    start_with_the_video_in_the_answer(scene)
+    resource.prlimit(scene.victims[-1].pid, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+    scene.service.finish()
+    assert scene.victims[-1].wait(PATIENCE) == -signal.SIGXFSZ
+    assert is_delivered_whole(scene)
+
+
+def test_after_the_video_in_the_answer_was_saved(scene: Scene) -> None:
+    """Killed with the file in place and the journal not knowing it: what was kept is saved again."""
+    start_with_the_video_in_the_answer(scene)
+    full = "CREATE TRIGGER full BEFORE UPDATE OF path ON generation WHEN NEW.path NOTNULL BEGIN SELECT RAISE(ABORT, ''); END"
+    with contextlib.closing(sqlite3.connect(scene.journal, isolation_level=None)) as db:
+        db.execute(full)
+        scene.service.finish()
+        scene.wait_until(lambda: list((scene.tmp_path / "videos").glob("*.mp4")))
+        time.sleep(0.3)
+        scene.kill()
+        db.execute("DROP TRIGGER full")
+    assert is_delivered_whole(scene)
 
 
 def test_killed_twice(scene: Scene) -> None:

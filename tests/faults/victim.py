@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from oxenvideo.settings import Limits, Pace
 def main() -> None:
     """Ask, and stay until somebody ends it."""
     told = json.loads(sys.argv[1])
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; so a limit kills in the middle of a write
     session = Session(
         base_url=told["base_url"],
         api_key=told["api_key"],

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from oxenvideo.client.client import Client
@@ -48,6 +49,8 @@ class Downloads:
             try:
                 path = await self._file_of(job)
                 size = path.stat().st_size
+                if self._is_kept(job):
+                    self._forget_kept(job, path)
             except OxenVideoError as error:
                 failure = error if isinstance(error, DownloadFailed) else DownloadFailed(f"Download failed: {error}")
                 job.end(fetching=False, error=failure)
@@ -71,12 +74,16 @@ class Downloads:
         content = self._in_memory.get(job.key)
         if content is None:
             return job.state.result_url
+        draft = self._draft(
+            job
+        )  # a kernel that ends meanwhile must not leave half a video under the name of a whole one
         try:
             make_private_directory(self._kept_results)
-            self._kept(job).write_bytes(content)
+            draft.write_bytes(content)
+            draft.replace(self._kept(job))
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._kept(job).unlink(missing_ok=True)
+                draft.unlink(missing_ok=True)
             log.warning(
                 "%s cannot be written (%s): a video is only in memory until it is saved.", self._kept(job), error
             )
@@ -85,16 +92,21 @@ class Downloads:
         return self._kept(job).as_uri()
 
     def kept_url(self, job: Job) -> str | None:
-        """The URL of a video that was kept in the data directory, None where there is none."""
+        """The URL of a video that an ended kernel kept in the data directory, None where it kept none, or half of one."""
+        with contextlib.suppress(OSError):
+            self._draft(job).unlink(missing_ok=True)
         return self._kept(job).as_uri() if self._kept(job).exists() else None
 
     def _kept(self, job: Job) -> Path:
         return self._kept_results / f"{job.key}.mp4"
 
+    def _draft(self, job: Job) -> Path:
+        return self._kept_results / f"{job.key}.part"
+
     async def _file_of(self, job: Job) -> Path:
         destination = file_names.destination(job)
         generation_id, url = job.state.generation_id, job.state.result_url
-        if job.key in self._in_memory or (url is not None and url.startswith("file:")):
+        if self._is_kept(job):
             return await asyncio.to_thread(self._save_kept, job, destination)
         # A kernel may have been killed after the file got its name and before that was written down.
         if destination.exists() and await asyncio.to_thread(file_names.is_file_of, destination, generation_id):
@@ -119,14 +131,21 @@ class Downloads:
         except OSError as error:
             raise DownloadFailed(f"The video that was kept in {self._kept(job)} cannot be read: {error}.") from None
         try:
-            saved = transfer.store(content, destination, finish=lambda whole: file_names.stamp(whole, job))
+            return transfer.store(content, destination, finish=lambda whole: file_names.stamp(whole, job))
         except DownloadFailed as error:
             kept = f"in {self._kept(job)}" if self._kept(job).exists() else "in memory, until this kernel ends"
             raise DownloadFailed(f"{error} The only copy of the video is {kept}; .download() saves it.") from None
+
+    def _is_kept(self, job: Job) -> bool:
+        return job.key in self._in_memory or (job.state.result_url or "").startswith("file:")
+
+    def _forget_kept(self, job: Job, saved: Path) -> None:
+        """Remove what was kept, after the journal knows where it is saved: a kernel that ends before then saves it again."""
         self._in_memory.pop(job.key, None)
-        with contextlib.suppress(OSError):
-            self._kept(job).unlink(missing_ok=True)
-        return saved
+        registry, state = job.submission.registry, replace(job.state, fetching=False, path=saved)
+        if registry.write(lambda: registry.journal.record([(job.key, state)])):
+            with contextlib.suppress(OSError):
+                self._kept(job).unlink(missing_ok=True)
 
     async def _renewed(self, job: Job) -> str:
         generation_id = job.state.generation_id
