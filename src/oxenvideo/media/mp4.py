@@ -66,10 +66,14 @@ def write_metadata(path: Path, record: Mapping[str, Any], *, title: str, comment
     Raises ValueError for a file that cannot hold them; the file stays as it was.
     """
     from mutagen import MutagenError
-    from mutagen.mp4 import MP4, MP4FreeForm
+    from mutagen.mp4 import MP4, Atoms, MP4FreeForm
 
     try:
         tags = MP4(path)
+        with path.open("rb") as file:
+            if any(atom.name == b"moof" for atom in Atoms(file).atoms):
+                # Each fragment may say where its data lie in the file, and mutagen corrects the first one only.
+                raise ValueError(f"{path.name} consists of fragments, which metadata would move.")
         tags["\xa9nam"], tags["\xa9cmt"], tags["\xa9too"] = [title], [comment], ["oxenvideo"]
         tags[_RECORD] = [MP4FreeForm(json.dumps(record).encode())]
         tags.save()
