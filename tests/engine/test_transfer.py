@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import av
 import httpx
 import pytest
 from hypothesis import given
@@ -108,26 +107,6 @@ def test_a_second_name_of_a_finished_video_is_removed_and_not_written_to(
     assert fetch(service, finished).read_bytes() == VIDEO
     assert finished.read_bytes() == b"the video of another generation"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["clip-2.mp4", "clip.mp4"]
-
-
-def test_a_fragmented_video_is_not_written_to(tmp_path: Path) -> None:
-    """Its fragments say where their data lie in the file: text in front of them would make all but the first unreadable."""
-    path = tmp_path / "clip.mp4"
-    path.write_bytes(VIDEO)
-    with (
-        av.open(path) as source,
-        av.open(tmp_path / "fragments.mp4", "w", options={"movflags": "frag_every_frame"}) as out,
-    ):
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                out.mux(packet)
-    before = (tmp_path / "fragments.mp4").read_bytes()
-    assert before.count(b"moof") > 1
-    with pytest.raises(ValueError, match="fragments"):
-        mp4.write_metadata(tmp_path / "fragments.mp4", {"a": 1}, title="x", comment="y")
-    assert (tmp_path / "fragments.mp4").read_bytes() == before
 
 
 def test_a_link_in_place_of_the_temporary_file_is_not_followed(service: FaultyService, tmp_path: Path) -> None:

@@ -373,3 +373,22 @@ def test_metadata_of_a_video(tmp_path: Path) -> None:
             mp4.read_metadata(path)
     with pytest.raises(InvalidRequest, match="There is no file"):
         mp4.read_metadata(tmp_path / "none.mp4")
+
+
+def test_a_fragmented_video_is_not_written_to(tmp_path: Path) -> None:
+    """Its fragments say where their data lie in the file: text in front of them would make all but the first unreadable."""
+    av = pytest.importorskip("av")
+    whole, path = tmp_path / "whole.mp4", tmp_path / "fragments.mp4"
+    whole.write_bytes(encode.mp4(np.zeros((4, 16, 16, 3), dtype=np.uint8)))
+    options = {"movflags": "frag_every_frame"}
+    with av.open(str(whole)) as source, av.open(str(path), "w", options=options) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    before = path.read_bytes()
+    assert before.count(b"moof") > 1
+    with pytest.raises(ValueError, match="fragments"):
+        mp4.write_metadata(path, {"a": 1}, title="x", comment="y")
+    assert path.read_bytes() == before

@@ -74,11 +74,10 @@ class Downloads:
         content = self._in_memory.get(job.key)
         if content is None:
             return job.state.result_url
-        draft = self._draft(
-            job
-        )  # a kernel that ends meanwhile must not leave half a video under the name of a whole one
+        draft = self._draft(job)
         try:
             make_private_directory(self._kept_results)
+            # A kernel that ends meanwhile must not leave half a video under the name of a whole one.
             draft.write_bytes(content)
             draft.replace(self._kept(job))
         except OSError as error:
@@ -92,7 +91,10 @@ class Downloads:
         return self._kept(job).as_uri()
 
     def kept_url(self, job: Job) -> str | None:
-        """The URL of a video that an ended kernel kept in the data directory, None where it kept none, or half of one."""
+        """The URL of a video that an ended kernel kept in the data directory, None where there is none.
+
+        Half a video, which that kernel did not finish writing, is removed.
+        """
         with contextlib.suppress(OSError):
             self._draft(job).unlink(missing_ok=True)
         return self._kept(job).as_uri() if self._kept(job).exists() else None
