@@ -110,6 +110,10 @@ class Dying:
             raise sqlite3.OperationalError("killed")
         self.left -= 1
 
+    @property
+    def in_transaction(self) -> bool:
+        return self.db.in_transaction
+
     def execute(self, *given: Any) -> sqlite3.Cursor:
         self._count()
         return self.db.execute(*given)

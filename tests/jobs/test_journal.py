@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -280,6 +282,46 @@ def test_a_full_disk_leaves_it_usable(journal: Journal) -> None:
     assert journal.open_entries() == []
     journal.plan([plan("s")])
     assert len(journal.open_entries()) == 1
+
+
+def test_an_interrupt_while_another_kernel_writes(journal: Journal, make: Callable[..., Journal]) -> None:
+    """An interrupt of a write that waits undoes that write alone: a later claim is in the file, so its POST is not repeated."""
+    journal.plan([plan("s")])
+    ended = make()
+    ended.plan([plan("old")])
+    ended.close()
+    other = sqlite3.connect(journal.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+
+    def interrupt() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        other.execute("COMMIT")
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        journal.take_over("old", ended.owner)
+    thread.join()
+    assert journal.claim_sending("s", FINGERPRINT, None)
+    assert other.execute("SELECT key, step FROM submission").fetchall() == [("s", "sending"), ("old", "planned")]
+    assert journal.accept("s", [("s0", "id")])
+    other.close()
+
+
+def test_an_interrupt_between_two_statements(journal: Journal) -> None:
+    """What an interrupt left open is not part of what follows, and what it hid is not written twice."""
+    journal._db.execute("BEGIN IMMEDIATE")
+    journal.plan([plan("s")])
+    journal._registered = False  # the interrupt came right after the commit
+    assert journal.claim_sending("s", FINGERPRINT, None)
+    journal.step("s", Step.UNKNOWN)
+    assert step_of(journal, "s") == "unknown"
+
+
+def test_each_commit_is_on_the_disk(journal: Journal) -> None:
+    """A power cut after a POST cannot undo its claim: SQLite flushes the file at each commit (FULL is 2)."""
+    assert tuple(journal._db.execute("PRAGMA synchronous").fetchone()) == (2,)
 
 
 def test_what_cannot_be_opened(tmp_path: Path) -> None:

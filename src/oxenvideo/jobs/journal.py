@@ -142,10 +142,9 @@ class Entry:
 class Journal:
     """The record of submissions, shared by all kernels of this user (SQLite in WAL mode).
 
-    Methods are safe from any thread of the process that opened it; in a forked child they raise OxenVideoError. Commits
-    are not flushed to the disk one by one (``synchronous=NORMAL``): a killed process loses nothing, and a power cut may
-    lose the last moment, which the service's own history still shows. ``clock`` gives unix seconds. Raises
-    ConfigurationError where the file cannot be written.
+    Methods are safe from any thread of the process that opened it; in a forked child they raise OxenVideoError. Each
+    commit is on the disk before its method returns (``synchronous=FULL``): after a power cut, what was sent is not sent
+    again. ``clock`` gives unix seconds. Raises ConfigurationError where the file cannot be written.
     """
 
     def __init__(self, path: Path, *, notebook: str | None = None, clock: Callable[[], float] = time.time) -> None:
@@ -154,7 +153,7 @@ class Journal:
         self.notebook = notebook
         self._clock = clock
         self._pid = os.getpid()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._registered = False
         try:
@@ -172,7 +171,7 @@ class Journal:
         db.row_factory = sqlite3.Row
         try:
             _patiently(lambda: db.execute("PRAGMA journal_mode=WAL"))
-            db.execute("PRAGMA synchronous=NORMAL")
+            db.execute("PRAGMA synchronous=FULL")
             db.execute("BEGIN IMMEDIATE")
             self._migrate(db)
             db.execute("COMMIT")
@@ -203,16 +202,18 @@ class Journal:
         if os.getpid() != self._pid:
             raise OxenVideoError("This process was forked from one that uses oxenvideo: make a new Session in it.")
         with self._lock:
+            if self._db.in_transaction:  # an interrupt came between two statements; what follows must not be part of it
+                self._db.execute("ROLLBACK")
             yield self._db
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
             try:
+                db.execute("BEGIN IMMEDIATE")  # an interrupt while it waits for another kernel undoes it too
                 if not self._registered:
                     db.execute(
-                        "INSERT INTO owner VALUES (?,?,?,?,?)",
+                        "INSERT OR IGNORE INTO owner VALUES (?,?,?,?,?)",
                         (self.owner, socket.gethostname(), self._pid, process_start(self._pid), self.notebook),
                     )
                 yield db
