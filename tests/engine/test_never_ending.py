@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import faulty as f
+from conftest import ASKS_SOON
 from faults.fault import MODEL, PROMPT
 from faulty import FaultyService
 from oxenvideo.client.client import Client
@@ -56,6 +57,51 @@ def for_status(*statuses: str | None, does: f.Behaviour) -> f.Behaviour:
             await exchange.send(await exchange.act())
 
     return f.Behaviour("for_status", run, acts=True)
+
+
+# --- a service that is away -----------------------------------------------------------------------------------------
+
+READS = (LIST, ONE, HISTORY, STREAM)
+
+
+def test_a_gateways_404_is_no_word_of_the_service(make_session: Callable[..., Session], service: FaultyService) -> None:
+    """While pages that say 404 come in place of the service, no job is given up, so nobody pays for it again."""
+    session = make_session(service, pace=ASKS_SOON)
+    generation = session.submit(PROMPT, model=MODEL)
+    until(service, lambda: generation.id)
+    for route in READS:
+        service.always(route, f.html_page(404))
+    until(service, lambda: service.counts[ONE])
+    time.sleep(2 * ASKS_SOON.confirm)
+    reads = service.counts[ONE]
+    until(service, lambda: service.counts[ONE] >= reads + 4)
+    assert not generation.done
+    for route in READS:
+        service.clear(route)
+    service.finish()
+    assert generation.wait(30).path
+
+
+@pytest.mark.parametrize("how", ["attached", "in the history"])
+def test_one_that_the_service_did_not_know_is_fetched_when_it_is_seen(
+    make_session: Callable[..., Session], service: FaultyService, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was given up and that shows again is followed to its file."""
+    monkeypatch.setattr(costs.Costs.__init__, "__defaults__", ((0.3, 30.0),))
+    session = make_session(service, pace=ASKS_SOON)
+    generation = session.submit(PROMPT, model=MODEL)
+    until(service, lambda: generation.id)
+    service.always(LIST, f.altered(lambda payload: payload | {"generations": []}))
+    service.always(ONE, f.not_found())
+    until(service, lambda: generation.status == "failed")
+    service.clear(LIST)
+    service.clear(ONE)
+    if how == "attached":
+        assert session.attach(generation.id or "").status in ("queued", "processing")
+    service.finish()
+    until(service, lambda: generation.path)
+    assert (generation.status, generation.error_message) == ("succeeded", None)
+    assert len(service.submits) == 1
 
 
 # --- lists that fail or are too long ---------------------------------------------------------------------------------

@@ -181,6 +181,8 @@ async def attach(engine: Engine, target: Target, generation_id: str, name: str |
     """
     service = engine.service(target)
     if (live := engine.registry.find(target, generation_id)) is not None:
+        if live.state.remote is None:  # the service did not know it any more
+            live.see(await _look(service, generation_id))
         return live
     seen = await _look(service, generation_id)
     lost = await service.lost_job_like(seen)

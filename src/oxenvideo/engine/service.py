@@ -99,7 +99,9 @@ class Service:
             if not self._take_kept(submission):
                 await self._recovery.find(submission)
         if submission.step is Step.ACCEPTED:
-            deliveries = [self.deliver(job, look=not fresh) for job in submission.jobs]
+            # The service may have made fewer than were asked for.
+            made = [job for job in submission.jobs if job.state.remote is not None]
+            deliveries = [self.deliver(job, look=not fresh) for job in made]
             # A single one needs no task of its own.
             await (deliveries[0] if len(deliveries) == 1 else asyncio.gather(*deliveries))
 
@@ -107,10 +109,15 @@ class Service:
         """From a job that the service has to its file; ``look`` asks the service for its status at once."""
         if job.state.cancel_requested and not job.state.is_over_at_service:
             await self._canceller.cancel(job)
-        if not job.state.is_over_at_service:
-            await (await self._opened_watcher(job)).ended(job, look=look)
-        if self._costs is not None:
-            self._costs.ask_for(job)
+        while True:
+            if not job.state.is_over_at_service:
+                await (await self._opened_watcher(job)).ended(job, look=look)
+            if self._costs is not None:
+                self._costs.ask_for(job)
+            # One that the service did not know any more goes on where it is seen again: in the history, or attached.
+            await job.until(lambda state: state.remote is not None)
+            if job.state.is_over_at_service:
+                break
         if job.state.status is Status.DOWNLOADING:
             await self._downloads.fetch(job)
         elif job.state.status is Status.SUCCEEDED and job.state.result_url is None and job.state.path is None:

@@ -204,7 +204,7 @@ class Watcher:
                     raise
                 except OxenVideoError:
                     whole = False  # the rest is read by id
-        clear = await self._read([i for i in gone if i in self._jobs][:_READS_A_ROUND])
+        clear = await self._read([i for i in gone if i in self._jobs][:_READS_A_ROUND], listed=whole)
         self._unclear_rounds = 0 if clear and whole else self._unclear_rounds + 1
         if not self._unclear_rounds:
             return self._pace.poll
@@ -225,17 +225,23 @@ class Watcher:
         for job in list(self._jobs.get(seen.generation_id, ())):
             _tell(job, seen)
 
-    async def _read(self, ids: Sequence[str]) -> bool:
-        """Read some jobs by id, each whatever becomes of the others; returns whether the service told of all of them."""
+    async def _read(self, ids: Sequence[str], *, listed: bool) -> bool:
+        """Read some jobs by id, each whatever becomes of the others; returns whether the service told of all of them.
+
+        ``listed`` is whether this round's lists were read, so that it is the service which answers.
+        """
         clear = True
         for generation_id in ids:
             if generation_id not in self._jobs:
                 continue
             try:
                 self._see(await self._client.generation(generation_id))
-            except NotFound:
+            except NotFound as error:
                 clear = False
-                self._count_unknown(generation_id)
+                if listed or error.type is not None:
+                    self._count_unknown(generation_id)
+                else:  # a gateway may answer 404 while the service behind it is away
+                    self._notice(generation_id, str(error))
             except (RateLimited, AuthenticationFailed):
                 raise
             except OxenVideoError as error:

@@ -146,6 +146,8 @@ def advance(state: State, seen: Observation, now: float) -> State:
     if not _may_follow(state, seen):
         return state
     details: dict[str, Any] = {name: value for name in _DETAILS if (value := getattr(seen, name)) is not None}
+    if state.remote is None:  # whatever ended it here, the service has it
+        state = replace(state, error=None, finished_at=None)
     ended = _RANK.get(seen.status) == _LAST_RANK
     if ended and seen.status != "failed":
         details["error_message"] = None
