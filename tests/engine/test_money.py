@@ -640,6 +640,25 @@ def test_a_video_in_the_answer_is_kept_until_it_can_be_saved(
     assert not list((session.settings.data_dir / "results").iterdir())
 
 
+def test_a_kept_video_is_on_the_disk(
+    make_session: Callable[..., Session], service: FaultyService, blocked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, the only copy of a video is whole."""
+    flushed: list[tuple[int, int]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        flushed.append((os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    session = make_session(service, download_dir=blocked / "videos")
+    refused(session, service)
+    (kept,) = (session.settings.data_dir / "results").iterdir()
+    assert (kept.stat().st_ino, kept.stat().st_size) in flushed
+    assert kept.read_bytes()[4:8] == b"ftyp"
+
+
 def test_a_kept_video_is_saved_by_the_next_session(
     make_session: Callable[..., Session], service: FaultyService, blocked: Path
 ) -> None:

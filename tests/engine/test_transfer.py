@@ -213,6 +213,32 @@ def test_failing_to_finish_leaves_nothing(service: FaultyService, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("how", ["fetched", "stored"])
+def test_on_the_disk_before_it_has_its_name(
+    service: FaultyService, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, no name of a video stands for less than the whole video with its metadata."""
+    flushed: list[tuple[int, int]] = []
+    destination, real = tmp_path / "clip.mp4", os.fsync
+
+    def fsync(descriptor: int) -> None:
+        assert not destination.exists()
+        real(descriptor)
+        status = os.fstat(descriptor)
+        flushed.append((status.st_ino, status.st_size))
+
+    def finish(path: Path) -> None:
+        mp4.write_metadata(path, {"a": 1}, title="t", comment="c")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if how == "fetched":
+        fetch(service, destination, finish=finish)
+    else:
+        transfer.store(VIDEO, destination, finish=finish)
+    assert flushed == [(destination.stat().st_ino, destination.stat().st_size)]
+    assert destination.stat().st_size > len(VIDEO)
+
+
 def test_a_directory_that_cannot_be_written(service: FaultyService, tmp_path: Path) -> None:
     """A path through a file is one clear error."""
     (tmp_path / "file").write_text("")

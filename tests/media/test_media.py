@@ -375,6 +375,34 @@ def test_metadata_of_a_video(tmp_path: Path) -> None:
         mp4.read_metadata(tmp_path / "none.mp4")
 
 
+_SMALL_FILES = """
+import resource, sys
+from pathlib import Path
+from oxenvideo.media import mp4
+path = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100,) * 2)
+try:
+    mp4.write_metadata(path, {"a": "x" * 10_000}, title="t", comment="c")
+except OSError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit for the size of a file")
+def test_a_disk_that_fails_under_the_metadata(tmp_path: Path) -> None:
+    """The file may be damaged then, so the error is not the one of a file that stayed as it was."""
+    path = tmp_path / "video.mp4"
+    path.write_bytes(encode.mp4(np.zeros((2, 16, 16, 3), dtype=np.uint8)))
+    done = subprocess.run(
+        [sys.executable, "-c", _SMALL_FILES, str(path)],
+        env=os.environ | {"PYTHONPATH": str(Path(mp4.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[Errno 27] File too large", "")
+
+
 def test_a_fragmented_video_is_not_written_to(tmp_path: Path) -> None:
     """Its fragments say where their data lie in the file: text in front of them would make all but the first unreadable."""
     av = pytest.importorskip("av")

@@ -21,7 +21,7 @@ _READS = ("SELECT", "PRAGMA")
 # Nothing here survives the process, and no other process reads it.
 _PRAGMAS = {
     "PRAGMA journal_mode=WAL": "PRAGMA journal_mode=MEMORY",
-    "PRAGMA synchronous=NORMAL": "PRAGMA synchronous=OFF",
+    "PRAGMA synchronous=FULL": "PRAGMA synchronous=OFF",
 }
 _ENDS = ("COMMIT", "ROLLBACK", "END")
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,8 +78,11 @@ class Downloads:
         draft = self._draft(job)
         try:
             make_private_directory(self._kept_results)
-            # A kernel that ends meanwhile must not leave half a video under the name of a whole one.
-            draft.write_bytes(content)
+            # Neither a kernel that ends meanwhile nor a power cut must leave half a video under the name of a whole one.
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
             draft.replace(self._kept(job))
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -72,8 +72,7 @@ async def fetch(
 
             def receive(url: str) -> None:
                 transfer.run(url)
-                file.flush()
-                finish(partial)
+                _complete(partial, file, finish)
 
             await _persist(transfer, receive, url, renew, attempts, backoff)
             return put_in_place(partial, destination)
@@ -276,11 +275,17 @@ def store(content: bytes, destination: Path, *, finish: Callable[[Path], None] =
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _partial_file(destination) as (partial, file):
             file.write(content)
-            file.flush()
-            finish(partial)
+            _complete(partial, file, finish)
             return put_in_place(partial, destination)
     except OSError as error:
         raise DownloadFailed(_disk_error(error, destination)) from None
+
+
+def _complete(partial: Path, file: IO[bytes], finish: Callable[[Path], None]) -> None:
+    """Finish a file whose content is here, and flush it: a name must not outlast its content in a power cut."""
+    file.flush()
+    finish(partial)
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

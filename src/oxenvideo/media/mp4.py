@@ -63,7 +63,8 @@ def _missing_box(file: IO[bytes], size: int) -> str | None:
 def write_metadata(path: Path, record: Mapping[str, Any], *, title: str, comment: str) -> None:
     """Write a title and a comment for players, and a JSON record for ``read_metadata``, into an MP4 file.
 
-    Raises ValueError for a file that cannot hold them; the file stays as it was.
+    Raises ValueError for a file that cannot hold them; the file stays as it was. Raises OSError where the disk fails; the
+    file may be damaged then.
     """
     from mutagen import MutagenError
     from mutagen.mp4 import MP4, Atoms, MP4FreeForm
@@ -78,6 +79,8 @@ def write_metadata(path: Path, record: Mapping[str, Any], *, title: str, comment
         tags[_RECORD] = [MP4FreeForm(json.dumps(record).encode())]
         tags.save()
     except (MutagenError, KeyError, IndexError, struct.error) as error:
+        if isinstance(error.__context__, OSError):  # mutagen has put its own in place of it
+            raise error.__context__ from None
         raise ValueError(f"{path.name} cannot hold metadata: {error}") from None
 
 
