@@ -43,10 +43,11 @@ class Unwritten(Registry):
 
 
 def generation(request: VideoRequest, state: State | None = None, **fields: Any) -> Generation:
-    """A Generation in this state; ``fields`` are those of its job (name, index, key) and submission."""
+    """A Generation in this state; ``fields`` are those of its job (name, index, key), target (base_url), submission."""
     job = [fields.pop(name, None) for name in ("key", "name", "index")]
     registry = Unwritten(_journal(), time.time)
-    submission = Submission(uuid.uuid4().hex, Target("https://hub.example"), request, registry, **fields)
+    target = Target(fields.pop("base_url", "https://hub.example"))
+    submission = Submission(uuid.uuid4().hex, target, request, registry, **fields)
     submission.jobs = [Job(submission, job[0] or uuid.uuid4().hex, job[1], job[2], state or State(submitted_at=100.0))]
     return Generation(submission.jobs[0], NoEngine())
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
 from IPython.core.completer import provisionalcompleter
+from IPython.core.displaypub import CapturingDisplayPublisher
 
+from generations import generation
 from oxenvideo import Batch, Generation, GenerationFailed
+from oxenvideo.jobs.status import State
+from oxenvideo.request.request import VideoRequest
+from oxenvideo.session import current_session
 from shell import SMALL
 
 if TYPE_CHECKING:
@@ -177,6 +183,37 @@ def test_the_embedded_server_charges_nothing(notebook: Notebook) -> None:
     (row,) = notebook["table"].rows
     assert row[4] == "free preview"
     assert "$" not in repr(notebook["table"])
+
+
+def test_a_video_is_free_if_the_embedded_server_made_it(notebook: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card and its metadata go by the server that made the video, and not by that of the next one."""
+    monkeypatch.setattr(notebook.shell, "kernel", object(), raising=False)  # cards instead of a terminal's lines
+    monkeypatch.setattr(notebook.shell, "display_pub", published := CapturingDisplayPublisher())
+    notebook.run("%oxenvideo list")  # from the first magic on, items are shown as cards
+    request = VideoRequest("kling-video-v2-6-pro-text-to-video", {"prompt": "A fox"})
+    ended = State(remote="succeeded", fetching=False, submitted_at=1.0, finished_at=2.0, cost=Decimal("0.35"))
+    paid, free = (generation(request, ended, base_url=url) for url in ("https://hub.example", "local"))
+
+    def shown(item: Generation | Batch) -> tuple[list[str], list[str]]:
+        """What the card says of the cost, and each cost in its metadata."""
+        notebook["item"] = item
+        notebook.run("item")
+        output = published.outputs[-1]
+        metadata = output["metadata"]["oxenvideo"]
+        rows = metadata.get("batch", [metadata])
+        return re.findall(r"free previews?|cost [$\d.]+", output["data"]["text/html"]), [row["cost"] for row in rows]
+
+    assert current_session().target.is_local
+    assert shown(paid) == (["cost $0.35"], ["0.35"])
+    assert shown(free) == (["free preview"], ["0"])
+    assert shown(Batch([paid, paid])) == (["cost $0.70"], ["0.35", "0.35"])
+    assert shown(Batch([free, free])) == (["free previews"], ["0", "0"])
+    assert shown(Batch([paid, free]))[1] == ["0.35", "0"]
+    assert shown(Batch([])) == ([], [])
+    notebook.run("import oxenvideo\noxenvideo.configure(base_url='https://hub.example', api_key='key')")
+    assert not current_session().target.is_local
+    assert shown(paid) == (["cost $0.35"], ["0.35"])
+    assert shown(free) == (["free preview"], ["0"])
 
 
 def test_a_cell_without_body_is_not_complete_in_a_terminal(notebook: Notebook) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faulty import FaultyService, bad_request, never_answer, not_found
+from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
 from panel.page import rows, to_board, within
@@ -22,6 +23,15 @@ def test_jobs_of_cells_and_of_other_panels_are_the_same_jobs(panel: Panel, sessi
     assert rows(later) == rows(panel)
     other.close()
     later.close()
+
+
+def test_a_paid_video_keeps_its_cost_when_the_session_changes_to_the_embedded_server(
+    panel: Panel, done: Generation, session: Session
+) -> None:
+    """A row goes by the server that made the video, and not by that of the next one."""
+    session.reconfigure(base_url="local")
+    assert session.target.is_local
+    assert "$" in rows(panel)[done.key]["money"]  # the estimate, or the cost once it is known
 
 
 def test_a_panel_keeps_what_nobody_else_refers_to(panel: Panel, session: Session) -> None:

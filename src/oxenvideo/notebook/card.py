@@ -91,6 +91,11 @@ def generations(item: Item) -> Sequence[Generation]:
     return (item,) if isinstance(item, Generation) else item
 
 
+def is_free(item: Item) -> bool:
+    """Whether the embedded server, which charges nothing, made all of an item. The session may use another by now."""
+    return {g.target.is_local for g in generations(item)} == {True}  # an empty Batch is nothing that was free
+
+
 def html(
     generation: Generation,
     now: float,
@@ -206,9 +211,9 @@ def cost_html(cost: Decimal) -> str:
     return f'<div style="{FAINT};padding:0 14px">cost {escape(dollars(cost))}</div>'
 
 
-def metadata(generation: Generation, *, sha256: str | None, free: bool = False) -> dict[str, Any]:
+def metadata(generation: Generation, *, sha256: str | None) -> dict[str, Any]:
     """What the output's metadata holds to make the video again. ``cost`` is US dollars as text."""
-    cost = Decimal(0) if free else generation.cost
+    cost = Decimal(0) if is_free(generation) else generation.cost
     return {
         "generation_id": generation.id,
         "status": str(generation.status),

@@ -38,9 +38,9 @@ class Card:
 
     ``how`` is how its videos are stored, ``limit`` the bytes up to which they are. ``renditions`` are made for a front end
     that cannot show the files themselves. ``resume`` is what brings back a running item, None for an output that is not
-    updated. ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars; ``free``
-    means that it costs nothing. ``notify`` tells somebody at the end, or is called with the item. ``changed`` says that a
-    state may be newer than what is drawn; ``settled`` that a final state is drawn.
+    updated. ``expected`` is how many seconds such a video usually takes, ``estimate`` its price in US dollars. ``notify``
+    tells somebody at the end, or is called with the item. ``changed`` says that a state may be newer than what is drawn;
+    ``settled`` that a final state is drawn.
     """
 
     item: Item
@@ -53,7 +53,6 @@ class Card:
     resume: str | None = "%oxenvideo resume"
     expected: float | None = None
     estimate: Decimal | None = None
-    free: bool = False
     remarks: tuple[str, ...] = ()
     notify: bool | Callable[[Any], object] = False
     changed: bool = True
@@ -67,6 +66,7 @@ class Card:
 
     def __post_init__(self) -> None:
         self.generations = cards.generations(self.item)
+        self.free = cards.is_free(self.item)
 
     @property
     def is_final(self) -> bool:
@@ -177,7 +177,7 @@ class Card:
         if isinstance(self.item, Batch) and not over:
             return {}
         estimate = {"estimate": str(self.estimate) if self.estimate is not None else None}
-        rows = [cards.metadata(g, sha256=self._sha256.get(g.key), free=self.free) for g in self.generations]
+        rows = [cards.metadata(g, sha256=self._sha256.get(g.key)) for g in self.generations]
         return {"oxenvideo": (rows[0] if isinstance(self.item, Generation) else {"batch": rows}) | estimate}
 
 

@@ -26,7 +26,6 @@ def display_data(item: Item | Film) -> tuple[dict[str, Any], dict[str, Any]]:
     output = StillOutput()
     limit = session.settings.embed_limit or front.embed_limit
     card = make_card(item, output, "auto", Path.cwd(), front, limit, renditions)
-    card.free = all(g.target.is_local for g in card.generations)
     card.resume = None if front.updates else "oxenvideo.resume()"
     card.draw(first=True)
     if front.updates or card.is_final:

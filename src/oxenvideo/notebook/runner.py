@@ -158,11 +158,10 @@ class Runner:
                 self._print(item, remarks)
             return
         session = current_session()
-        target = session.target
         is_captured = self._is_captured()
         expected = None
         if isinstance(item, Generation):
-            expected = session.journal.typical_seconds(item.request.model, target.base_url)
+            expected = session.journal.typical_seconds(item.request.model, item.target.base_url)
         front = front_end()
         publisher = self.shell.display_pub
         card = make_card(
@@ -175,7 +174,6 @@ class Runner:
             None if is_captured else Renditions(session.settings.data_dir / "renditions"),
             expected=expected,
             estimate=estimate,
-            free=target.is_local,
             remarks=tuple(remarks),
             notify=notify,
         )

@@ -262,10 +262,11 @@ class Board(PanelWidget):
         self._set_history(waiting=True)
 
         def read() -> None:
+            free = self._session.target.is_local  # read first: the session may use another server when the page is here
             found = self._session.history(page=page, page_size=_PAGE)
             of_account = {row.id: row for row in found if row.id}
             self._history_rows.update(of_account)
-            rows = [job_list.history_row(row, free=self._session.target.is_local) for row in found]
+            rows = [job_list.history_row(row, free=free) for row in found]
             more = len(of_account) >= _PAGE
             self._set_history(page=page, rows=rows, more=more, waiting=False, error="")
 

@@ -36,7 +36,7 @@ class JobList:
         self._shown: dict[str, Generation] = {}
         self._order: dict[str, int] = {}
         self._changed: set[str] = set()
-        self._typical: dict[str, float | None] = {}
+        self._typical: dict[tuple[str, str], float | None] = {}  # by _kind
         self._subscriptions: dict[str, Callable[[], None]] = {}
         self._unsubscribe = session.on_submit(self._add)
         self._add(session.generations)
@@ -92,7 +92,7 @@ class JobList:
         with self._lock:
             self._changed.add(generation.key)
             if generation.done:
-                self._typical.pop(generation.request.model, None)  # this one counts from now on
+                self._typical.pop(_kind(generation), None)  # this one counts from now on
         self._on_change()
 
     def _row(self, generation: Generation) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class JobList:
             "since": state.submitted_at,
             "ended": state.finished_at,
             "took": state.elapsed,
-            "expected": None if generation.done else self._typical_seconds(request.model),
+            "expected": None if generation.done else self._typical_seconds(generation),
             "received": state.received,
             "size": state.expected,
             "steps": card.steps_text(state),
@@ -134,7 +134,7 @@ class JobList:
         }
 
     def _money(self, generation: Generation, group: str) -> str:
-        if self._session.target.is_local:
+        if card.is_free(generation):
             return "free preview" if group == "done" else ""
         if generation.cost is not None:
             return f"cost {dollars(generation.cost)}"
@@ -143,10 +143,16 @@ class JobList:
         estimate = self._session.estimate(generation.request.with_(count=1))
         return f"about {dollars(estimate.total)}" if estimate else ""
 
-    def _typical_seconds(self, model: str) -> float | None:
-        if model not in self._typical:
-            self._typical[model] = self._session.journal.typical_seconds(model, self._session.target.base_url)
-        return self._typical[model]
+    def _typical_seconds(self, generation: Generation) -> float | None:
+        kind = _kind(generation)
+        if kind not in self._typical:
+            self._typical[kind] = self._session.journal.typical_seconds(*kind)
+        return self._typical[kind]
+
+
+def _kind(generation: Generation) -> tuple[str, str]:
+    """The model and the server, which together tell how long a video usually takes."""
+    return generation.request.model, generation.target.base_url
 
 
 def group_of(generation: Generation) -> str:
