@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 
 from faulty import FaultyService, unavailable
 from oxenvideo.notebook.panel import Panel
-from oxenvideo.notebook.panel.videos import FinishedVideo, pieces
+from oxenvideo.notebook.panel.videos import FinishedVideo, pieces, save_copy
 from oxenvideo.request.request import VideoRequest
 from oxenvideo.session import Session
 from panel.page import IMAGE, TEXT, Wire, board_page, media_of, to_board, to_form, within
@@ -73,6 +76,49 @@ def test_settings_are_reused_shown_as_code_and_the_file_saved(
     assert (tmp_path / "copies" / "one.mp4").read_bytes() == done.path.read_bytes()
     to_board(panel, do="save", key=done.key, to=str(tmp_path / "copies" / "one.mp4"))
     assert "exists already" in wire.said()["text"]
+
+
+_NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from oxenvideo.errors import OxenVideoError
+from oxenvideo.notebook.panel.videos import FinishedVideo, save_copy
+from oxenvideo.request.request import VideoRequest
+video = FinishedVideo("k", Path(sys.argv[1]), VideoRequest("some-model", {}))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit fails, as on a full disk
+for limit in (1_000_000, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        print(save_copy(video, sys.argv[2]).stat().st_size)
+    except OxenVideoError as error:
+        print(error, [path.name for path in Path(sys.argv[2]).parent.iterdir()])
+"""
+
+
+def test_a_copy_for_which_there_is_no_room_leaves_nothing(tmp_path: Path) -> None:
+    """Part of a video never has the name of the copy, which is free for the next try."""
+    video, copy = tmp_path / "clip.mp4", tmp_path / "copies" / "copy.mp4"
+    video.write_bytes(bytes(3_000_000))
+    command = [sys.executable, "-c", _NO_ROOM, str(video), str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines() == [f"{copy} cannot be written: File too large. []", "3000000"]
+
+
+def test_a_copy_never_takes_the_name_of_a_file_that_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that another program writes during the copy stays as it is, and the copy gets a name beside it."""
+    video, copy = tmp_path / "clip.mp4", tmp_path / "copies" / "copy.mp4"
+    video.write_bytes(b"video")
+
+    def copied(source: Path, target: Path, real: Any = shutil.copyfile) -> None:
+        copy.write_bytes(b"other")
+        real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copied)
+    saved = save_copy(FinishedVideo("k", video, VideoRequest("some-model", {})), str(copy))
+    assert (copy.read_bytes(), saved.read_bytes()) == (b"other", b"video")
+    assert sorted(copy.parent.iterdir()) == sorted([copy, saved])
 
 
 def test_posters_come_when_they_are_asked_for(panel: Panel, done: Any, wire: Wire) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -59,7 +60,7 @@ def poster(path: Path) -> bytes | None:
 
 
 def save_copy(video: FinishedVideo, to: str) -> Path:
-    """Copy a video's file to the path in ``to``. Raises InvalidRequest if that file exists."""
+    """Copy a video's file to the path in ``to``, and return the copy's path. Raises InvalidRequest if that file exists."""
     if not to.strip():
         raise InvalidRequest("Enter the name of the new file.")
     target = Path(to.strip()).expanduser()
@@ -69,9 +70,16 @@ def save_copy(video: FinishedVideo, to: str) -> Path:
         target = target.with_suffix(video.path.suffix)
     if target.exists():
         raise InvalidRequest(f"{target} exists already: choose another name.")
+    from oxenvideo.engine import transfer  # it imports the HTTP client
+
+    # A full disk must not leave part of a video under the name of the copy.
+    partial = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(video.path, target)
+        try:
+            shutil.copyfile(video.path, partial)
+            return transfer.put_in_place(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise OxenVideoError(f"{target} cannot be written: {error.strerror or error}.") from None
-    return target
