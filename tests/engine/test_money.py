@@ -751,6 +751,38 @@ def test_killed_between_keeping_and_writing_that_down(
     assert service.counts[SYNC] == 1
 
 
+def test_killed_between_keeping_it_at_last_and_writing_that_down(
+    make_session: Callable[..., Session], service: FaultyService, blocked: Path, tmp_path: Path
+) -> None:
+    """A video was only in memory and has just been written to the data directory: the next kernel saves it."""
+    session = make_session(service, download_dir=blocked / "videos")
+    results = tmp_path / "data" / "results"
+    results.write_bytes(b"")
+    generation = refused(session, service)
+    session.close()
+    results.unlink()
+    results.mkdir()
+    (results / f"{generation.key}.mp4").write_bytes(f.small_video())
+    blocked.unlink()
+    resumed = make_session(service).resume()
+    assert resumed.notes == []
+    path = resumed[0].wait(30).path
+    assert path is not None
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert service.counts[SYNC] == 1
+
+
+def test_downloading_a_video_that_is_here(session: Session, service: FaultyService) -> None:
+    """``.download()`` of a synchronous video whose URL has expired keeps the file that is here."""
+    generation = session.generate(embedded_video(), wait=False)
+    until(service, lambda: service.jobs)
+    service.finish()
+    path = generation.wait(30).path
+    assert generation.download().wait(30).path == path
+    assert session.resume() == []
+    assert session.journal.entry(generation.key).path == path  # type: ignore[union-attr]
+
+
 # --- where another notebook's videos go ------------------------------------------------------------------------------
 
 

@@ -22,24 +22,29 @@ from oxenvideo.jobs.journal import make_private_directory
 log = logging.getLogger("oxenvideo")
 
 
+def kept_path(data_dir: Path, key: str) -> Path:
+    """Where the video of a job is kept until it is saved, if it came in an answer's body."""
+    return data_dir / "results" / f"{key}.mp4"
+
+
 class Downloads:
     """Fetches the files of jobs that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
 
-    ``kept_results`` is the directory for videos that came in an answer's body, until they are saved.
+    A video that came in an answer's body is kept in ``data_dir`` until it is saved.
     """
 
     def __init__(
         self,
         open_client: Callable[[], Awaitable[Client]],
         backoff: Backoff,
-        kept_results: Path,
+        data_dir: Path,
         *,
         at_once: int,
         most: int,
     ) -> None:
         self._open = open_client
         self._backoff = backoff
-        self._kept_results = kept_results
+        self._data_dir = data_dir
         self._most = most
         self._turns = asyncio.Semaphore(at_once)
         self._in_memory: dict[str, bytes] = {}  # by key of the job, videos that could not be written anywhere
@@ -77,7 +82,7 @@ class Downloads:
             return job.state.result_url
         draft = self._draft(job)
         try:
-            make_private_directory(self._kept_results)
+            make_private_directory(draft.parent)
             # Neither a kernel that ends meanwhile nor a power cut must leave half a video under the name of a whole one.
             with draft.open("wb") as file:
                 file.write(content)
@@ -104,10 +109,10 @@ class Downloads:
         return self._kept(job).as_uri() if self._kept(job).exists() else None
 
     def _kept(self, job: Job) -> Path:
-        return self._kept_results / f"{job.key}.mp4"
+        return kept_path(self._data_dir, job.key)
 
     def _draft(self, job: Job) -> Path:
-        return self._kept_results / f"{job.key}.part"
+        return self._kept(job).with_suffix(".part")
 
     async def _file_of(self, job: Job) -> Path:
         destination = file_names.destination(job)

@@ -12,6 +12,7 @@ from oxenvideo.client import credentials
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import persist
+from oxenvideo.engine.downloads import kept_path
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, OxenVideoError
@@ -80,6 +81,7 @@ def _tried_again(engine: Engine) -> list[Generation]:
 
 
 def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry], notes: list[str]) -> list[Generation]:
+    entries = [_with_kept_video(engine, entry) for entry in entries]
     first = entries[0]
     submission = _submission_of(engine, first, _target_of(first, settings))
     kept = [(entry, _state_of(engine, entry)) for entry in entries if not _stands_for_nothing(entry)]
@@ -94,6 +96,14 @@ def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry], notes
     if submission.jobs:
         engine.start(submission)
     return [engine.handle(job) for job in submission.jobs]
+
+
+def _with_kept_video(engine: Engine, entry: Entry) -> Entry:
+    """The entry with its video's URL, where a kernel kept that video and ended before it wrote so."""
+    kept = kept_path(engine.settings.data_dir, entry.key)
+    if entry.synchronous and entry.step is Step.ACCEPTED and entry.result_url is None and kept.exists():
+        return replace(entry, status=Status.SUCCEEDED, result_url=kept.as_uri())
+    return entry
 
 
 def _stands_for_nothing(entry: Entry) -> bool:

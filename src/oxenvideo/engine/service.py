@@ -61,7 +61,7 @@ class Service:
         limits = settings.limits
         self._submitter = Submitter(self._open_with_stream, pace, limits.submits)
         self._downloads = Downloads(
-            self.open, pace.backoff, settings.data_dir / "results", at_once=limits.downloads, most=limits.video
+            self.open, pace.backoff, settings.data_dir, at_once=limits.downloads, most=limits.video
         )
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -210,9 +210,10 @@ class Service:
         return min(lost, key=lambda job: job.submission.step is not Step.AMBIGUOUS, default=None)
 
     def download_again(self, job: Job) -> None:
-        """Fetch the file of a job that succeeded, whatever became of an earlier download."""
+        """Fetch the file of a job that succeeded and whose file is not here, whatever became of an earlier download."""
         state = job.state
-        if state.remote == "succeeded" and state.status is not Status.DOWNLOADING:
+        is_here = state.path is not None and state.path.exists()
+        if state.remote == "succeeded" and state.status is not Status.DOWNLOADING and not is_here:
             job.update(fetching=True, error=None, path=None, finished_at=None)
             self._spawn(self._downloads.fetch(job))
 
