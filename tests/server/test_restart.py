@@ -91,6 +91,20 @@ def test_workers_survive_errors_of_the_database(start: Launch, tmp_path: Path) -
     database.close()
 
 
+def test_a_preview_succeeds_although_the_database_refuses_it_for_a_moment(start: Launch, tmp_path: Path) -> None:
+    """After an error of the database when the video is there, the job is completed later and has not failed."""
+    api = start("--workers", "1", data_dir=tmp_path)
+    database = sqlite3.connect(tmp_path / "queue.sqlite3", isolation_level=None)
+    when = "WHEN NEW.status = 'succeeded' BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+    database.execute(f"CREATE TRIGGER refuse BEFORE UPDATE ON generations {when}")
+    (id_,) = api.enqueue()
+    until_true(lambda: "disk I/O error" in (tmp_path / "server.log").read_text())
+    database.execute("DROP TRIGGER refuse")
+    assert api.wait(id_)["status"] == "succeeded"
+    assert list((tmp_path / "tmp").iterdir()) == []
+    database.close()
+
+
 def test_a_killed_worker_is_replaced(start: Launch, tmp_path: Path) -> None:
     """A job whose worker dies is rendered again. After a second death it fails with the reason."""
     api = start("--workers", "1", data_dir=tmp_path)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
+import logging
 import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+log = logging.getLogger("oxenvideo.server")
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 1.0  # pause after an error of the database
 STATUSES = ("queued", "processing", "succeeded", "failed", "cancelled")
 ACTIVE = ("queued", "processing")
 
@@ -248,6 +255,19 @@ class Queue:
     def _update(self, change: str, where: str, *values: object) -> Generation | None:
         rows = self._db.execute(f"UPDATE generations SET {change} WHERE {where} RETURNING *", values).fetchall()  # noqa: S608
         return _generation(rows[0]) if rows else None
+
+
+async def stored(write: Callable[[], T]) -> T:
+    """Call ``write`` until the database takes it; return its result. A second call must do no harm."""
+    is_logged = False
+    while True:
+        try:
+            return write()
+        except sqlite3.Error:
+            if not is_logged:
+                log.exception("The database refuses a change. It is tried again until it is stored.")
+            is_logged = True
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 class Presence:

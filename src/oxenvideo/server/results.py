@@ -20,12 +20,19 @@ class Results:
         self._endings = endings
 
     def succeed(self, generation: Generation, cost: str) -> None:
-        """Store the video from the scratch directory, unless the generation was cancelled meanwhile."""
+        """Store the video from the scratch directory, unless the generation was cancelled meanwhile.
+
+        It may be called again after an error.
+        """
         row = self._queue.get(generation.id)
         if row is None or row.status != "processing":
             return
         result = self._settings.result(generation.id)
-        os.replace(self._settings.scratch(generation.id), result)
+        try:
+            os.replace(self._settings.scratch(generation.id), result)
+        except FileNotFoundError:
+            if not result.is_file():  # else an earlier call stored it, and could not complete the row
+                raise
         if generation.repo is not None:
             path = "/".join(filter(None, (generation.directory, result.name)))
             self._repos.link(generation.namespace, generation.repo, path, result)

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import Any
 
 from oxenvideo.server.models import Models, cost
-from oxenvideo.server.queue import Generation, Queue
+from oxenvideo.server.queue import RETRY_SECONDS, Generation, Queue, stored
 from oxenvideo.server.renderer import InputRules, Job
 from oxenvideo.server.results import Results
 from oxenvideo.server.settings import Settings
@@ -27,7 +27,6 @@ log = logging.getLogger("oxenvideo.server")
 _MAX_ATTEMPTS = 2
 # Another server on the same data directory may cancel what runs here, or die. It is noticed after these seconds.
 _WATCH_SECONDS = 1.0
-_RETRY_SECONDS = 1.0  # pause after an error of the database
 
 
 class Worker:
@@ -134,18 +133,10 @@ class Pool:
                 due = self._queue.next_due()
             except sqlite3.Error:
                 log.exception("taking a generation from the queue")
-                due = time.time() + _RETRY_SECONDS
+                due = time.time() + RETRY_SECONDS
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if due is None else max(0.01, due - time.time())):
                     await self._work.wait()
-
-    async def _fail(self, generation: Generation) -> None:
-        while True:
-            try:
-                message = "The server could not render or store the video. Its log has the reason."
-                return self._results.fail(generation, message)
-            except sqlite3.Error:
-                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _run(self, worker: Worker, generation: Generation) -> None:
         cancelled = asyncio.Event()
@@ -163,13 +154,15 @@ class Pool:
                     async with asyncio.timeout(end - time.monotonic()):
                         await cancelled.wait()
             if not cancelled.is_set():
-                self._settle(generation, answer)
+                await stored(lambda: self._settle(generation, answer))
         except asyncio.CancelledError:
-            self._queue.release(generation.id)
+            with contextlib.suppress(sqlite3.Error):  # else the next server takes the job over
+                self._queue.release(generation.id)
             raise
         except Exception:
             log.exception("generation %s", generation.id)
-            await self._fail(generation)
+            reason = "The server could not render or store the video. Its log has the reason."
+            await stored(lambda: self._results.fail(generation, reason))
         finally:
             del self._running[generation.id]
             scratch.unlink(missing_ok=True)

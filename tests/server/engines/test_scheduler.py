@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from oxenvideo.server import queue as queue_module
 from oxenvideo.server.engines import scheduler as scheduler_module
 from oxenvideo.server.engines.engine import EngineDied, EngineUnavailable, JobFailed, ModelUnavailable
 from oxenvideo.server.events import Progress
+from oxenvideo.server.queue import Queue
 from server.engines.comfy_stub import picture
 from server.engines.fake import FAST, Control, Fake, configure, plant, until
 
@@ -21,6 +24,7 @@ from server.engines.fake import FAST, Control, Fake, configure, plant, until
 def controls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Control]]:
     """Engines gpu1 to gpu3, and a scheduler that looks at its configuration often."""
     monkeypatch.setattr(scheduler_module, "_WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(queue_module, "RETRY_SECONDS", 0.02, raising=False)
     Fake.controls.clear()
     Fake.controls.update({f"gpu{n}": Control() for n in (1, 2, 3)})
     yield Fake.controls
@@ -130,6 +134,85 @@ def test_a_request_at_fault_fails_alone(tmp_path: Path, controls: dict[str, Cont
             assert made.row(ids[0]).error_message == "gpu1 refused frames: too many."
             assert made.row(ids[1]).error_message == "The adapter of engine gpu1 failed (ZeroDivisionError)."
             assert controls["gpu1"].pings == []
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(
+    ("refused", "outcomes", "end"),
+    [
+        ("succeeded", [], "succeeded"),
+        ("failed", [JobFailed("gpu1 refused frames: too many.")], "failed"),
+        ("failed", [EngineDied("gpu1 ended.")] * 2, "failed"),
+        ("queued", [EngineUnavailable("gpu1 cannot be reached.")], "succeeded"),
+    ],
+)
+def test_a_job_ends_although_the_database_refuses_it_for_a_moment(
+    tmp_path: Path,
+    controls: dict[str, Control],
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+    outcomes: list[Exception],
+    end: str,
+) -> None:
+    """The end is written until it is stored: no job stays in progress, and no video that is there is given up."""
+    controls["gpu1"].outcomes = list(outcomes)
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            when = f"WHEN NEW.status = '{refused}' BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+            database = sqlite3.connect(tmp_path / "queue.sqlite3", isolation_level=None)
+            database.execute(f"CREATE TRIGGER refuse BEFORE UPDATE ON generations {when}")
+            (id_,) = made.enqueue("wan")
+            await until(lambda: "disk I/O error" in caplog.text)
+            assert made.row(id_).status == "processing"
+            database.execute("DROP TRIGGER refuse")
+            database.close()
+            assert await made.ended(id_) == [end]
+            assert made.settings.result(id_).is_file() == (end == "succeeded")
+            assert len(controls["gpu1"].ran) == max(1, len(outcomes)) + (refused == "queued")
+            assert made.row(id_).deaths == sum(isinstance(outcome, EngineDied) for outcome in outcomes)
+
+    asyncio.run(whole())
+
+
+def test_an_id_that_the_database_refuses_is_stored_later(
+    tmp_path: Path, controls: dict[str, Control], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The engine has the job: it is found again under its id, and not submitted again."""
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            refuse = "BEFORE INSERT ON placements BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+            database = sqlite3.connect(tmp_path / "queue.sqlite3", isolation_level=None)
+            database.execute(f"CREATE TRIGGER refuse {refuse}")
+            (id_,) = made.enqueue("wan")
+            await until(lambda: "disk I/O error" in caplog.text)
+            database.execute("DROP TRIGGER refuse")
+            database.close()
+            assert await made.ended(id_) == ["succeeded"]
+            assert controls["gpu1"].accepted == [id_]
+
+    asyncio.run(whole())
+
+
+def test_a_server_stops_although_the_database_refuses(
+    tmp_path: Path, controls: dict[str, Control], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next server takes over what this one could not put back."""
+    controls["gpu1"].seconds = 30
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    def refuse(queue: Queue, id_: str) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def whole() -> None:
+        async with asyncio.timeout(30), plant(tmp_path) as made:
+            made.enqueue("wan")
+            await until(lambda: controls["gpu1"].accepted)
+            monkeypatch.setattr(Queue, "release", refuse)
 
     asyncio.run(whole())
 

@@ -49,12 +49,19 @@ class JobHost:
     def accepted(self, remote_id: str) -> None:
         """Store the engine's id of this job."""
         self.remote_id = remote_id
-        self._queue.place(self._id, self._engine, remote_id)
+        self.store()
 
     def rejected(self) -> None:
         """Forget the stored id."""
         self.remote_id = None
-        self._queue.forget(self._id, self._engine)
+        self.store()
+
+    def store(self) -> None:
+        """Write the engine's id of this job as it is known here."""
+        if self.remote_id is None:
+            self._queue.forget(self._id, self._engine)
+        else:
+            self._queue.place(self._id, self._engine, self.remote_id)
 
     def report(self, step: int, total: int, preview: bytes | None = None) -> None:
         """Note the progress, which `publish` publishes."""

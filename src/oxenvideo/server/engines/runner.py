@@ -23,7 +23,7 @@ from oxenvideo.server.engines.engine import (
 from oxenvideo.server.engines.host import JobHost
 from oxenvideo.server.events import Endings
 from oxenvideo.server.models import Models
-from oxenvideo.server.queue import Generation, Queue
+from oxenvideo.server.queue import Generation, Queue, stored
 from oxenvideo.server.renderer import InputRules
 from oxenvideo.server.results import Results
 from oxenvideo.server.settings import Settings
@@ -240,56 +240,62 @@ class Runner:
                 return
             self._running[1].result()
             self._loaded = generation.model
-            results.succeed(generation, "0.00")
-            queue.forget(job.id, self.name)
+            await stored(lambda: results.succeed(generation, "0.00"))
+            await stored(lambda: queue.forget(job.id, self.name))
             self._is_well()
         except asyncio.CancelledError:  # the server stops
             self._running[1].cancel()
             await asyncio.wait([self._running[1]])
-            queue.release(job.id)
+            with contextlib.suppress(sqlite3.Error):  # else the next server takes the job over
+                queue.release(job.id)
             raise
         except (JobFailed, ConfigurationError) as error:
-            self._end(generation, str(error))
+            await self._end(generation, str(error))
             self._is_well()
         except ModelUnavailable as error:
-            self._cannot(generation, str(error))
+            await self._cannot(generation, str(error))
         except EngineDied as error:
             self._loaded = None
-            queue.forget(job.id, self.name)
-            if queue.died(job.id) >= _MAX_DEATHS:
-                results.fail(generation, f"The job ended {_MAX_DEATHS} engines. {error}")
-            self._release(generation)
+            await stored(lambda: queue.forget(job.id, self.name))
+            if await stored(lambda: queue.died(job.id)) >= _MAX_DEATHS:
+                message = f"The job ended {_MAX_DEATHS} engines. {error}"
+                await stored(lambda: results.fail(generation, message))
+            await self._release(generation)
             raise
         except EngineError:
-            self._release(generation)
+            await self._release(generation)
             raise
+        except sqlite3.Error:  # the engine may have the job, and its id of the job could not be stored
+            log.exception("generation %s on engine %s", job.id, self.name)
+            await stored(host.store)
+            await self._release(generation)
         except Exception as error:
             log.exception("generation %s on engine %s", job.id, self.name)
-            self._end(generation, f"The adapter of engine {self.name} failed ({type(error).__name__}).")
+            await self._end(generation, f"The adapter of engine {self.name} failed ({type(error).__name__}).")
         finally:
             publishing.cancel()
             self._running = self._host = None
             job.path.unlink(missing_ok=True)
 
-    def _release(self, generation: Generation) -> None:
+    async def _release(self, generation: Generation) -> None:
         """Put a job back into the queue, for other engines to take it now."""
-        self._place.queue.release(generation.id)
+        await stored(lambda: self._place.queue.release(generation.id))
         for other in self._others(generation.model):
             other.wake()
 
-    def _end(self, generation: Generation, message: str) -> None:
-        self._place.results.fail(generation, message)
-        self._place.queue.forget(generation.id, self.name)
+    async def _end(self, generation: Generation, message: str) -> None:
+        await stored(lambda: self._place.results.fail(generation, message))
+        await stored(lambda: self._place.queue.forget(generation.id, self.name))
 
-    def _cannot(self, generation: Generation, why: str) -> None:
+    async def _cannot(self, generation: Generation, why: str) -> None:
         """Leave a job to other engines, or fail it if there are none."""
         self.lacks[generation.model] = why
         self._checked_at = asyncio.get_running_loop().time()
-        self._place.queue.forget(generation.id, self.name)
+        await stored(lambda: self._place.queue.forget(generation.id, self.name))
         if self._is_last(generation.model):
-            self._place.results.fail(generation, why)
+            await stored(lambda: self._place.results.fail(generation, why))
         else:
-            self._release(generation)
+            await self._release(generation)
 
     async def _make(self, job: Job, host: JobHost) -> None:
         model = self._place.models.get(job.model.id) or {"id": job.model.id}
