@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import httpx
 import pytest
 
 from oxenvideo.server.launcher import launch
+from oxenvideo.server.repos import Repos
 from server.support import Api, frames
 
 FORM = {"message": "Add it", "name": "Ann", "email": "ann@example.com"}
@@ -117,6 +121,50 @@ def test_results_stay_in_their_repository(api: Api, target: dict[str, str]) -> N
     """A target that is not a valid name or path is refused at enqueue."""
     answer = api.http.post("/api/ai/queue", json={"model": "wan-ai-wan2-1-t2v-1-3b-diffusers", "prompt": "x"} | target)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("directory", ["/".join(["d" * 60] * 8), "ä/" * 160])
+def test_a_result_must_fit_below_its_directory(api: Api, directory: str) -> None:
+    """A directory that is too long for the name of a video in it is refused at enqueue."""
+    body = {"model": "wan-ai-wan2-1-t2v-1-3b-diffusers", "prompt": "x", "target_repo": "r"}
+    answer = api.http.post("/api/ai/queue", json=body | {"target_directory": directory})
+    assert answer.status_code == 400
+    assert "bytes, and at most 459 are possible" in answer.json()["error"]["detail"]
+
+
+def test_a_result_is_linked_once(tmp_path: Path) -> None:
+    """A second link changes nothing."""
+    repos, video = Repos(tmp_path / "repos"), tmp_path / "video.mp4"
+    video.write_bytes(b"video")
+    for _ in range(2):
+        repos.link("local", "r", "day/video.mp4", video)
+    assert repos.find("local", "r", "main", "day/video.mp4").samefile(video)
+
+
+def test_without_hard_links_a_result_is_copied_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that breaks leaves nothing, and the next one is complete."""
+    repos, video = Repos(tmp_path / "repos"), tmp_path / "video.mp4"
+    video.write_bytes(b"video" * 1000)
+    copy = shutil.copyfile
+
+    def no_links(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "no hard links")
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"vid")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        repos.link("local", "r", "video.mp4", video)
+    assert [path for path in (tmp_path / "repos").rglob("*") if path.is_file()] == []
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    repos.link("local", "r", "video.mp4", video)
+    assert [path for path in (tmp_path / "repos").rglob("*") if path.is_file()] == [
+        repos.find("local", "r", "main", "video.mp4")
+    ]
+    assert repos.find("local", "r", "main", "video.mp4").read_bytes() == video.read_bytes()
 
 
 def test_a_path_is_a_file_or_a_directory(api: Api, repo: str) -> None:

@@ -15,6 +15,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NOT_IN_NAMES = frozenset('\\\0:*?"<>|')
 _MAX_PATH = 500
 _MAX_PART = 200
+_MAX_DIRECTORY = _MAX_PATH - len("/.mp4") - 36  # bytes; the name of a result in it is a UUID
 
 
 class Repos:
@@ -51,13 +52,23 @@ class Repos:
             part.unlink(missing_ok=True)
 
     def link(self, namespace: str, repo: str, path: str, source: Path) -> None:
-        """Store a result on the main branch of a repository, which is created if it is missing."""
+        """Store a result on the main branch of a repository, which is created if it is missing.
+
+        A second call for the same result changes nothing.
+        """
         target = self._file(namespace, repo, "main", path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
             os.link(source, target)
+        except FileExistsError:  # linked by an earlier call: the name is the id of the generation
+            return
         except OSError:  # a file system without hard links
-            shutil.copyfile(source, target)
+            try:
+                shutil.copyfile(source, part)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
 
     def find(self, namespace: str, repo: str, branch: str, path: str) -> Path:
         """Return the path of a file; 404 if there is none."""
@@ -71,6 +82,10 @@ class Repos:
         self._repo(namespace, repo or "any")
         if directory:
             _parts(directory)
+            if (size := len(directory.encode("utf-8", "replace"))) > _MAX_DIRECTORY:
+                raise invalid(
+                    f"{directory[:100]!r} has {size} bytes, and at most {_MAX_DIRECTORY} are possible: shorten it."
+                )
 
     def _repo(self, namespace: str, repo: str) -> Path:
         for name in (namespace, repo):

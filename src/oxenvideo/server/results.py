@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from pathlib import Path
 
 from oxenvideo.server.events import Endings
 from oxenvideo.server.queue import Generation, Queue
 from oxenvideo.server.repos import Repos
 from oxenvideo.server.settings import Settings
+
+log = logging.getLogger("oxenvideo.server")
 
 
 class Results:
@@ -34,13 +38,21 @@ class Results:
             if not result.is_file():  # else an earlier call stored it, and could not complete the row
                 raise
         if generation.repo is not None:
-            path = "/".join(filter(None, (generation.directory, result.name)))
-            self._repos.link(generation.namespace, generation.repo, path, result)
+            self._link(generation, generation.repo, result)
         self._publish(self._queue.succeed(generation.id, cost))
 
     def fail(self, generation: Generation, message: str) -> None:
         """Fail the generation with this error message, unless it has ended."""
         self._publish(self._queue.fail(generation.id, message))
+
+    def _link(self, generation: Generation, repo: str, result: Path) -> None:
+        """Store the video in its repository too. An error is logged only, because the video itself is there."""
+        path = "/".join(filter(None, (generation.directory, result.name)))
+        try:
+            self._repos.link(generation.namespace, repo, path, result)
+        except Exception:
+            words = "its video could not be stored in"
+            log.exception("generation %s: %s %s/%s", generation.id, words, generation.namespace, repo)
 
     def _publish(self, ended: Generation | None) -> None:
         if ended is not None:

@@ -103,7 +103,8 @@ class Plant:
         self.settings.make_directories()
         self.queue = Queue(directory / "queue.sqlite3", "me")
         self.endings = Endings()
-        results = Results(self.settings, self.queue, Repos(directory / "repos"), self.endings)
+        self.repos = Repos(directory / "repos")
+        results = Results(self.settings, self.queue, self.repos, self.endings)
         self.scheduler = Scheduler(self.settings, self.queue, models.load(None), results, self.endings, timing)
 
     def enqueue(self, model: str, count: int = 1, **parameters: Any) -> list[str]:

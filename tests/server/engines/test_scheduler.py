@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from oxenvideo.server.engines import scheduler as scheduler_module
 from oxenvideo.server.engines.engine import EngineDied, EngineUnavailable, JobFailed, ModelUnavailable
 from oxenvideo.server.events import Progress
 from oxenvideo.server.queue import Queue
-from server.engines.comfy_stub import picture
+from server.engines.comfy_stub import movie, picture
 from server.engines.fake import FAST, Control, Fake, configure, plant, until
 
 
@@ -213,6 +214,65 @@ def test_a_server_stops_although_the_database_refuses(
             made.enqueue("wan")
             await until(lambda: controls["gpu1"].accepted)
             monkeypatch.setattr(Queue, "release", refuse)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_video_that_a_killed_server_stored_is_not_made_again(
+    tmp_path: Path, controls: dict[str, Control], is_linked: bool
+) -> None:
+    """The server was killed after the video was stored, or after it was linked too, and before its row was completed."""
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            row = made.queue.enqueue("wan", {"prompt": "x"}, namespace="local", repo="clips", on_engine=True)[0]
+            result = made.settings.result(row.id)
+            result.write_bytes(movie(1))
+            if is_linked:
+                made.repos.link("local", "clips", result.name, result)
+            made.scheduler.wake()
+            assert await made.ended(row.id) == ["succeeded"]
+            assert controls["gpu1"].ran == []
+            assert made.repos.find("local", "clips", "main", result.name).samefile(result)
+
+    asyncio.run(whole())
+
+
+def test_an_empty_video_of_a_killed_server_is_made_again(tmp_path: Path, controls: dict[str, Control]) -> None:
+    """A power failure may leave the name of a file without its content."""
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            row = made.queue.enqueue("wan", {"prompt": "x"}, namespace="local", on_engine=True)[0]
+            made.settings.result(row.id).touch()
+            made.scheduler.wake()
+            assert await made.ended(row.id) == ["succeeded"]
+            assert made.settings.result(row.id).read_bytes() == movie(1)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("directory", ["notes", "notes/below", "/".join(["d" * 60] * 8)])
+def test_a_video_that_cannot_be_linked_is_kept(
+    tmp_path: Path, controls: dict[str, Control], caplog: pytest.LogCaptureFixture, directory: str
+) -> None:
+    """The directory is a file, or is below one, or is too long: the job succeeds, and the log has the reason."""
+    configure(tmp_path, ["gpu1"], wan=["gpu1"])
+
+    async def whole() -> None:
+        async with plant(tmp_path) as made:
+            made.repos.create("local", "clips")
+            made.repos.write("local", "clips", "main", "notes", io.BytesIO(b"text"))
+            target = {"namespace": "local", "repo": "clips", "directory": directory}
+            row = made.queue.enqueue("wan", {"prompt": "x"}, **target, on_engine=True)[0]
+            made.scheduler.wake()
+            assert await made.ended(row.id) == ["succeeded"]
+            assert made.settings.result(row.id).read_bytes() == movie(1)
+            assert made.repos.find("local", "clips", "main", "notes").read_bytes() == b"text"
+            assert f"generation {row.id}: its video could not be stored in local/clips" in caplog.text
 
     asyncio.run(whole())
 

@@ -8,6 +8,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from oxenvideo.server.engines.engine import (
     ConfigurationError,
@@ -298,18 +299,18 @@ class Runner:
             await self._release(generation)
 
     async def _make(self, job: Job, host: JobHost) -> None:
+        job.path.unlink(missing_ok=True)
+        if _is_mp4(self._place.settings.result(job.id)):
+            return  # an earlier server stored the video, and ended before it had completed the row
         model = self._place.models.get(job.model.id) or {"id": job.model.id}
         problem = None if host.remote_id else await asyncio.to_thread(run_problem, model, job.parameters)
         if problem:
             raise JobFailed(problem)
         if host.remote_id is None and job.model.id in self.lacks and (words := await self.look(job.model)):
             raise ModelUnavailable(words)
-        job.path.unlink(missing_ok=True)
         await self.engine.run(job, host)
-        with contextlib.suppress(OSError), job.path.open("rb") as file:
-            if file.read(12)[4:8] == b"ftyp":
-                return
-        raise JobFailed(f"{self.name} reported success, but its file is not an MP4.")
+        if not _is_mp4(job.path):
+            raise JobFailed(f"{self.name} reported success, but its file is not an MP4.")
 
     async def _stop(self, job: Job) -> None:
         """Stop a job that nobody wants any more. If the engine does not answer, it is stopped later."""
@@ -324,3 +325,11 @@ class Runner:
             self.said = dict([*self.said.items(), (job.id, said)][-100:])
             log.warning("engine %s: %s", self.name, said)
         self._place.queue.forget(job.id, self.name)
+
+
+def _is_mp4(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[4:8] == b"ftyp"
+    except OSError:
+        return False
