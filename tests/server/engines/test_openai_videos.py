@@ -312,8 +312,52 @@ def fault_answer_lost_two_alike(case: Case) -> None:
         reset(handler, act)
 
     case.stub.faults[CREATE] = [twice]
-    with pytest.raises(EngineDied, match="may make a video that cannot be found again"):
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
         case.run()
+    assert case.stub.count(CREATE) == 1
+
+
+def fault_answer_lost_prompt_changed(case: Case) -> None:
+    """The engine shows another text than the prompt that was sent: the new job may be this one."""
+
+    def revised(handler: Any, act: Callable[[], None]) -> None:
+        unanswered(handler, act)
+        next(iter(case.stub.videos.values())).fields["prompt"] = "A photo of a red balloon"
+
+    case.stub.faults[CREATE] = [revised]
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run()
+
+
+def fault_answer_lost_times_unknown(case: Case) -> None:
+    """Nobody can say which jobs of the list are new."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(200, {"data": [{"id": "v", "prompt": "A fox"}]})] * 4}
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run()
+
+
+def fault_answer_lost_newest_not_listed(case: Case) -> None:
+    """A list that begins with the oldest jobs and is cut does not show whether the job arrived."""
+    rows = [{"id": f"v{n}", "prompt": "A fox", "created_at": n} for n in range(1, 21)]
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(200, {"data": rows, "has_more": True})] * 4}
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run()
+
+
+def fault_answer_lost_no_list(case: Case) -> None:
+    """An engine without a list cannot be asked."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(405, {"detail": "Method Not Allowed"})]}
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run()
+
+
+def fault_answer_lost_list_refused_for_a_moment(case: Case) -> None:
+    """A 429 says nothing about the job: the submit stays open, and the next run finds the job."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(429, {"error": "Too many requests"})]}
+    with pytest.raises(EngineUnavailable, match="429"):
+        case.run()
+    (pending,) = case.host.ids
+    assert case.run(pending) == VIDEO
     assert case.stub.count(CREATE) == 1
 
 
@@ -405,11 +449,18 @@ def fault_failed_job_is_a_400(case: Case) -> None:
         case.run()
 
 
-def fault_restarted_engine(case: Case) -> None:
-    """The engine was restarted and knows no job."""
-    with pytest.raises(EngineDied, match=r"^gpu1 does not know the job any more\.$"):
+def fault_forgotten_job(case: Case) -> None:
+    """The engine was restarted, or the video has expired: it may have been made, so it is not made again unasked."""
+    with pytest.raises(JobFailed, match=r"^gpu1 does not know the job any more, and"):
         case.run("video_gen_0")
     assert case.stub.count(CREATE) == 0
+
+
+def fault_job_shown_late(case: Case) -> None:
+    """A 404 just after the submit is asked again."""
+    case.stub.faults[SHOW] = [instead(404, {"detail": "Video not found"})]
+    assert case.run() == VIDEO
+    assert case.stub.count(CREATE) == 1
 
 
 def fault_polls_break(case: Case) -> None:
@@ -451,16 +502,25 @@ def fault_content_late(case: Case) -> None:
 
 
 def fault_success_without_file(case: Case) -> None:
-    """A job that is done and has no file."""
+    """A job that is done and has no file is not made again unasked."""
     case.stub.content = None
-    with pytest.raises(EngineDied, match=r"^The job is done, but gpu1 answers 404 instead of the video\.$"):
+    with pytest.raises(JobFailed, match=r"^The job is done, but gpu1 answers 404 instead of the video:"):
         case.run()
+
+
+def fault_content_refused_for_a_moment(case: Case) -> None:
+    """A 503 says nothing about the file: the job keeps its id, and the next run downloads the video."""
+    case.stub.faults[CONTENT] = [instead(503, {"detail": "Overloaded"})] * 4
+    with pytest.raises(EngineUnavailable, match="503"):
+        case.run()
+    assert case.run(case.host.ids[-1]) == VIDEO
+    assert case.stub.count(CREATE) == 1
 
 
 def fault_content_is_a_page(case: Case) -> None:
     """A login page is no video, and nothing is left of it."""
     case.stub.content = b"<!doctype html><title>Sign in</title>"
-    with pytest.raises(EngineDied, match="not an MP4"):
+    with pytest.raises(JobFailed, match="not an MP4"):
         case.run()
     assert list(case.path.iterdir()) == []
 
@@ -557,6 +617,25 @@ def fault_cancelled_and_engine_gone(case: Case) -> None:
     assert case.stub.stopped == case.stub.computed
 
 
+def fault_cancelled_and_not_found(case: Case) -> None:
+    """The id is not known, and the job cannot be found: that is said."""
+    case.stub.faults[LIST] = [instead(405, {"detail": "Method Not Allowed"})]
+    assert "may make a video that cannot be found again" in str(case.stop(f"?{time.time()}"))
+    case.stub.faults[LIST] = [instead(405, {"detail": "Method Not Allowed"})]
+    case.stub.faults[CREATE] = [unanswered]
+    job = case.job()
+
+    async def cancel() -> str | None:
+        task = asyncio.create_task(case.adapter.run(job, case.host))
+        while case.stub.received == [LIST]:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.wait([task])
+        return await case.adapter.stop(job)
+
+    assert "may make a video that cannot be found again" in str(case.do(cancel))
+
+
 def fault_cancelled_with_lost_answer(case: Case) -> None:
     """The id is not known: the job is found by its time and prompt, and deleted."""
     sent = time.time()
@@ -578,7 +657,7 @@ def test_lost_answer_without_prompts(sglang: Stub, tmp_path: Path) -> None:
     """SGLang does not repeat prompts: nobody's video is taken, one orphan remains, and it is said."""
     sglang.faults[CREATE] = [unanswered]
     case = Case(sglang, tmp_path)
-    with pytest.raises(EngineDied, match=r"It may make a video that cannot be found again\.$"):
+    with pytest.raises(JobFailed, match=r"may make a video that cannot be found again: look there"):
         case.run()
     assert len(sglang.computed) == 1
 
@@ -588,6 +667,14 @@ def test_a_failed_job_of_sglang(sglang: Stub, tmp_path: Path) -> None:
     sglang.fail_with = 0, "Video output could not be published: no output_path is configured"
     with pytest.raises(EngineDied, match="no output_path is configured"):
         Case(sglang, tmp_path).run()
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired", "deleted"])
+def test_a_job_that_was_ended_at_the_engine(vllm: Stub, tmp_path: Path, status: str) -> None:
+    """Somebody stopped it, or its video has expired: it is not submitted again."""
+    vllm.faults[SHOW] = [instead(200, {"id": "v", "status": status})]
+    with pytest.raises(JobFailed, match=f"^gpu1 ended the job without a video: its status is {status}"):
+        Case(vllm, tmp_path).run()
 
 
 def test_what_sglang_cannot_stop_is_said(sglang: Stub, tmp_path: Path) -> None:

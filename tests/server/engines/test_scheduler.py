@@ -123,6 +123,28 @@ def test_a_lost_job_is_run_once_more(tmp_path: Path, controls: dict[str, Control
     asyncio.run(whole())
 
 
+def test_a_job_that_an_engine_accepted_and_cannot_deliver_is_not_made_elsewhere(
+    tmp_path: Path, controls: dict[str, Control]
+) -> None:
+    """The engine may have made the video. It gets no more jobs of the model, and the others go to another engine."""
+    controls["gpu1"].outcomes = [ModelUnavailable("gpu1 does not serve the video itself.")]
+    controls["gpu2"].is_up = False
+    configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
+
+    async def whole() -> None:
+        async with plant(tmp_path, replace(FAST, recheck=60)) as made:
+            (id_,) = made.enqueue("wan")
+            await until(lambda: controls["gpu1"].ran)
+            controls["gpu2"].is_up = True
+            assert await made.ended(id_) == ["failed"]
+            assert made.row(id_).error_message == "gpu1 does not serve the video itself."
+            (second,) = made.enqueue("wan")
+            assert await made.ended(second) == ["succeeded"]
+            assert [ran for ran, *_ in controls["gpu2"].ran] == [second]
+
+    asyncio.run(whole())
+
+
 def test_a_request_at_fault_fails_alone(tmp_path: Path, controls: dict[str, Control]) -> None:
     """The engine does not rest for it, and a defect of an adapter is not the engine's fault either."""
     controls["gpu1"].outcomes = [JobFailed("gpu1 refused frames: too many."), ZeroDivisionError("x")]

@@ -24,7 +24,11 @@ class ConfigurationError(ValueError):
 
 
 class JobFailed(Exception):
-    """The request is at fault, or somebody stopped the job at the engine. The text becomes its error message."""
+    """The job fails, and the text becomes its error message.
+
+    The request is at fault, or somebody stopped the job at the engine. Or the engine may have the job, which cannot be
+    found, or has made its video, which is gone: the user decides about another one, because it may cost again.
+    """
 
 
 class EngineError(Exception):
@@ -40,7 +44,7 @@ class EngineUnavailable(EngineError):
 
 
 class EngineDied(EngineError):
-    """The engine ended or lost the job that it had accepted.
+    """The engine ended or lost the job that it had accepted, and certainly has neither the job nor its video.
 
     The job is run once more, from its beginning, without the remote id. The second time, the job fails.
     """
@@ -49,8 +53,8 @@ class EngineDied(EngineError):
 class ModelUnavailable(EngineError):
     """The engine works but lacks something that the model needs, such as a file. Other engines may have it.
 
-    The engine gets no jobs of this model for some minutes. If no other engine of the model has it either, the job
-    fails with this text.
+    The engine gets no jobs of this model for some minutes. If no other engine of the model has it either, or if the
+    job has a remote id and may thus have been made, the job fails with this text.
     """
 
 
@@ -158,9 +162,9 @@ class Engine(Protocol):
     async def run(self, job: Job, host: Host) -> None:
         """Make the video, and return when it is at ``job.path``.
 
-        With a ``remote_id``, find the job at the engine again and submit nothing; raise EngineDied if the engine does
-        not know it any more. If the answer to a submit is lost, find out whether the engine has the job before anything
-        is sent again. Raises JobFailed or EngineError.
+        With a ``remote_id``, find the job at the engine again and submit nothing; if the engine does not know it any
+        more, raise EngineDied or, if it may have made the video, JobFailed. If the answer to a submit is lost, find out
+        whether the engine has the job before anything is sent again. Raises JobFailed or EngineError.
 
         If the task is cancelled, stop following the job, and leave it alone at the engine: the server may be about to
         restart. Shield a submit that is under way, so that its answer is not lost.

@@ -38,7 +38,13 @@ _PENDING = "?"  # before the time of a submit whose answer has not arrived
 _CLOCK_SECONDS = 2.0  # an engine's times are whole seconds
 _LOST_STATUSES = (500, 502, 504)  # maybe of a proxy, behind which the engine has the job
 _DONE = ("completed", "succeeded")
-_FAILED = ("failed", "error", "cancelled", "canceled", "expired", "deleted")
+_FAILED = ("failed", "error")
+_ENDED = ("cancelled", "canceled", "expired", "deleted")
+_UNKNOWN = (404, 410)
+_NO_LIST = (404, 405, 501)
+_NO_FILE = (404, 405, 410, 500)  # 500: FastAPI's answer for a file that is not on its disk
+_LIST_ROWS = 100
+_ANEW = "submit the request again for a new one."
 _IMAGES = ("input_image", "start_image_url", "first_frame_image", "image_url")
 _TEXTS = ("prompt", "negative_prompt")
 _URI = re.compile(r"\s*[a-z][a-z0-9+.-]*:\S+\s*", re.IGNORECASE)
@@ -60,6 +66,10 @@ _SCHEMA: Mapping[str, Any] = {
     "required": ["prompt"],
     "additionalProperties": True,
 }
+
+
+class _Lost(JobFailed):
+    """The engine may have the job, and it cannot be found there."""
 
 
 class OpenAIVideos:
@@ -121,7 +131,7 @@ class OpenAIVideos:
         if submit := self._submits.pop(job.id, None):
             try:
                 remote_id = await submit
-            except EngineDied as error:
+            except (EngineDied, _Lost) as error:
                 return str(error)
             except AnswerLost:
                 raise
@@ -130,7 +140,7 @@ class OpenAIVideos:
         if remote_id is not None and remote_id.startswith(_PENDING):
             try:
                 remote_id = await self._recover(job, float(remote_id.removeprefix(_PENDING)))
-            except EngineDied as error:
+            except (EngineDied, _Lost) as error:
                 return str(error)
         return None if remote_id is None else await self._delete(remote_id)
 
@@ -217,35 +227,57 @@ class OpenAIVideos:
             raise JobFailed(f"{self._name} refuses the request: {_message(answer)}")
 
     async def _recover(self, job: Job, sent: float) -> str:
-        """Find the job that was sent at a time and whose answer was lost. Nobody else's job may be taken for it."""
-        orphan = EngineDied(f"The answer of {self._name} was lost. It may make a video that cannot be found again.")
+        """Find the job that was sent at a time and whose answer was lost. Nobody else's job may be taken for it.
+
+        EngineDied lets the job be sent again. It is raised only if no job at the engine can be this one.
+        """
+        may_make = f"The answer of {self._name} was lost, and it may make a video that cannot be found again"
+        lost = _Lost(f"{may_make}: look there before you submit the request again.")
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_POLL_SECONDS)
-            answer = await self._read("videos", params={"limit": 100, "order": "desc"})
+            answer = await self._read("videos", params={"limit": _LIST_ROWS, "order": "desc"})
+            if answer.status_code in _NO_LIST:
+                raise lost
             if answer.status_code != 200:
-                raise orphan
+                raise EngineUnavailable(f"{self._name} answered {answer.status_code}: {_message(answer)}")
             since = sent + _clock(answer) - time.time() - _CLOCK_SECONDS
             rows = [row for row in _body(answer).get("data") or () if isinstance(row, dict)]
-            recent = [r for r in rows if _number(r.get("created_at")) >= since and r.get("id") not in self._ids]
+            times = [_number(row.get("created_at")) for row in rows]
+            foreign = [(row, at) for row, at in zip(rows, times, strict=True) if row.get("id") not in self._ids]
+            recent = [row for row, at in foreign if at >= since]
             found = [str(row["id"]) for row in recent if row.get("prompt") == job.parameters.get("prompt")]
             if len(found) == 1:
                 return found[0]
-            if found or any(row.get("prompt") is None for row in recent):
-                raise orphan
+            if found:
+                raise lost
+        # Any new job may be this one, because an engine may leave the prompt out or show a revised one. So may a job of
+        # which no time is known, and one that is not in the list, if the list is cut and does not begin with the newest.
+        is_cut = bool(_body(answer).get("has_more")) or len(rows) >= _LIST_ROWS
+        if recent or not all(at for _, at in foreign) or (is_cut and times[:1] < times[-1:]):
+            raise lost
         raise EngineDied(f"{self._name} did not receive the request.")
 
     async def _follow(self, remote_id: str, host: Host) -> None:
         """Wait until the job is done."""
-        reported = 0
+        reported = unknown = 0
         while True:
             answer = await self._read(_path(remote_id))
             body = _body(answer)
             status = str(body.get("status")).lower()
             if status in _FAILED:
                 raise self._failure(body.get("error"))
-            if answer.status_code in (404, 410):
-                raise EngineDied(f"{self._name} does not know the job any more.")
+            if status in _ENDED:
+                raise JobFailed(f"{self._name} ended the job without a video: its status is {status}.")
+            if answer.status_code in _UNKNOWN:
+                unknown += 1  # maybe it is only not shown yet
+                if unknown < _ATTEMPTS:
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
+                # The engine was restarted, or it made the video, which has expired. Another video may cost again.
+                words = f"{self._name} does not know the job any more, and a video that it may have made is gone"
+                raise JobFailed(f"{words}: {_ANEW}")
+            unknown = 0
             if answer.status_code != 200:
                 raise EngineUnavailable(f"{self._name} answered {answer.status_code}: {_message(answer)}")
             if status in _DONE:
@@ -265,7 +297,7 @@ class OpenAIVideos:
         return EngineDied(text) if is_engine else JobFailed(text)
 
     async def _download(self, remote_id: str, job: Job) -> None:
-        problem: EngineError = EngineDied(f"{self._name} has no video.")
+        problem: EngineError | JobFailed = JobFailed(f"{self._name} has no video.")
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_POLL_SECONDS)
@@ -279,13 +311,15 @@ class OpenAIVideos:
                 text = f"{self._name} does not serve the video itself. Configure it to keep its videos."
                 raise ModelUnavailable(text)
             if status != 200:
-                problem = EngineDied(f"The job is done, but {self._name} answers {status} instead of the video.")
+                words = f"The job is done, but {self._name} answers {status} instead of the video"
+                # Another status says nothing about the file, and the video is asked for again later.
+                problem = JobFailed(f"{words}: {_ANEW}") if status in _NO_FILE else EngineUnavailable(f"{words}.")
                 continue
             with job.path.open("rb") as file:
                 if file.read(12)[4:8] == b"ftyp":
                     return
             job.path.unlink()
-            raise EngineDied(f"{self._name} sent a file that is not an MP4.")
+            raise JobFailed(f"The job is done, but {self._name} sent a file that is not an MP4: {_ANEW}")
         raise problem
 
     async def _delete(self, remote_id: str) -> str | None:

@@ -254,7 +254,7 @@ class Runner:
             await self._end(generation, str(error))
             self._is_well()
         except ModelUnavailable as error:
-            await self._cannot(generation, str(error))
+            await self._cannot(generation, str(error), is_accepted=host.remote_id is not None)
         except EngineDied as error:
             self._loaded = None
             await stored(lambda: queue.forget(job.id, self.name))
@@ -288,12 +288,12 @@ class Runner:
         await stored(lambda: self._place.results.fail(generation, message))
         await stored(lambda: self._place.queue.forget(generation.id, self.name))
 
-    async def _cannot(self, generation: Generation, why: str) -> None:
-        """Leave a job to other engines, or fail it if there are none."""
+    async def _cannot(self, generation: Generation, why: str, is_accepted: bool) -> None:
+        """Leave a job to other engines. Fail it if there are none, or if this one may have made its video."""
         self.lacks[generation.model] = why
         self._checked_at = asyncio.get_running_loop().time()
         await stored(lambda: self._place.queue.forget(generation.id, self.name))
-        if self._is_last(generation.model):
+        if is_accepted or self._is_last(generation.model):
             await stored(lambda: self._place.results.fail(generation, why))
         else:
             await self._release(generation)
