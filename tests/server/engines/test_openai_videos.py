@@ -344,6 +344,14 @@ def fault_answer_lost_newest_not_listed(case: Case) -> None:
         case.run()
 
 
+def fault_answer_lost_long_ago(case: Case) -> None:
+    """This server was off for an hour: the job may have been made meanwhile, and its video may have expired."""
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run(f"?{time.time() - 3600}")
+    with pytest.raises(EngineDied, match="did not receive the request"):
+        case.run(f"?{time.time() - 5}")
+
+
 def fault_answer_lost_no_list(case: Case) -> None:
     """An engine without a list cannot be asked."""
     case.stub.faults = {CREATE: [unanswered], LIST: [instead(405, {"detail": "Method Not Allowed"})]}

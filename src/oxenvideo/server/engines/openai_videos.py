@@ -44,6 +44,7 @@ _UNKNOWN = (404, 410)
 _NO_LIST = (404, 405, 501)
 _NO_FILE = (404, 405, 410, 500)  # 500: FastAPI's answer for a file that is not on its disk
 _LIST_ROWS = 100
+_LISTED_SECONDS = 600.0  # a job is in the list for that long at least
 _ANEW = "submit the request again for a new one."
 _IMAGES = ("input_image", "start_image_url", "first_frame_image", "image_url")
 _TEXTS = ("prompt", "negative_prompt")
@@ -252,9 +253,11 @@ class OpenAIVideos:
             if found:
                 raise lost
         # Any new job may be this one, because an engine may leave the prompt out or show a revised one. So may a job of
-        # which no time is known, and one that is not in the list, if the list is cut and does not begin with the newest.
+        # which no time is known. It may be missing in a list that is cut and does not begin with the newest, or because
+        # it was made, and removed, long ago.
         is_cut = bool(_body(answer).get("has_more")) or len(rows) >= _LIST_ROWS
-        if recent or not all(at for _, at in foreign) or (is_cut and times[:1] < times[-1:]):
+        is_partial = (is_cut and times[:1] < times[-1:]) or time.time() - sent > _LISTED_SECONDS
+        if recent or not all(at for _, at in foreign) or is_partial:
             raise lost
         raise EngineDied(f"{self._name} did not receive the request.")
 
