@@ -457,8 +457,15 @@ def fault_failed_job_is_a_400(case: Case) -> None:
         case.run()
 
 
+def fault_restarted_engine(case: Case) -> None:
+    """The engine was restarted and knows no job: the job may be sent again."""
+    case.stub.faults[SHOW] = [instead(404, {"detail": "Video not found"})] * 4
+    with pytest.raises(EngineDied, match=r"^gpu1 does not know the job any more\.$"):
+        case.run()
+
+
 def fault_forgotten_job(case: Case) -> None:
-    """The engine was restarted, or the video has expired: it may have been made, so it is not made again unasked."""
+    """A job of an earlier server may have been made, and its video may have expired: it is not made again unasked."""
     with pytest.raises(JobFailed, match=r"^gpu1 does not know the job any more, and"):
         case.run("video_gen_0")
     assert case.stub.count(CREATE) == 0

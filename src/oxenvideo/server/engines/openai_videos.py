@@ -83,7 +83,7 @@ class OpenAIVideos:
             raise ConfigurationError(f"Engine {config.name}: body must be 'form' or 'json', not {self._body!r}.")
         self._http = EngineHttp(config)
         self._root = "" if (config.url or "").endswith("/v1") else "v1/"
-        self._ids: set[str] = set()  # of all jobs that were accepted
+        self._ids: dict[str, bool] = {}  # of all jobs that were accepted: whether by this process
         self._submits: dict[str, asyncio.Task[str]] = {}  # by id of the job
 
     def describe(self, model: ModelConfig) -> Mapping[str, Any]:
@@ -122,7 +122,7 @@ class OpenAIVideos:
         elif remote_id.startswith(_PENDING):
             remote_id = await self._recover(job, float(remote_id.removeprefix(_PENDING)))
             host.accepted(remote_id)
-        self._ids.add(remote_id)
+        self._ids.setdefault(remote_id, False)
         await self._follow(remote_id, host)
         await self._download(remote_id, job)
 
@@ -189,7 +189,7 @@ class OpenAIVideos:
                 host.rejected()
                 await self._refused(job.model, answer)
                 raise EngineError(f"{self._name} answered {answer.status_code}: {_message(answer)}")
-        self._ids.add(remote_id)
+        self._ids[remote_id] = True
         host.accepted(remote_id)
         return remote_id
 
@@ -277,9 +277,10 @@ class OpenAIVideos:
                 if unknown < _ATTEMPTS:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
-                # The engine was restarted, or it made the video, which has expired. Another video may cost again.
-                words = f"{self._name} does not know the job any more, and a video that it may have made is gone"
-                raise JobFailed(f"{words}: {_ANEW}")
+                words = f"{self._name} does not know the job any more"
+                if self._ids[remote_id]:  # too young to have expired: the engine was restarted
+                    raise EngineDied(f"{words}.")
+                raise JobFailed(f"{words}, and a video that it may have made is gone: {_ANEW}")
             unknown = 0
             if answer.status_code != 200:
                 raise EngineUnavailable(f"{self._name} answered {answer.status_code}: {_message(answer)}")
