@@ -22,11 +22,6 @@ from oxenvideo.jobs.journal import make_private_directory
 log = logging.getLogger("oxenvideo")
 
 
-def kept_path(data_dir: Path, key: str) -> Path:
-    """Where the video of a job is kept until it is saved, if it came in an answer's body."""
-    return data_dir / "results" / f"{key}.mp4"
-
-
 class Downloads:
     """Fetches the files of jobs that succeeded, ``at_once`` of them together, each of at most ``most`` bytes.
 
@@ -109,7 +104,7 @@ class Downloads:
         return self._kept(job).as_uri() if self._kept(job).exists() else None
 
     def _kept(self, job: Job) -> Path:
-        return kept_path(self._data_dir, job.key)
+        return file_names.kept(self._data_dir, job.key)
 
     def _draft(self, job: Job) -> Path:
         return self._kept(job).with_suffix(".part")

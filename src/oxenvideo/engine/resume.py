@@ -12,10 +12,10 @@ from oxenvideo.client import credentials
 from oxenvideo.client.credentials import Target
 from oxenvideo.client.responses import Observation
 from oxenvideo.client.retry import persist
-from oxenvideo.engine.downloads import kept_path
 from oxenvideo.engine.engine import Engine, plan_of
 from oxenvideo.engine.recovery import AMBIGUOUS, row_parameters
 from oxenvideo.errors import ConfigurationError, NotFound, OutcomeUnknown, OxenVideoError
+from oxenvideo.jobs import file_names
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.jobs.job import Job, Submission
 from oxenvideo.jobs.journal import Entry
@@ -100,7 +100,7 @@ def _take_up(engine: Engine, settings: Settings, entries: Sequence[Entry], notes
 
 def _with_kept_video(engine: Engine, entry: Entry) -> Entry:
     """The entry with its video's URL, where a kernel kept that video and ended before it wrote so."""
-    kept = kept_path(engine.settings.data_dir, entry.key)
+    kept = file_names.kept(engine.settings.data_dir, entry.key)
     if entry.synchronous and entry.step is Step.ACCEPTED and entry.result_url is None and kept.exists():
         return replace(entry, status=Status.SUCCEEDED, result_url=kept.as_uri())
     return entry

@@ -88,6 +88,11 @@ def _cut(text: str, most: int) -> str:
     return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
 
 
+def kept(data_dir: Path, key: str) -> Path:
+    """Where the video of a job is kept until it is saved, if it came in an answer's body."""
+    return data_dir / "results" / f"{key}.mp4"
+
+
 def stamp(path: Path, job: Job) -> None:
     """Write the request and the generation's id into an MP4. A file that cannot hold them stays as it is."""
     request = job.submission.request.with_(count=1)  # one of several is, by itself, one video
