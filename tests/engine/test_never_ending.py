@@ -82,7 +82,7 @@ def test_a_gateways_404_is_no_word_of_the_service(make_session: Callable[..., Se
     assert generation.wait(30).path
 
 
-@pytest.mark.parametrize("how", ["attached", "in the history"])
+@pytest.mark.parametrize("how", ["attached", "attached by the next kernel", "in the history"])
 def test_one_that_the_service_did_not_know_is_fetched_when_it_is_seen(
     make_session: Callable[..., Session], service: FaultyService, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,8 +96,12 @@ def test_one_that_the_service_did_not_know_is_fetched_when_it_is_seen(
     until(service, lambda: generation.status == "failed")
     service.clear(LIST)
     service.clear(ONE)
-    if how == "attached":
-        assert session.attach(generation.id or "").status in ("queued", "processing")
+    if how != "in the history":
+        if how != "attached":
+            session.close()
+            session = make_session(service)
+        generation = session.attach(generation.id or "")
+        assert generation.status in ("queued", "processing")
     service.finish()
     until(service, lambda: generation.path)
     assert (generation.status, generation.error_message) == ("succeeded", None)

@@ -231,7 +231,10 @@ def _journalled(engine: Engine, target: Target, entry: Entry, name: str | None) 
     ):
         return None
     submission = _submission_of(engine, entry, target)
-    job = Job(submission, entry.key, name or entry.name, entry.place, _state_of(engine, entry))
+    state = _state_of(engine, entry)
+    if entry.status == Status.FAILED:  # perhaps only because the service did not know it for a while
+        state = replace(state, remote=str(Status.QUEUED))
+    job = Job(submission, entry.key, name or entry.name, entry.place, state)
     submission.jobs = [job]
     return job
 

@@ -122,14 +122,14 @@ class Submission:
     sent_at: float | None = None
     sent_monotonic: float = 0.0
 
-    def advance(self, step: Step) -> None:
-        """Go on to another step and write that down. Raises ValueError for a step that may not follow."""
+    def advance(self, step: Step) -> bool:
+        """Go on to another step; returns whether that is in the journal already. ValueError for a step that may not follow."""
         if step is self.step:
-            return
+            return True
         if step not in NEXT[self.step]:
             raise ValueError(f"A submission that is {self.step} cannot become {step}.")
         self.step = step
-        self.registry.write(lambda: self.registry.journal.step(self.key, step))
+        return self.registry.write(lambda: self.registry.journal.step(self.key, step))
 
     def claim(self, sent: dict[str, Any], sent_at: float | None) -> None:
         """Write down that this is sent now; called right before each POST. Raises OxenVideoError where it must not be."""
@@ -213,9 +213,10 @@ class Submission:
     def withdraw(self, job: Job) -> bool:
         """Take a job out of a submission that was not sent; returns whether that is in the journal already."""
         self.jobs = [other for other in self.jobs if other is not job]
-        written = self.registry.write(lambda: self.registry.journal.withdraw(job.key))
-        if not self.jobs:
-            self.advance(Step.REFUSED)
+        if self.jobs:
+            written = self.registry.write(lambda: self.registry.journal.withdraw(job.key))
+        else:
+            written = self.advance(Step.REFUSED)
         job.end(local=Status.CANCELLED, error=None)
         return written
 

@@ -352,9 +352,25 @@ def fault_answer_lost_long_ago(case: Case) -> None:
         case.run(f"?{time.time() - 5}")
 
 
+def fault_answer_lost_times_unknown_of_a_part(case: Case) -> None:
+    """A list that is cut and shows only jobs of ours, without times: the job may be in the rest."""
+    case.run()
+    ours = {"id": case.host.ids[-1], "prompt": "A fox"}
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(200, {"data": [ours], "has_more": True})] * 4}
+    with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
+        case.run()
+
+
+def fault_answer_lost_list_hidden_for_a_moment(case: Case) -> None:
+    """A proxy answers 404 once: the next list shows the job."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(404, {"detail": "no backend"})]}
+    assert case.run() == VIDEO
+    assert case.stub.count(CREATE) == 1
+
+
 def fault_answer_lost_no_list(case: Case) -> None:
-    """An engine without a list cannot be asked."""
-    case.stub.faults = {CREATE: [unanswered], LIST: [instead(405, {"detail": "Method Not Allowed"})]}
+    """An engine without a list cannot be asked. It is not asked again and again."""
+    case.stub.faults = {CREATE: [unanswered], LIST: [instead(405, {"detail": "Method Not Allowed"})] * 4}
     with pytest.raises(JobFailed, match="may make a video that cannot be found again"):
         case.run()
 
@@ -523,6 +539,13 @@ def fault_success_without_file(case: Case) -> None:
         case.run()
 
 
+def fault_content_refused(case: Case) -> None:
+    """A 422 will not pass: the job ends and blocks no other one."""
+    case.stub.faults[CONTENT] = [instead(422, {"detail": "no"})] * 4
+    with pytest.raises(JobFailed, match="gpu1 answers 422 instead of the video"):
+        case.run()
+
+
 def fault_content_refused_for_a_moment(case: Case) -> None:
     """A 503 says nothing about the file: the job keeps its id, and the next run downloads the video."""
     case.stub.faults[CONTENT] = [instead(503, {"detail": "Overloaded"})] * 4
@@ -634,15 +657,15 @@ def fault_cancelled_and_engine_gone(case: Case) -> None:
 
 def fault_cancelled_and_not_found(case: Case) -> None:
     """The id is not known, and the job cannot be found: that is said."""
-    case.stub.faults[LIST] = [instead(405, {"detail": "Method Not Allowed"})]
+    case.stub.faults[LIST] = [instead(501, {"detail": "Not Implemented"})] * 4
     assert "may make a video that cannot be found again" in str(case.stop(f"?{time.time()}"))
-    case.stub.faults[LIST] = [instead(405, {"detail": "Method Not Allowed"})]
+    case.stub.faults[LIST] = [instead(501, {"detail": "Not Implemented"})] * 4
     case.stub.faults[CREATE] = [unanswered]
-    job = case.job()
+    job, before = case.job(), list(case.stub.received)
 
     async def cancel() -> str | None:
         task = asyncio.create_task(case.adapter.run(job, case.host))
-        while case.stub.received == [LIST]:
+        while case.stub.received == before:
             await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.wait([task])
@@ -689,6 +712,14 @@ def test_a_job_that_was_ended_at_the_engine(vllm: Stub, tmp_path: Path, status: 
     """Somebody stopped it, or its video has expired: it is not submitted again."""
     vllm.faults[SHOW] = [instead(200, {"id": "v", "status": status})]
     with pytest.raises(JobFailed, match=f"^gpu1 ended the job without a video: its status is {status}"):
+        Case(vllm, tmp_path).run()
+
+
+def test_a_job_that_is_forgotten_after_long(vllm: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been made, and its video may have expired: it is not submitted again."""
+    monkeypatch.setattr(openai_videos, "_KEPT_SECONDS", 0.0)
+    vllm.faults[SHOW] = [instead(404, {"detail": "Video not found"})] * 4
+    with pytest.raises(JobFailed, match=r"^gpu1 does not know the job any more, and"):
         Case(vllm, tmp_path).run()
 
 

@@ -41,10 +41,10 @@ _DONE = ("completed", "succeeded")
 _FAILED = ("failed", "error")
 _ENDED = ("cancelled", "canceled", "expired", "deleted")
 _UNKNOWN = (404, 410)
-_NO_LIST = (404, 405, 501)
-_NO_FILE = (404, 405, 410, 500)  # 500: FastAPI's answer for a file that is not on its disk
+_PASSING = (401, 403, 408, 425, 429, 502, 503, 504)  # say nothing about a list or a file, and may pass
 _LIST_ROWS = 100
 _LISTED_SECONDS = 600.0  # a job is in the list for that long at least
+_KEPT_SECONDS = 3600.0  # a job and its video are kept for that long at least, unless the engine is restarted
 _ANEW = "submit the request again for a new one."
 _IMAGES = ("input_image", "start_image_url", "first_frame_image", "image_url")
 _TEXTS = ("prompt", "negative_prompt")
@@ -83,7 +83,7 @@ class OpenAIVideos:
             raise ConfigurationError(f"Engine {config.name}: body must be 'form' or 'json', not {self._body!r}.")
         self._http = EngineHttp(config)
         self._root = "" if (config.url or "").endswith("/v1") else "v1/"
-        self._ids: dict[str, bool] = {}  # of all jobs that were accepted: whether by this process
+        self._ids: dict[str, float] = {}  # of all jobs that were accepted, with when; 0 if by an earlier process
         self._submits: dict[str, asyncio.Task[str]] = {}  # by id of the job
 
     def describe(self, model: ModelConfig) -> Mapping[str, Any]:
@@ -122,7 +122,7 @@ class OpenAIVideos:
         elif remote_id.startswith(_PENDING):
             remote_id = await self._recover(job, float(remote_id.removeprefix(_PENDING)))
             host.accepted(remote_id)
-        self._ids.setdefault(remote_id, False)
+        self._ids.setdefault(remote_id, 0.0)
         await self._follow(remote_id, host)
         await self._download(remote_id, job)
 
@@ -189,7 +189,7 @@ class OpenAIVideos:
                 host.rejected()
                 await self._refused(job.model, answer)
                 raise EngineError(f"{self._name} answered {answer.status_code}: {_message(answer)}")
-        self._ids[remote_id] = True
+        self._ids[remote_id] = time.time()
         host.accepted(remote_id)
         return remote_id
 
@@ -238,10 +238,10 @@ class OpenAIVideos:
             if attempt:
                 await asyncio.sleep(_POLL_SECONDS)
             answer = await self._read("videos", params={"limit": _LIST_ROWS, "order": "desc"})
-            if answer.status_code in _NO_LIST:
-                raise lost
-            if answer.status_code != 200:
+            if answer.status_code in _PASSING:
                 raise EngineUnavailable(f"{self._name} answered {answer.status_code}: {_message(answer)}")
+            if answer.status_code != 200:
+                continue
             since = sent + _clock(answer) - time.time() - _CLOCK_SECONDS
             rows = [row for row in _body(answer).get("data") or () if isinstance(row, dict)]
             times = [_number(row.get("created_at")) for row in rows]
@@ -252,11 +252,13 @@ class OpenAIVideos:
                 return found[0]
             if found:
                 raise lost
+        if answer.status_code != 200:  # it has no list
+            raise lost
         # Any new job may be this one, because an engine may leave the prompt out or show a revised one. So may a job of
         # which no time is known. It may be missing in a list that is cut and does not begin with the newest, or because
         # it was made, and removed, long ago.
         is_cut = bool(_body(answer).get("has_more")) or len(rows) >= _LIST_ROWS
-        is_partial = (is_cut and times[:1] < times[-1:]) or time.time() - sent > _LISTED_SECONDS
+        is_partial = (is_cut and times[:1] <= times[-1:]) or time.time() - sent > _LISTED_SECONDS
         if recent or not all(at for _, at in foreign) or is_partial:
             raise lost
         raise EngineDied(f"{self._name} did not receive the request.")
@@ -278,7 +280,7 @@ class OpenAIVideos:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
                 words = f"{self._name} does not know the job any more"
-                if self._ids[remote_id]:  # too young to have expired: the engine was restarted
+                if time.time() - self._ids[remote_id] < _KEPT_SECONDS:  # the engine was restarted
                     raise EngineDied(f"{words}.")
                 raise JobFailed(f"{words}, and a video that it may have made is gone: {_ANEW}")
             unknown = 0
@@ -316,8 +318,8 @@ class OpenAIVideos:
                 raise ModelUnavailable(text)
             if status != 200:
                 words = f"The job is done, but {self._name} answers {status} instead of the video"
-                # Another status says nothing about the file, and the video is asked for again later.
-                problem = JobFailed(f"{words}: {_ANEW}") if status in _NO_FILE else EngineUnavailable(f"{words}.")
+                # Others say that there is no file; 500 is FastAPI's answer for one that is not on its disk.
+                problem = EngineUnavailable(f"{words}.") if status in _PASSING else JobFailed(f"{words}: {_ANEW}")
                 continue
             with job.path.open("rb") as file:
                 if file.read(12)[4:8] == b"ftyp":
@@ -353,7 +355,7 @@ class OpenAIVideos:
                 if attempt == _ATTEMPTS:
                     raise
             else:
-                is_bare = answer.status_code >= 500 and "status" not in _body(answer)
+                is_bare = answer.status_code >= 500 and answer.status_code != 501 and "status" not in _body(answer)
                 is_garbled = answer.status_code == 200 and not _body(answer)
                 if not (is_bare or is_garbled):
                     return answer
