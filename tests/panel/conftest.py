@@ -14,7 +14,7 @@ from faulty import FaultyService
 from oxenvideo.jobs.generation import Generation
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.session import Session
-from panel.page import Wire, rows, to_board, within
+from panel.page import Wire, board_page, rows, to_board, within
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def names() -> dict[str, Any]:
 def panel(session: Session, wire: Wire, names: dict[str, Any]) -> Iterator[Panel]:
     """A panel that a page shows."""
     made = Panel(session, names=lambda: names)
-    to_board(made, do="hello", n=1)
+    to_board(made, do="hello", n=1, sent=board_page(made)["sent"])
     yield made
     made.close()
 

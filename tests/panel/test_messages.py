@@ -14,7 +14,7 @@ from faulty import FaultyService
 from oxenvideo.notebook.panel import Panel
 from oxenvideo.notebook.panel.widget import UpdateThread
 from oxenvideo.session import Session
-from panel.page import Wire, rows, to_board, within
+from panel.page import Wire, board_page, rows, to_board, within
 
 
 @pytest.mark.slow
@@ -34,6 +34,19 @@ def test_a_panel_out_of_sight_is_silent_and_catches_up(panel: Panel, session: Se
     assert not wire.of("rows")
     to_board(panel, do="hello", n=1)
     assert within(30, lambda: rows(panel)[generation.key]["group"] == "done")
+
+
+def test_a_page_that_missed_a_change_gets_everything(panel: Panel, session: Session, wire: Wire) -> None:
+    """A change that came after the page had read the snapshot, and before it could hear, is sent again."""
+    read = board_page(panel)["sent"]
+    generation = session.submit("A red balloon").wait(30)
+    assert within(30, lambda: any(row["group"] == "done" for told in wire.of("rows") for row in told["rows"].values()))
+    wire.sent.clear()
+    to_board(panel, do="hello", n=2, sent=read)
+    (told,) = wire.of("update")
+    assert told["page"]["jobs"][generation.key]["group"] == "done"
+    to_board(panel, do="hello", n=3, sent=told["page"]["sent"])
+    assert wire.of("update") == [told]
 
 
 def test_a_page_opened_later_reads_all_rows(panel: Panel, done: Any) -> None:

@@ -136,10 +136,10 @@ const makeLink = (model) => {
     if (last) told.delete(key);
   };
   const hears = {
-    rows: ({ rows }) => {
+    rows: ({ rows, sent }) => {
       const jobs = { ...model.get("page").jobs, ...rows };
       for (const key in rows) if (rows[key] === null) delete jobs[key];
-      hears.update({ page: { jobs } });
+      hears.update({ page: { jobs, sent } });
     },
     update: ({ page }) => {
       model.set("page", { ...model.get("page"), ...page });
@@ -767,7 +767,7 @@ export default () => {
       if (customElements.get("marimo-anywidget")) el.classList.add("oxv-panel");
       el.append(view.element);
       link.views.add(view);
-      link.quiet("hello");
+      link.quiet("hello", { sent: model.get("page").sent });
       return () => {
         link.views.delete(view);
         if (!link.views.size) link.quiet("away");

@@ -36,6 +36,7 @@ class Board(PanelWidget):
         self._session = session
         self._names = names
         self._watched = False  # whether a page shows the board, as far as pages tell
+        self._sent = 0  # changes of the snapshot that were sent
         self._history: dict[str, Any] = {}
         self._history_rows: dict[str, HistoryRow] = {}
         self._account: dict[str, Any] = {}
@@ -62,6 +63,7 @@ class Board(PanelWidget):
     def snapshot(self) -> dict[str, Any]:
         """Everything that the board shows."""
         return {
+            "sent": self._sent,  # first: what is sent while the rest is read may not be in it
             "service": self._session.target.host,
             "jobs": self.jobs.rows(),
             "stars": sorted(self._stars),
@@ -71,6 +73,11 @@ class Board(PanelWidget):
             "code": None,
             "now": time.time(),
         }
+
+    def update(self, **changes: Any) -> None:
+        """Send some keys of the snapshot that have changed."""
+        self._sent += 1
+        super().update(**(changes | {"sent": self._sent}))
 
     def say(self, text: str, tone: str = "", action: Mapping[str, str] | None = None) -> None:
         """Show one line above the tabs; ``tone`` is empty, good or bad. ``action`` is a button: a label and a message."""
@@ -88,7 +95,8 @@ class Board(PanelWidget):
         if self._watched:  # one whose cell was run again is out of sight, and gets the changes if it comes back
             rows = self.jobs.changes()
             if rows:
-                self.send({"is": "rows", "rows": rows, "now": time.time()})
+                self._sent += 1
+                self.send({"is": "rows", "rows": rows, "sent": self._sent, "now": time.time()})
 
     def _described(self, video: FinishedVideo) -> dict[str, Any]:
         return {
@@ -109,6 +117,8 @@ class Board(PanelWidget):
         match content.get("do"):
             case "hello":
                 self._watched = True
+                if content.get("sent") != self._sent:  # the page could not hear yet when a change was sent
+                    self.update(**self.snapshot())
                 self.updates.rows_changed()
             case "away":
                 self._watched = False
