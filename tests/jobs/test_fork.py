@@ -234,7 +234,7 @@ def test_a_fork_while_locks_are_held(service: FaultyService, tmp_path: Path) -> 
 generation = submitted("parent")
 from oxenvideo import session as functions
 engine = session.engine
-locks = [functions._current._lock, engine._handles_lock, engine._start_lock, engine.registry._lock, session.journal._lock]
+locks = [functions._current._lock, engine._handles_lock, engine._start_lock, engine.registry._lock]
 held, release = threading.Event(), threading.Event()
 
 def hold():

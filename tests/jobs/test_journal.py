@@ -340,6 +340,57 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
             Journal(path)
 
 
+_FORKED = """
+import os, sys, threading, time
+from pathlib import Path
+from oxenvideo.jobs.journal import Journal, Plan
+
+def plan(key):
+    return Plan(key, "u", "a", {"model": "m", "parameters": {}}, [(key + "0", None, None)], "m")
+
+journal = Journal(Path(sys.argv[1]))
+journal.plan([plan("parent")])
+inside = threading.Event()
+
+def write():
+    with journal._transaction():
+        inside.set()
+        time.sleep(0.2)
+
+writer = threading.Thread(target=write)
+writer.start()
+inside.wait()
+opened, is_open = os.pipe()
+closed, is_closed = os.pipe()
+if os.fork() == 0:
+    own = Journal(Path(sys.argv[1]))
+    own.plan([plan("child")])
+    os.write(is_open, b".")
+    os.read(closed, 1)
+    own.claim_sending("child", {}, None)
+    os._exit(0)
+writer.join()
+os.read(opened, 1)
+journal.claim_sending("parent", {}, None)
+journal.close()
+os.write(is_closed, b".")
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_that_outlives_its_parent(journal: Journal) -> None:
+    """A child that is forked in a write has a journal of its own, and what it writes after the parent's end is in the file."""
+    environment = os.environ | {"PYTHONPATH": str(Path(oxenvideo.__file__).parent.parent)}
+    journal.close()
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", _FORKED, str(journal.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    db = sqlite3.connect(journal.path)
+    assert db.execute("SELECT key, step FROM submission").fetchall() == [("parent", "sending"), ("child", "sending")]
+    db.close()
+
+
 @pytest.mark.slow
 def test_many_kernels_start_at_once(tmp_path: Path) -> None:
     """Processes that make the same journal at the same moment all get it, and none loses an entry."""

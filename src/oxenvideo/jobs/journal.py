@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -156,12 +157,14 @@ class Journal:
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._registered = False
+        self._db: sqlite3.Connection | None
         try:
             self._db = self._open()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"Cannot write the journal {path}: {error}. Nothing was sent; free the disk, or set OXENVIDEO_DATA_DIR."
             ) from None
+        _open_journals.add(self)
 
     def _open(self) -> sqlite3.Connection:
         make_private_directory(self.path.parent)
@@ -193,15 +196,36 @@ class Journal:
         """Close the file. What this kernel left unfinished is for others to take up from now on."""
         if os.getpid() != self._pid:
             return
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            self._db.execute("DELETE FROM owner WHERE owner=?", (self.owner,))
-            self._db.close()
+        _open_journals.discard(self)
+        with contextlib.suppress(sqlite3.Error), self._reading() as db:
+            db.execute("DELETE FROM owner WHERE owner=?", (self.owner,))
+            db.close()
+
+    def before_fork(self) -> None:
+        """Close the file until ``after_fork``. It is opened again when it is needed.
+
+        A child must not inherit SQLite's record of the locks that this process holds: it would wait for a lock that nobody
+        frees, and its commits would go to a file that this process removes when it ends.
+        """
+        self._lock.acquire()
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+    def after_fork(self) -> None:
+        """Go on, in the process that forked."""
+        self._lock.release()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         if os.getpid() != self._pid:
             raise OxenVideoError("This process was forked from one that uses oxenvideo: make a new Session in it.")
         with self._lock:
+            if self._db is None:
+                try:
+                    self._db = self._open()
+                except OSError as error:
+                    raise sqlite3.OperationalError(str(error)) from None
             if self._db.in_transaction:  # an interrupt came between two statements; what follows must not be part of it
                 self._db.execute("ROLLBACK")
             yield self._db
@@ -464,6 +488,25 @@ class Journal:
         if row is None or row["host"] != socket.gethostname():
             return False
         return bool(process_start(row["pid"]) == row["started"] != "")
+
+
+_open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
+_forked: list[Journal] = []  # those that wait for the end of a fork
+
+
+def _before_fork() -> None:
+    for journal in list(_open_journals):
+        journal.before_fork()
+        _forked.append(journal)
+
+
+def _after_fork() -> None:
+    while _forked:
+        _forked.pop().after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forked.clear)
 
 
 def process_start(pid: int) -> str:
