@@ -54,7 +54,7 @@ class Session:
 
     def close(self) -> None:
         """Stop the engine; what is unfinished stays in the journal for ``resume``."""
-        self.engine.close()
+        self.engine.close(timeout=5.0)
 
     def reconfigure(self, **options: Any) -> None:
         """Change settings for what is submitted from now on.

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,22 @@ def test_resumed_once(make_session: Callable[..., Session], service: FaultyServi
     service.finish()
     assert generation.wait(30).path
     assert one.unfinished() == 0
+
+
+def test_what_a_session_leaves_that_is_slow_to_end(
+    make_session: Callable[..., Session], service: FaultyService
+) -> None:
+    """The next session of the same kernel takes over, although the thread of the closed one was busy at the end."""
+    session = make_session(service)
+    generation = session.submit(PROMPT, model=MODEL)
+    service.wait_until(lambda: generation.id)
+
+    async def busy(_: object) -> None:
+        time.sleep(0.8)  # noqa: ASYNC251 - it holds up the loop
+
+    session.engine.spawn(busy, session.target)
+    session.close()
+    assert [again.id for again in make_session(service).resume()] == [generation.id]
 
 
 def test_a_living_kernels_work_is_left_to_it(make_session: Callable[..., Session], service: FaultyService) -> None:

@@ -175,7 +175,7 @@ class Engine:
                 thread.join(timeout)
         for service in list(self._services.values()):
             service.kill_server()
-        if thread is None or not thread.is_alive():
+        if thread is None:  # else the thread closes it at its end
             self.journal.close()
 
     # The thread
@@ -206,6 +206,7 @@ class Engine:
             loop.run_until_complete(loop.shutdown_asyncgens())
         finally:
             loop.close()
+            self.journal.close()
 
     def _result(self, future: Future[T], timeout: float | None) -> T:
         end = None if timeout is None else time.monotonic() + timeout
