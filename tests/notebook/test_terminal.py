@@ -81,8 +81,11 @@ def test_a_video_is_told_in_words_and_ends_with_its_path(terminal: Terminal, ser
     assert "%oxenvideo wait clip" in said
     service.wait_until(lambda: len(service.jobs) == 1)
     terminal.child.sendline("%oxenvideo wait clip")
-    terminal.child.expect(r"clip: queued \(kling-video-v2-6-pro-text-to-video\) 2 s")
-    waited = terminal.child.before
+    status = r"clip: queued \(kling-video-v2-6-pro-text-to-video\)"
+    terminal.child.expect(rf"{status} (\d+) s")
+    waited, seconds = terminal.child.before, terminal.child.match[1]
+    terminal.child.expect(rf"{status} (?!{seconds} )\d+ s")
+    waited += terminal.child.before
     service.finish()
     terminal.child.expect(PROMPT)
     assert "\n" not in waited.partition("%oxenvideo wait clip\r\n")[2], "a status took more than its line"
