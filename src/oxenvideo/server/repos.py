@@ -58,12 +58,12 @@ class Repos:
         """
         target = self._file(namespace, repo, "main", path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
             os.link(source, target)
         except FileExistsError:  # linked by an earlier call: the name is the id of the generation
             return
         except OSError:  # a file system without hard links
+            part = target.with_name(f".{uuid.uuid4().hex}.part")
             try:
                 shutil.copyfile(source, part)
                 part.replace(target)

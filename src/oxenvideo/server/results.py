@@ -51,8 +51,8 @@ class Results:
         try:
             self._repos.link(generation.namespace, repo, path, result)
         except Exception:
-            words = "its video could not be stored in"
-            log.exception("generation %s: %s %s/%s", generation.id, words, generation.namespace, repo)
+            where = f"{generation.namespace}/{repo}"
+            log.exception("generation %s: its video could not be stored in %s", generation.id, where)
 
     def _publish(self, ended: Generation | None) -> None:
         if ended is not None:

@@ -118,6 +118,15 @@ class Job:
         return int(self.id.replace("-", "")[:8], 16) >> 1
 
 
+def is_mp4(path: Path) -> bool:
+    """Return whether there is an MP4 file, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            return file.read(12)[4:8] == b"ftyp"
+    except OSError:
+        return False
+
+
 class Host(Protocol):
     """What the server does for an adapter that runs a job."""
 

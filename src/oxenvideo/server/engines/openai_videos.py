@@ -29,6 +29,7 @@ from oxenvideo.server.engines.engine import (
     JobFailed,
     ModelConfig,
     ModelUnavailable,
+    is_mp4,
 )
 from oxenvideo.server.engines.http import AnswerLost, EngineHttp, cleaned
 
@@ -321,9 +322,8 @@ class OpenAIVideos:
                 # Others say that there is no file; 500 is FastAPI's answer for one that is not on its disk.
                 problem = EngineUnavailable(f"{words}.") if status in _PASSING else JobFailed(f"{words}: {_ANEW}")
                 continue
-            with job.path.open("rb") as file:
-                if file.read(12)[4:8] == b"ftyp":
-                    return
+            if is_mp4(job.path):
+                return
             job.path.unlink()
             raise JobFailed(f"The job is done, but {self._name} sent a file that is not an MP4: {_ANEW}")
         raise problem

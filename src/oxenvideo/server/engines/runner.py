@@ -8,7 +8,6 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from oxenvideo.server.engines.engine import (
     ConfigurationError,
@@ -20,6 +19,7 @@ from oxenvideo.server.engines.engine import (
     JobFailed,
     ModelConfig,
     ModelUnavailable,
+    is_mp4,
 )
 from oxenvideo.server.engines.host import JobHost
 from oxenvideo.server.events import Endings
@@ -300,7 +300,7 @@ class Runner:
 
     async def _make(self, job: Job, host: JobHost) -> None:
         job.path.unlink(missing_ok=True)
-        if _is_mp4(self._place.settings.result(job.id)):
+        if is_mp4(self._place.settings.result(job.id)):
             return  # an earlier server stored the video, and ended before it had completed the row
         model = self._place.models.get(job.model.id) or {"id": job.model.id}
         problem = None if host.remote_id else await asyncio.to_thread(run_problem, model, job.parameters)
@@ -309,7 +309,7 @@ class Runner:
         if host.remote_id is None and job.model.id in self.lacks and (words := await self.look(job.model)):
             raise ModelUnavailable(words)
         await self.engine.run(job, host)
-        if not _is_mp4(job.path):
+        if not is_mp4(job.path):
             raise JobFailed(f"{self.name} reported success, but its file is not an MP4.")
 
     async def _stop(self, job: Job) -> None:
@@ -325,11 +325,3 @@ class Runner:
             self.said = dict([*self.said.items(), (job.id, said)][-100:])
             log.warning("engine %s: %s", self.name, said)
         self._place.queue.forget(job.id, self.name)
-
-
-def _is_mp4(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(12)[4:8] == b"ftyp"
-    except OSError:
-        return False
