@@ -80,7 +80,7 @@ def _notebook(cells: Sequence[str]) -> nbformat.NotebookNode:
 
 def _run(notebook: nbformat.NotebookNode, folder: Path) -> None:
     resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=60, resources=resources, config=kernels.config(folder)).execute()
+    nbclient.NotebookClient(notebook, timeout=60, resources=resources, config=kernels.through_files(folder)).execute()
 
 
 def _execute(folder: Path, *cells: str) -> list[nbformat.NotebookNode]:
@@ -98,11 +98,11 @@ def _by_nbclient(source: Path, result: Path) -> None:
 
 
 def _by_execute(source: Path, result: Path) -> None:
-    _module("jupyter", "execute", source.name, f"--output={result.name}", cwd=source.parent)
+    _module("jupyter", "execute", source.name, f"--output={result.name}", kernels.OPTION, cwd=source.parent)
 
 
 def _by_nbconvert(source: Path, result: Path) -> None:
-    arguments = ["--to", "notebook", "--execute", source.name, "--output", result.name]
+    arguments = ["--to", "notebook", "--execute", source.name, "--output", result.name, kernels.OPTION]
     _module("nbconvert", *arguments, cwd=source.parent)
 
 

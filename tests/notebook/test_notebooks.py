@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+TESTS = Path(__file__).parents[1]
+NOTEBOOKS = TESTS.parent / "notebooks"
 FIRST = NOTEBOOKS / "01_first_video.ipynb"
 LARGEST = 64 * 1024  # bytes of a notebook in version control
 
@@ -41,7 +42,9 @@ def test_the_first_notebook_shows_what_is_stored_in_it(newcomer: dict[str, str],
     """nbval runs every cell and compares every output that is not marked as changing."""
     copy = tmp_path / FIRST.name
     copy.write_text(FIRST.read_text())
-    said = _run("pytest", "--nbval", "-q", "-p", "no:cacheprovider", copy.name, cwd=tmp_path, environment=newcomer)
+    newcomer["PYTHONPATH"] = os.pathsep.join([str(TESTS), newcomer["PYTHONPATH"]])
+    options = ["--nbval", "-q", "-p", "kernels", "-p", "no:cacheprovider"]
+    said = _run("pytest", *options, copy.name, cwd=tmp_path, environment=newcomer)
     assert "passed" in said
 
 
