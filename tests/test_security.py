@@ -151,7 +151,7 @@ def test_the_key_is_in_no_traceback(service: FaultyService, trouble: str) -> Non
 
     async def ask() -> None:
         address = "http://127.0.0.1:9" if trouble == "refused" else service.base_url
-        async with Client(address, KEY, timeout=0.5) as client:
+        async with Client(address, KEY) as client:
             if trouble == "reset":
                 service.script(POST, f.reset())
             await client.enqueue({"model": MODEL, "prompt": "a balloon" if trouble != "json" else "\ud800"})

@@ -82,7 +82,7 @@ class Replay:
         self.base_url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         self.loop = asyncio.new_event_loop()
-        self.client = Client(self.base_url, "some-key", stream_silence=1.0, timeout=2.0)
+        self.client = Client(self.base_url, "some-key", stream_silence=1.0)
 
     def load(self, exchange: wire.Exchange) -> None:
         self.status, self.headers = exchange.status, dict(exchange.headers)
@@ -454,7 +454,7 @@ def test_never_sent_and_unknown_are_told_apart() -> None:
             service.script("POST /api/ai/queue", behaviour)
 
             async def enqueue() -> None:
-                async with Client(service.base_url, service.api_key, timeout=0.3) as client:
+                async with Client(service.base_url, service.api_key, timeout=2) as client:
                     await client.enqueue({"model": MODEL, "prompt": "x"})
 
             with pytest.raises(OutcomeUnknown):
@@ -469,7 +469,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used_for_a_submit(busy: b
         service.script("GET /api/ai/queue", f.ok_then_close())
 
         async def course() -> None:
-            async with Client(service.base_url, service.api_key, timeout=1.0) as client:
+            async with Client(service.base_url, service.api_key) as client:
                 await client.queue()
                 if busy:
                     time.sleep(0.05)  # noqa: ASYNC251 - so that the loop has not heard of it

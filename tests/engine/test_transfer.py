@@ -47,7 +47,7 @@ def fetch(service: FaultyService, destination: Path, **options: Any) -> Path:
     """Download the one job's result."""
 
     async def run() -> Path:
-        async with Client(service.base_url, service.api_key, timeout=0.5) as client:
+        async with Client(service.base_url, service.api_key) as client:
             (job,) = service.jobs
 
             async def renew() -> str:

@@ -19,5 +19,5 @@ def service() -> Iterator[FaultyService]:
 
 @pytest.fixture
 def http(service: FaultyService) -> Iterator[httpx.Client]:
-    with client_of(service, timeout=1.0) as client:
+    with client_of(service, timeout=2) as client:
         yield client

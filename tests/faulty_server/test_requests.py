@@ -151,4 +151,4 @@ def test_the_services_clock_may_be_off() -> None:
     """Its times are ahead or behind by what was asked."""
     with FaultyService(clock_skew=-100) as service, client_of(service) as http:
         job = http.get(f"/api/ai/queue/{submit(http)}").json()
-        assert 98 <= time.time() - job["enqueued_at"] <= 103
+        assert 98 <= time.time() - job["enqueued_at"] <= 160

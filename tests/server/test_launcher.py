@@ -43,7 +43,7 @@ def test_it_is_ready_soon(two: list[tuple[LocalServer, float]]) -> None:
     """A server answers soon after it was started; the limit leaves room for a busy machine."""
     seconds = min(seconds for _, seconds in two)
     print(f"ready in {seconds:.2f} s")
-    assert seconds < 3
+    assert seconds < 10
 
 
 def test_the_key_is_not_an_argument(start: Launch) -> None:
