@@ -56,6 +56,7 @@ FOUND = {
     "the service's clock is set while a synchronous request is answered": 91003396,
     "the user attaches a job whose image cannot be compared before there is a question": 93074862,
     "the share of another kernel's submit is taken from what is too new for it": 95023570,
+    "a list shows the lost job while the owners of others are asked for": 249091996,
 }
 
 

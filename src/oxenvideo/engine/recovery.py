@@ -353,10 +353,13 @@ class Recovery:
             await self._read_lists(client, namespace)
         ahead = client.service_time()
         candidates = {s: self._describe(s, ahead) for s in looked_for}
-        shown = dict(self._shown)  # the watcher may read others meanwhile
-        fitting = [seen for seen in shown.values() if any(one.fits(seen) for one in candidates.values())]
         shared = any(s.request.target_namespace for s in self._lost)
-        strangers = await self.strangers(client, fitting) if shared else set()
+        while True:
+            shown = dict(self._shown)
+            fitting = [seen for seen in shown.values() if any(one.fits(seen) for one in candidates.values())]
+            strangers = await self.strangers(client, fitting) if shared else set()
+            if shown == self._shown:  # else the watcher has read others while owners were asked for
+                break
         # What is claimed is read after the lists: a submit that was answered meanwhile has claimed what is its own.
         try:
             self._registry.write_postponed()
