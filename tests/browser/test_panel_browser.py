@@ -171,7 +171,13 @@ def test_jobs_are_watched_cancelled_and_tried_again(
 
 # Where JupyterLab sends clicks to: "perCommTarget" to a thread beside the running cell, "disabled" behind that cell.
 CLICKS = "where => { jupyterapp.serviceManager.kernels.commsOverSubshells = where }"
-BUSY = "import os, time\nwhile not os.path.exists('wake'): time.sleep(0.05)\nos.remove('wake')\nprint('awake')"
+BUSY = """import os, time
+open('busy', 'x').close()
+while not os.path.exists('wake'):
+    time.sleep(0.05)
+os.remove('wake')
+os.remove('busy')
+print('awake')"""
 
 PRESSES = """async button => {
   for (let n = 0; n < 4; n++) {
@@ -179,6 +185,13 @@ PRESSES = """async button => {
     await new Promise(done => setTimeout(done, 100));
   }
 }"""
+
+
+def run_busy_cell(notebook: NotebookPage, lab: Server) -> None:
+    """Run the third cell, and wait until the kernel is busy with it."""
+    notebook.run_cell(2, wait=False)
+    while not (lab.root / "busy").exists():
+        notebook.page.wait_for_timeout(50)
 
 
 def hurry(page: Page) -> None:
@@ -196,8 +209,7 @@ def test_the_panel_works_while_a_cell_runs(
     """A press does not wait for the running cell; four quick presses make one video, of the last text."""
     notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW, BUSY])
     page = opened(notebook)
-    notebook.run_cell(2, wait=False)
-    page.wait_for_timeout(300)
+    run_busy_cell(notebook, lab)
     hurry(page)
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
     (job,) = service.jobs.values()
@@ -221,8 +233,7 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     page = opened(notebook)
     generate(page, "A red balloon")
     page.locator(".oxv-job").get_by_text("Queued").wait_for()
-    notebook.run_cell(2, wait=False)
-    page.wait_for_timeout(300)
+    run_busy_cell(notebook, lab)
     hurry(page)
     generate(page, "A black balloon")
     page.get_by_label("Prompt", exact=True).fill("A white balloon")
