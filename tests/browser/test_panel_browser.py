@@ -256,6 +256,37 @@ def test_a_busy_kernel_loses_no_click_and_takes_none_twice(
     notebook.page.evaluate(CLICKS, "perCommTarget")
 
 
+# anywidget waits for a script until such a signal; this one ends before any script can load. Notifications are counted.
+GIVEN_UP = """() => {
+    const before = [AbortSignal.timeout, window.Notification];
+    AbortSignal.timeout = () => {
+        const controller = new AbortController();
+        queueMicrotask(() => controller.abort());
+        return controller.signal;
+    };
+    window.told = 0;
+    window.Notification = class { static permission = 'granted'; constructor() { told += 1; } };
+    window.restore = () => { [AbortSignal.timeout, window.Notification] = before; };
+}"""
+
+
+def test_widgets_that_anywidget_gave_up_hear_the_kernel(
+    lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
+) -> None:
+    """On a page that is too busy to load scripts in time, form, board and card follow the job all the same."""
+    notebook = open_notebook(lab, [f"{connect}\nimport oxenvideo", SHOW, "%%oxenvideo --notify\nA blue balloon"])
+    notebook.page.evaluate(GIVEN_UP)
+    page = opened(notebook)
+    generate(page, "A red balloon")
+    page.get_by_text("1 video submitted.").wait_for()
+    notebook.run_cell(2)
+    page.locator(".oxv-job").get_by_text("Queued").nth(1).wait_for()
+    service.finish(*service.jobs)
+    tiles(page).nth(1).wait_for()
+    page.wait_for_function("told === 1")
+    page.evaluate("restore()")
+
+
 def test_every_control_is_reached_by_keyboard(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:

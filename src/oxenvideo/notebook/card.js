@@ -18,6 +18,7 @@ export default {
   initialize({ model }) {
     if (model.get("notify") && globalThis.Notification?.permission === "default") Notification.requestPermission();
     model.on("change:told", () => tell(model.get("told")));
+    stayLive(model, (comm) => comm.send({ method: "request_state" }));
   },
   render({ model, el }) {
     const card = document.createElement("div"), line = document.createElement("div"), button = document.createElement("button");

@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from oxenvideo.engine.film import Film
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.notebook.card import Item
+from oxenvideo.notebook.live_widget import LiveWidget, script
 
 
-class CardWidget(anywidget.AnyWidget):
+class CardWidget(LiveWidget):
     """``html`` is the card, ``line`` is HTML below it; without the text of a ``button`` there is none.
 
     ``notify`` asks the browser for the permission to notify, and ``told`` is what it then tells.
     """
 
-    _esm = Path(__file__).with_name("card.js")
+    _esm = script(Path(__file__).with_name("card.js"))
     html = traitlets.Unicode().tag(sync=True)
     button = traitlets.Unicode().tag(sync=True)
     hint = traitlets.Unicode().tag(sync=True)

@@ -759,6 +759,7 @@ export default () => {
       link = makeLink(model);
       const hear = (content, buffers) => link.hear(content, buffers);
       model.on("msg:custom", hear);
+      stayLive(model, () => { if (link.views.size) link.quiet("hello", { sent: null }); });
       return () => { model.off("msg:custom", hear); link.close(); };
     },
     render({ model, el }) {

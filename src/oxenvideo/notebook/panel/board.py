@@ -14,6 +14,7 @@ from oxenvideo.engine.history import HistoryRow
 from oxenvideo.engine.service import Service
 from oxenvideo.errors import InvalidRequest, OxenVideoError, WaitTimeout
 from oxenvideo.jobs.generation import Generation
+from oxenvideo.notebook.live_widget import script
 from oxenvideo.notebook.panel import job_list, videos
 from oxenvideo.notebook.panel.labels import details_of, shown_path
 from oxenvideo.notebook.panel.videos import FinishedVideo
@@ -29,7 +30,7 @@ _RETRY_AFTER = 1.5  # seconds for which a second click on Retry is ignored
 class Board(PanelWidget):
     """The board's widget. ``open_videos`` are those in the player, at most two."""
 
-    _esm = HERE / "board.js"
+    _esm = script(HERE / "board.js")
     _css = HERE / "panel.css"
 
     def __init__(self, session: Session, names: Mapping[str, str]) -> None:

@@ -476,8 +476,9 @@ export default {
     const form = makeForm(model);
     if (customElements.get("marimo-anywidget")) el.classList.add("oxv-panel"); // no box is around it there
     el.append(form.element);
-    model.send({ do: "hello" });
-    model.send({ do: "models" });
+    const hello = () => ["hello", "models"].forEach((what) => model.send({ do: what }));
+    hello();
+    stayLive(model, hello);
     return form.close;
   },
 };

@@ -12,6 +12,7 @@ from oxenvideo.catalog.pricing import DEFAULT_DURATION
 from oxenvideo.errors import InvalidRequest, OxenVideoError
 from oxenvideo.jobs.batch import Batch
 from oxenvideo.jobs.generation import Generation
+from oxenvideo.notebook.live_widget import script
 from oxenvideo.notebook.panel import labels
 from oxenvideo.notebook.panel.fields import Field
 from oxenvideo.notebook.panel.form_state import (
@@ -42,7 +43,7 @@ _MAX_SHOT_SECONDS = 60  # if the model's schema sets no limit
 class Form(PanelWidget):
     """The form's widget. ``state`` is what it holds."""
 
-    _esm = HERE / "form.js"
+    _esm = script(HERE / "form.js")
     _css = HERE / "panel.css"
 
     def __init__(self, session: Session, variables: Callable[[], Mapping[str, Any]], names: dict[str, str]) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 from comm.base_comm import BaseComm
 from ipywidgets import __protocol_version__
 
 from oxenvideo.errors import OxenVideoError
+from oxenvideo.notebook.live_widget import LiveWidget
 
 log = logging.getLogger("oxenvideo")
 
@@ -27,7 +27,7 @@ _ROWS_EVERY = 0.25  # seconds between two updates of rows, however many change
 _IDLE = 5.0  # seconds without work after which the thread ends
 
 
-class PanelWidget(anywidget.AnyWidget):
+class PanelWidget(LiveWidget):
     """A widget whose page reads ``snapshot()`` when it opens, and receives later changes as custom messages.
 
     A synchronised trait would send the whole state at each change. Subclasses implement ``snapshot`` and ``receive``.
