@@ -128,7 +128,7 @@ def test_it_dies_with_its_parent(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    until_true(lambda: not any(_is_alive(id_) for id_ in family), 4)
+    until_true(lambda: not any(_is_alive(id_) for id_ in family))
 
 
 @posix
@@ -141,7 +141,7 @@ def test_workers_die_with_their_server(start: Launch) -> None:
     workers = until_true(lambda: children(pid))
     os.kill(pid, signal.SIGKILL)
     api.server.process.wait()
-    until_true(lambda: not any(_is_alive(worker) for worker in workers), 4)
+    until_true(lambda: not any(_is_alive(worker) for worker in workers))
 
 
 @posix

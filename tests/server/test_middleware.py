@@ -113,7 +113,7 @@ def test_unknown_routes_and_methods_answer_in_the_envelope(api: Api) -> None:
 
 def _raw(api: Api, head: str) -> str:
     parts = urlsplit(api.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
         request = f"{head}Authorization: Bearer {api.key}\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode())
         answer = b""

@@ -64,7 +64,7 @@ def test_two_servers_share_a_directory(start: Launch, tmp_path: Path) -> None:
     assert second.get(running)["status"] == "processing"
     assert second.get(queued)["status"] == "queued"
     second.http.delete(f"/api/ai/queue/{running}")
-    until_true(lambda: first.get(queued)["status"] == "processing", 4)
+    until_true(lambda: first.get(queued)["status"] == "processing")
     assert first.get(running)["status"] == "cancelled"
 
 

@@ -90,10 +90,10 @@ def test_an_address_is_for_one_video(api: Api, result: tuple[str, bytes]) -> Non
 @pytest.mark.slow
 def test_an_address_expires_and_is_renewed(start: Launch) -> None:
     """An expired URL is a 403 that says so. Reading the generation again gives a new one."""
-    api = start("--url-ttl", "1")
+    api = start("--url-ttl", "3")
     row = api.make()
     assert httpx.get(row["result_url"]).status_code == 200
-    time.sleep(1.1)
+    time.sleep(3.1)
     answer = httpx.get(row["result_url"])
     assert answer.status_code == 403
     assert "expired" in answer.json()["error"]["detail"]
