@@ -105,7 +105,7 @@ def test_nothing_is_said_of_a_cancelled_one(start: Launch) -> None:
 def test_keep_alive_when_idle(api: Api) -> None:
     """An idle stream has keep-alive comments at the configured interval."""
     with listening(api) as heard:
-        until_true(lambda: heard.text.count(": keep-alive\n") >= 2)
+        until_true(lambda: heard.text.count(": keep-alive\n") >= 2, 3)
 
 
 def test_what_happened_before_is_lost(api: Api) -> None:
