@@ -131,6 +131,21 @@ class NotebookPage(Shown):
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=WITHIN * 1000)
         self._when_ready()
 
+    def load_until(self, widget: Locator) -> None:
+        """Load the page of a running kernel until it shows a widget, at most three times.
+
+        JupyterLab looks for a widget of a loaded page for two seconds. If the kernel's answer comes at the end of them, it
+        reports that there is no such widget, has it, and never shows it. A user loads the page again.
+        """
+        given_up = self.page.get_by_text("Error displaying widget: model not found")
+        for _ in range(3):
+            self.load()
+            widget.or_(given_up).first.wait_for(state="attached")
+            if widget.count():
+                return
+            self.complaints[:] = [said for said in self.complaints if "widget model not found" not in said]
+        raise AssertionError("The page did not find its widget three times.")
+
     def _when_ready(self) -> None:
         self.page.evaluate("""async () => {
             const context = jupyterapp.shell.currentWidget.context;

@@ -418,7 +418,7 @@ def test_a_reloaded_page_shows_the_panel_as_it_is_and_without_its_kernel_how_to_
     page.goto("about:blank")
     service.finish(clip)
     service.wait_until(lambda: service.counts["GET /files/{file}"] > 0)
-    notebook.load()
+    notebook.load_until(page.locator(".oxv-board"))
     tiles(page).first.wait_for()
     assert page.get_by_label("Prompt", exact=True).input_value() == "A blue balloon"
     assert page.get_by_role("radio", name="10 s").is_checked()
