@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,20 @@ def test_a_cancelled_generation_takes_no_result(queue: Queue) -> None:
     queue.release(row.id)
     assert queue.get(row.id) == cancelled
     assert cancelled.status == "cancelled"
+
+
+def test_two_servers_may_begin_a_queue(tmp_path: Path) -> None:
+    """A change of the journal mode, which SQLite refuses while another server begins, is tried again."""
+    path = tmp_path / "queue.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.executescript("CREATE TABLE other (id); BEGIN IMMEDIATE")
+    timer = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+    timer.start()
+    queue = Queue(path, "me")
+    assert len(queue.enqueue("m", {}, namespace="ann")) == 1
+    timer.join()
+    queue.close()
+    other.close()
 
 
 def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:

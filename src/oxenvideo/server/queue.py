@@ -19,6 +19,7 @@ log = logging.getLogger("oxenvideo.server")
 T = TypeVar("T")
 
 RETRY_SECONDS = 1.0  # pause after an error of the database
+_TIMEOUT = 10.0  # seconds for which a change waits for another server's
 STATUSES = ("queued", "processing", "succeeded", "failed", "cancelled")
 ACTIVE = ("queued", "processing")
 
@@ -95,14 +96,27 @@ class Queue:
 
     def __init__(self, path: Path, owner: str) -> None:
         self._owner = owner
-        self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
+        self._db = sqlite3.connect(path, timeout=_TIMEOUT, isolation_level=None)
         self._db.row_factory = sqlite3.Row
-        self._db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_SCHEMA}")
+        self._keep_log()
+        self._db.executescript(f"PRAGMA synchronous = NORMAL; {_SCHEMA}")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             present = {row["name"] for row in self._db.execute("PRAGMA table_info(generations)")}
             for name in _ADDED.keys() - present:
                 self._db.execute(f"ALTER TABLE generations ADD COLUMN {name} {_ADDED[name]}")
+
+    def _keep_log(self) -> None:
+        """Turn on the write-ahead log. SQLite's timeout does not cover this change, in which two servers may meet."""
+        end = time.monotonic() + _TIMEOUT
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
 
     def close(self) -> None:
         """Close the connection."""
