@@ -391,6 +391,26 @@ def test_a_child_that_outlives_its_parent(journal: Journal) -> None:
     db.close()
 
 
+def test_two_journals_of_a_process_lose_nothing(journal: Journal, make: Callable[..., Journal]) -> None:
+    """What one of them writes is in the file, also after another process has closed it meanwhile."""
+    other = (
+        "import sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1])\n"
+        "print([key for key, in db.execute('SELECT key FROM submission')])\n"
+        "db.close()\n"
+    )
+
+    def seen() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", other, str(journal.path)], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    make()
+    assert seen() == "[]"
+    journal.plan([plan("s")])
+    assert seen() == "['s']"
+
+
 @pytest.mark.slow
 def test_many_kernels_start_at_once(tmp_path: Path) -> None:
     """Processes that make the same journal at the same moment all get it, and none loses an entry."""

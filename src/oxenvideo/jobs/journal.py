@@ -168,8 +168,11 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         make_private_directory(self.path.parent)
-        # The journal holds prompts and links. The files that SQLite puts beside it take on the same mode.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        # The journal holds prompts and links. The files that SQLite puts beside it take on the same mode. A file that is
+        # there is left to SQLite: closing it here would free the locks of this process's other journals, and the next
+        # kernel that ends would remove the log to which they write.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
         db.row_factory = sqlite3.Row
         try:
