@@ -450,7 +450,7 @@ def held(session: Session) -> Iterator[None]:
 
 
 def impatient(session: Session) -> None:
-    session.journal._db.execute("PRAGMA busy_timeout=50")
+    session.journal._db.patience = 0.05
 
 
 def test_a_journal_that_cannot_be_written_stops_a_submit(session: Session, service: FaultyService) -> None:

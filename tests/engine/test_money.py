@@ -192,7 +192,7 @@ def test_attach_with_a_locked_journal_sends_nothing(
     """The journal cannot be written when an id is attached: that is said, nothing is sent later, and attaching works then."""
     job = somebodys(service, request())
     session = make_session(service)
-    session.journal._db.execute("PRAGMA busy_timeout=50")
+    session.journal._db.patience = 0.05
     with contextlib.closing(sqlite3.connect(session.journal.path, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         with pytest.raises(OxenVideoError, match="journal cannot be written"):

@@ -140,6 +140,26 @@ class Entry:
             raise ValueError(f"The journal's entry of a {row['model']} cannot be read ({error}).") from None
 
 
+class _PatientConnection(sqlite3.Connection):
+    """A connection whose statements wait for other kernels, at most ``patience`` seconds.
+
+    SQLite's own wait cannot be interrupted, does not cover a change of the journal mode, and soon looks only every 0.1 s,
+    so that kernels which write much may take turns without us. Its timeout is short here, and each try begins it again.
+    """
+
+    patience = 10.0
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                return super().execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+            time.sleep(0.005)
+
+
 class Journal:
     """The record of submissions, shared by all kernels of this user (SQLite in WAL mode).
 
@@ -173,10 +193,12 @@ class Journal:
         # kernel that ends would remove the log to which they write.
         with contextlib.suppress(FileExistsError):
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        db = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
+        db = sqlite3.connect(
+            self.path, timeout=0.05, check_same_thread=False, isolation_level=None, factory=_PatientConnection
+        )
         db.row_factory = sqlite3.Row
         try:
-            _patiently(lambda: db.execute("PRAGMA journal_mode=WAL"))
+            db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
             db.execute("BEGIN IMMEDIATE")
             self._migrate(db)
@@ -535,16 +557,3 @@ def make_private_directory(path: Path) -> None:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-def _patiently(work: Callable[[], object], seconds: float = 10.0) -> None:
-    """SQLite's own timeout does not cover a change of the journal mode, in which two kernels may meet."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            work()
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
