@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -91,6 +93,29 @@ def test_two_servers_may_begin_a_queue(tmp_path: Path) -> None:
     timer.join()
     queue.close()
     other.close()
+
+
+_FULL_DISK = """
+import resource, signal, sys, time
+from pathlib import Path
+from oxenvideo.server.queue import Queue
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+began = time.monotonic()
+try:
+    Queue(Path(sys.argv[1]), "me")
+except Exception as error:
+    print(error, time.monotonic() - began < 5)
+resource.setrlimit(resource.RLIMIT_FSIZE, before)  # a measurement of coverage writes a file at the end
+"""
+
+
+def test_a_full_disk_is_reported_at_once(tmp_path: Path) -> None:
+    """Only another server is worth waiting for when a queue begins."""
+    command = [sys.executable, "-c", _FULL_DISK, str(tmp_path / "queue.sqlite3")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "disk I/O error True\n"
 
 
 def test_enqueue_is_all_or_nothing(queue: Queue, tmp_path: Path) -> None:

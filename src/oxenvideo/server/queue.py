@@ -113,10 +113,10 @@ class Queue:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError:
-                if time.monotonic() > end:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                     raise
-                time.sleep(0.02)
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Close the connection."""
