@@ -115,7 +115,7 @@ def test_tiles_of_a_grid_show_what_differs_and_play_by_a_button(
     notebook.run_all()
     grid = notebook.outputs(1)
     service.wait_until(lambda: len(service.jobs) == 4, timeout=20)
-    *videos, failed = service.jobs
+    *videos, failed = sorted(service.jobs, key=lambda job: service.jobs[job].body["cfg_scale"])
     reason = "The sky was not blue enough. " * 10 + "Ask for less sky."
     service.finish(*videos)
     service.fail(failed, reason)
