@@ -481,19 +481,33 @@ def test_two_videos_are_compared_by_a_divider(
     divider.wait_for(state="hidden")
 
 
+# The heights of a video and of one like it that has nothing to load.
+HEIGHTS = """video => {
+    const unloaded = video.cloneNode();
+    unloaded.removeAttribute("src");
+    const heights = [video.offsetHeight];
+    video.replaceWith(unloaded);
+    heights.push(unloaded.offsetHeight);
+    unloaded.replaceWith(video);
+    return heights;
+}"""
+
+
 def test_chosen_videos_are_joined(
     lab: Server, open_notebook: OpenNotebook, service: FaultyService, connect: str
 ) -> None:
-    """Join takes the chosen videos in their order, and opens the film."""
+    """Join takes the chosen videos in their order, and opens the film; a video has its place before it loads."""
     _, page = panel_page(lab, open_notebook, connect)
     service.finish(*generate_and_wait(page, service, "A red balloon", 3))
     tiles(page).nth(2).wait_for()
     for at in range(3):
         tiles(page).nth(at).locator(".oxv-pick input").press(" ")  # a comparison opens, which moves the tiles
-    page.get_by_role("button", name="Join 3 videos").click()
+    page.get_by_role("button", name="Join 3 videos").press("Enter")
     page.get_by_text("Joined as videos/film.mp4.").wait_for(timeout=30_000)
     film = page.locator(".oxv-player .oxv-video")
     page.wait_for_function("document.querySelectorAll('.oxv-player .oxv-video').length === 1")
     page.wait_for_function("document.querySelector('.oxv-player .oxv-video').duration > 0", timeout=30_000)
     assert film.count() == 1
     assert (lab.root / "videos" / "film.mp4").is_file()
+    loaded, unloaded = film.evaluate(HEIGHTS)
+    assert loaded == unloaded > 150

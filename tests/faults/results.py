@@ -101,7 +101,7 @@ def _as_long_as(content: bytes, length: int) -> bytes:
 # Of one length, so that only the ETag tells one from the other.
 _LENGTH = 16_000
 _FILE = _as_long_as(f.small_video(), _LENGTH)
-_OTHER_FILE = _as_long_as(f.small_video(1.0, 64, 99), _LENGTH)
+_OTHER_FILE = _as_long_as(f.small_video(shade=99), _LENGTH)
 _SAME_LENGTH = {"video": _FILE}
 
 OF_RESUMED = (

@@ -7,19 +7,20 @@ import io
 
 
 @functools.cache
-def small_video(seconds: float = 1.0, size: int = 64, shade: int = 0) -> bytes:
-    """An H.264 MP4 of size by size pixels at 24 frames a second; made once for each set of arguments."""
+def small_video(seconds: float = 1.0, shade: int = 0) -> bytes:
+    """An H.264 MP4 of 64 by 36 pixels at 24 frames a second; made once for each set of arguments."""
     import av
     import numpy as np
 
+    width, height = 64, 36
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=24)
-        stream.width = stream.height = size
+        stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
         for number in range(round(seconds * 24)):
-            picture = np.full((size, size, 3), shade, np.uint8)
-            picture[:, : 1 + number * (size - 1) // 24, 0] = 220
+            picture = np.full((height, width, 3), shade, np.uint8)
+            picture[:, : 1 + number * (width - 1) // 24, 0] = 220
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
