@@ -7,8 +7,8 @@ import io
 
 
 @functools.cache
-def small_video(seconds: float = 1.0, shade: int = 0) -> bytes:
-    """An H.264 MP4 of 64 by 36 pixels at 24 frames a second; made once for each set of arguments."""
+def small_video(shade: int = 0) -> bytes:
+    """An H.264 MP4 of 64 by 36 pixels and one second, at 24 frames a second; made once for each shade."""
     import av
     import numpy as np
 
@@ -18,7 +18,7 @@ def small_video(seconds: float = 1.0, shade: int = 0) -> bytes:
         stream = container.add_stream("libx264", rate=24)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv420p"
-        for number in range(round(seconds * 24)):
+        for number in range(24):
             picture = np.full((height, width, 3), shade, np.uint8)
             picture[:, : 1 + number * (width - 1) // 24, 0] = 220
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
