@@ -553,6 +553,29 @@ def test_attach_takes_over_what_a_closed_session_left(
     assert other.unfinished() == 0
 
 
+def test_attach_to_what_failed_while_it_was_read(make_session: Callable[..., Session], service: FaultyService) -> None:
+    """A session sees a video fail and ends, while another's first look at it is still on its way: it stays failed."""
+    one, other = make_session(service), make_session(service)
+    first = submit(one)
+    until(service, lambda: first.id and one.journal.find(first.id))
+    first_id = first.id or ""
+    ended = threading.Event()
+    service.script(ONE, f.pause_midway(ended.is_set))
+    found: list[Generation] = []
+    attaching = threading.Thread(target=lambda: found.append(other.attach(first_id)))
+    attaching.start()
+    until(service, lambda: service.counts[ONE] == 1)
+    service.fail(first_id, "no luck")
+    with pytest.raises(GenerationFailed, match="no luck"):
+        first.wait(30)
+    until(service, lambda: other.journal.find(first_id).status == "failed")  # type: ignore[union-attr]
+    one.close()
+    ended.set()
+    attaching.join()
+    (second,) = found
+    assert (second.key, second.status) == (first.key, "failed")
+
+
 def test_attach_to_a_delivered_video(make_session: Callable[..., Session], service: FaultyService) -> None:
     """A video that is here already is not fetched again."""
     one = make_session(service)

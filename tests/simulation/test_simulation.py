@@ -57,6 +57,7 @@ FOUND = {
     "the user attaches a job whose image cannot be compared before there is a question": 93074862,
     "the share of another kernel's submit is taken from what is too new for it": 95023570,
     "a list shows the lost job while the owners of others are asked for": 249091996,
+    "a kernel sees a video fail and ends, while another attaches it": 1605025127,
 }
 
 

@@ -204,6 +204,10 @@ async def attach(engine: Engine, target: Target, generation_id: str, name: str |
             lost.see(seen)
             return lost
         entry = engine.journal.find(generation_id, target.base_url)
+    if entry is not None and entry.status == Status.FAILED and seen.status != Status.FAILED:
+        seen = await _look(service, generation_id)  # it may have failed since the first look
+        if (live := engine.registry.find(target, generation_id)) is not None:
+            return live
     job = _journalled(engine, target, entry, name) if entry is not None else None
     if job is None:
         job = _attached(engine, target, seen, name, entry)
