@@ -38,7 +38,7 @@ def test_a_job_goes_the_documented_way(service: FaultyService, http: httpx.Clien
     content = httpx.get(done["result_url"]).content
     with av.open(io.BytesIO(content), "r") as film:
         frames = [frame.to_ndarray(format="rgb24").shape for frame in film.decode(video=0)]
-    assert frames == [(36, 64, 3)] * 24
+    assert frames == [(32, 64, 3)] * 24
     assert service.delivered[job_id] == len(content)
 
 

@@ -23,6 +23,7 @@ def test_an_open_video_is_the_selected_one_and_its_bytes_arrive(panel: Panel, do
     """The whole file arrives in order; closing the player clears the selection."""
     to_board(panel, do="look", keys=[done.key])
     assert panel.selected is done
+    assert [video["shape"] for video in board_page(panel)["videos"]] == [(64, 32)]
     to_board(panel, do="video", key=done.key)
     size = done.path.stat().st_size
     assert within(30, lambda: any(part["at"] == size for part in wire.of("piece")))

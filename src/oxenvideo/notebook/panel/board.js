@@ -339,6 +339,7 @@ const FAR = 0.3; // seconds apart, above which a jump is better than a change of
 const makeVideo = (link, clip, { alone }) => {
   const about = clip.title || clip.prompt || clip.model;
   const video = h("video", { class: "oxv-video", playsinline: true, preload: "auto", loop: alone, controls: alone, "aria-label": `Video: ${about}` });
+  if (clip.shape) video.style.aspectRatio = `auto ${clip.shape.join(" / ")}`; // its place, until it has loaded
   const line = h("div", { class: "oxv-faint", role: "status" }, "Loading …");
   const get = h("a", { class: "oxv-btn", download: clip.name, hidden: true, title: "To this browser's downloads" }, "Download");
   link.fetch(clip.key, ({ url, share, size, error }) => {

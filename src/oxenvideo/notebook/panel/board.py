@@ -108,6 +108,7 @@ class Board(PanelWidget):
             "details": " · ".join(details_of(video.request, self._names).values()),
             "file": shown_path(video.path),
             "name": video.path.name,
+            "shape": videos.shape(video.path),
         }
 
     # What the user does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
 import shutil
 import uuid
@@ -57,6 +58,16 @@ def pieces(video: FinishedVideo) -> Iterator[tuple[dict[str, Any], list[bytes]]]
 def poster(path: Path) -> bytes | None:
     """The first frame of a video as a small JPEG, or None if it cannot be read."""
     return frames.poster(path, width=_POSTER_WIDTH, most=_POSTER_BYTES)
+
+
+def shape(path: Path) -> tuple[int, int] | None:
+    """The width and height of a video's poster, whose shape is the video's; None without a poster."""
+    content = poster(path)
+    if content is None:
+        return None
+    import PIL.Image
+
+    return PIL.Image.open(io.BytesIO(content)).size
 
 
 def save_copy(video: FinishedVideo, to: str) -> Path:
