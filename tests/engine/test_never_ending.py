@@ -191,9 +191,9 @@ def test_recovery_that_can_read_nothing_ends_in_a_question(
     with pytest.raises(OutcomeUnknown, match="cannot be read"):
         generation.wait(30)
     assert generation.id is None
+    assert session.resume() == [generation]
     service.clear(LIST)
     service.clear(HISTORY)
-    assert session.resume() == [generation]
     until(service, lambda: generation.id)
     service.finish()
     assert generation.wait(30).path

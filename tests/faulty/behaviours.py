@@ -73,6 +73,17 @@ def act_after(seconds: float) -> Behaviour:
     return Behaviour("act_after", run, acts=True)
 
 
+def once(holds: Callable[[], object], what: Behaviour) -> Behaviour:
+    """Wait until ``holds()``, then do as ``what``; an answer alone is held back by ``act_then(once(holds, ok()))``."""
+
+    async def run(exchange: Exchange) -> None:
+        while not holds():
+            await asyncio.sleep(0.005)
+        await what.run(exchange)
+
+    return Behaviour(f"once_{what.name}", run, acts=what.acts)
+
+
 def ok_then_close() -> Behaviour:
     """The proper answer, and then the connection is closed although it was said to be kept."""
 
