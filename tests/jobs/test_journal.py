@@ -294,6 +294,8 @@ def test_an_interrupt_while_another_kernel_writes(journal: Journal, make: Callab
     other.execute("BEGIN IMMEDIATE")
 
     def interrupt() -> None:
+        while not journal._lock.locked():  # before it waits, the interrupt would end pytest
+            time.sleep(0.01)
         time.sleep(0.2)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 

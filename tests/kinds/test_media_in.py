@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
@@ -229,18 +230,24 @@ def test_an_input_may_be_deleted_once_it_was_sent(book: Notebook) -> None:
     assert recall(path) == kept.request
 
 
-def test_an_input_that_changes_before_it_is_sent_is_not_sent(book: Notebook, tmp_path: Path) -> None:
+def test_an_input_that_changes_before_it_is_sent_is_not_sent(
+    book: Notebook, service: LocalServer, tmp_path: Path
+) -> None:
     """A job that waited for another does not go out with a picture that nobody gave it."""
     file = tmp_path / "changing.png"
     file.write_bytes(clips.png(PICTURE))
     book["changing"] = file
     assert book.run(f"%%oxenvideo slow --model {TEXT} --duration 10 --aspect-ratio 1:1\nA whale").error is None
-    ran = book.run(f"%%oxenvideo late {FRAMES} --start-image changing --end-image slow\nIt moves")
-    assert ran.error is None
-    end = time.monotonic() + 10
-    while book["late"].status != "waiting" and time.monotonic() < end:
-        time.sleep(0.005)
-    file.write_bytes(clips.png(OTHER))
+    service.process.send_signal(signal.SIGSTOP)  # the first does not end before the file of the second has changed
+    try:
+        ran = book.run(f"%%oxenvideo late {FRAMES} --start-image changing --end-image slow\nIt moves")
+        assert ran.error is None
+        end = time.monotonic() + 10
+        while book["late"].status != "waiting" and time.monotonic() < end:
+            time.sleep(0.005)
+        file.write_bytes(clips.png(OTHER))
+    finally:
+        service.process.send_signal(signal.SIGCONT)
     with pytest.raises(GenerationFailed, match="is not the file that the request was made with"):
         book["late"].wait(60)
     assert book["late"].id is None
