@@ -89,14 +89,17 @@ def test_api_requests_follow_no_redirect(session: Session, service: FaultyServic
         "\x00",
     ],
 )
-def test_only_http_and_https_are_fetched(session: Session, service: FaultyService, url: str) -> None:
+def test_only_http_and_https_are_fetched(make_session: Callable[..., Session], url: str) -> None:
     """Whatever the service names as a result: only a plain http or https URL is opened."""
-    generation = session.submit("a balloon")
-    service.wait_until(lambda: service.jobs)
-    next(iter(service.jobs.values())).result_url = url
-    with pytest.raises(DownloadFailed):
-        generation.wait(30)
-    assert service.counts[FILE] == 0
+    with FaultyService(keep_alive=0.1, api_key=KEY) as service:  # its jobs end by hand
+        session = make_session(service)
+        generation = session.submit("a balloon")
+        service.wait_until(lambda: service.jobs)
+        next(iter(service.jobs.values())).result_url = url
+        service.finish()
+        with pytest.raises(DownloadFailed):
+            generation.wait(30)
+        assert service.counts[FILE] == 0
     assert not list(session.settings.download_dir.rglob("*"))
 
 

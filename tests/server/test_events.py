@@ -91,7 +91,7 @@ def test_the_url_of_an_event_plays(api: Api) -> None:
 @pytest.mark.slow
 def test_nothing_is_said_of_a_cancelled_one(start: Launch) -> None:
     """A cancelled generation causes no event."""
-    api = start("--workers", "1", "--min-seconds", "0.3")
+    api = start("--workers", "1", "--min-seconds", "1.5")
     with listening(api) as heard:
         running, queued = api.enqueue(num_generations=2)
         api.wait(running, until=("processing",))

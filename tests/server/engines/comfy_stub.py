@@ -75,6 +75,7 @@ class ComfyStub:
     def __init__(self, *, seconds: float = 0.1, steps: int = 4) -> None:
         self.seconds = seconds
         self.steps = steps
+        self.waits = False  # the job that runs waits after a step
         self.count: Counter[str] = Counter()
         self.prompts: list[dict[str, Any]] = []
         self.ran: list[str] = []
@@ -334,6 +335,8 @@ class ComfyStub:
                 return
             await self._tell(client, "progress", value=step, max=self.steps, prompt_id=id_, node="11")
             await self._picture(client, id_, step)
+            while self.waits:
+                await asyncio.sleep(0.005)
         if self.fail_with is not None:
             self._settle(number, id_, graph, "error", ["execution_error", {"prompt_id": id_, **self.fail_with}])
             await self._tell(client, "execution_error", prompt_id=id_, **self.fail_with)

@@ -125,7 +125,7 @@ def test_a_stop_interrupts_the_own_job_only(stub: ComfyStub, tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_waiting_job_is_deleted(stub: ComfyStub, tmp_path: Path) -> None:
     """A job behind that of somebody else never begins, and the other goes on."""
-    stub.seconds = 1.0
+    stub.waits = True
 
     async def whole() -> None:
         engine, first, second = adapter(stub.url), job(tmp_path / "1.mp4"), job(tmp_path / "2.mp4")
@@ -137,6 +137,7 @@ def test_a_waiting_job_is_deleted(stub: ComfyStub, tmp_path: Path) -> None:
         waiting.cancel()
         await asyncio.wait([waiting])
         assert await engine.stop(job_with_id(second, host)) is None
+        stub.waits = False
         await running
         await engine.close()
         assert stub.ran == [first.id]

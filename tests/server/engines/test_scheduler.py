@@ -35,7 +35,7 @@ def controls(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Control]]:
 @pytest.mark.slow
 def test_each_engine_takes_its_next_job_when_it_is_free(tmp_path: Path, controls: dict[str, Control]) -> None:
     """A fast engine does more, and no job runs twice."""
-    controls["gpu1"].seconds, controls["gpu2"].seconds = 0.04, 0.4
+    controls["gpu1"].seconds, controls["gpu2"].seconds = 0.04, 1.5
     configure(tmp_path, ["gpu1", "gpu2"], wan=["gpu1", "gpu2"])
 
     async def whole() -> None:
