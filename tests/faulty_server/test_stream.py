@@ -124,7 +124,7 @@ def test_a_dribbling_stream_sends_single_bytes(service: FaultyService, http: htt
         service.finish(submit(http))
         stream.until(enough)
         assert len(stream.events()) == 1
-        assert pieces > 20
+        assert pieces > 40
 
 
 def test_repeated_and_disordered_events(service: FaultyService, http: httpx.Client) -> None:
