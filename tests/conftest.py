@@ -34,6 +34,8 @@ FAST = Pace(
 )
 #: For tests in which it is not found.
 ASKS_SOON = replace(FAST, confirm=0.6)
+#: The seconds after which a client gives up an answer, in tests in which one never comes.
+GIVES_UP_SOON = 0.6
 
 
 # A busy machine must not fail a test: no example has a deadline.
@@ -126,7 +128,7 @@ def make_session(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cal
             "data_dir": tmp_path / "data",
             "download_dir": tmp_path / "videos",
             "pace": ASKS_SOON if request.node.get_closest_marker("asks_soon") else FAST,
-            "timeout": 0.6 if request.node.get_closest_marker("gives_up_soon") else 10.0,
+            "timeout": GIVES_UP_SOON if request.node.get_closest_marker("gives_up_soon") else 10.0,
         }
         made.append(Session(notebook="test.ipynb", **(settings | options)))
         return made[-1]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import faulty as f
-from conftest import ASKS_SOON
+from conftest import ASKS_SOON, GIVES_UP_SOON
 from faults.fault import Arrange, End, Fault, always, both, scripted
 from faulty import Behaviour, FaultyService
 
@@ -23,9 +23,9 @@ NO_STREAM = always(STREAM, f.not_found())
 ASKED_AGAIN = "asked again after increasing delays; delivered"
 
 
-def _reads(does: str, make: Callable[[], Behaviour]) -> Fault:
+def _reads(does: str, make: Callable[[], Behaviour], **session: Any) -> Fault:
     steps = [scripted(route, make(), make()) for route in (LIST, ONE)]
-    return Fault(READS, does, ASKED_AGAIN, both(NO_STREAM, *steps))
+    return Fault(READS, does, ASKED_AGAIN, both(NO_STREAM, *steps), session=session)
 
 
 def _rows(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Behaviour:
@@ -69,7 +69,7 @@ OF_READS = (
     _reads("connection reset before the request was read", f.reset_before_reading),
     _reads("connection reset after the request was read", f.reset),
     _reads("connection closed without an answer", f.close),
-    _reads("no answer in time", f.never_answer),
+    _reads("no answer in time", f.never_answer, timeout=GIVES_UP_SOON),
     _reads("429", f.rate_limited),
     Fault(
         READS, "429, `Retry-After: 1`", "asked again after one second; delivered",

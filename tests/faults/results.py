@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import faulty as f
+from conftest import GIVES_UP_SOON
 from faults.fault import End, Fault, always, both, scripted
 from faulty import Behaviour, FaultyService
 
@@ -49,15 +50,17 @@ def _half_a_file() -> Behaviour:
     return Behaviour("half_a_file", run)
 
 
+_IMPATIENT = {"timeout": GIVES_UP_SOON}
+
 OF_DOWNLOADS = (
     _download("connection reset before the request was read", f.reset_before_reading()),
-    _download("no answer in time", f.never_answer()),
+    _download("no answer in time", f.never_answer(), session=_IMPATIENT),
     _download("429", f.rate_limited()),
     _download("500", f.server_error()),
     _download("503, `Retry-After: 1`", f.unavailable(1), "tried again after one second; delivered"),
     _download("fewer bytes than the Content-Length", f.short_body(), GONE_ON),
     _download("connection reset in the middle", f.reset_midway(), GONE_ON),
-    _download("no more bytes from the middle on", f.stall_midway(), GONE_ON),
+    _download("no more bytes from the middle on", f.stall_midway(), GONE_ON, session=_IMPATIENT),
     _download("a slow download", f.slow_download(), "delivered"),
     _download("416", f.range_not_satisfiable(), "started over; delivered"),
     _download("the URL has expired (403)", f.expired(), "a new URL is read; delivered"),

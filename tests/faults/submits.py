@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 import faulty as f
-from conftest import ASKS_SOON
+from conftest import ASKS_SOON, GIVES_UP_SOON
 from faults.fault import MODEL, PROMPT, Arrange, End, Fault, always, both, scripted
 from faulty import Behaviour, FaultyService
 from faulty.exchange import Exchange
@@ -74,17 +74,17 @@ FOUND = "not sent again; found in the service's list and delivered"
 ASKED = "not sent again; searched for and not found, so you are asked"
 
 
-def _never_arrived(does: str, behaviour: Behaviour) -> Fault:
+def _never_arrived(does: str, behaviour: Behaviour, **session: Any) -> Fault:
     says = "shows no generation like it"
     arrange = scripted(POST, behaviour)
     return Fault(
         LOST, f"{does}; it was not enqueued", ASKED, arrange,
-        end=End.UNCONFIRMED, posts=1, jobs_there=0, says=says, session={"pace": ASKS_SOON},
+        end=End.UNCONFIRMED, posts=1, jobs_there=0, says=says, session={"pace": ASKS_SOON} | session,
     )  # fmt: skip
 
 
-def _arrived(does: str, behaviour: Behaviour) -> Fault:
-    return Fault(LOST, f"{does}; it was enqueued", FOUND, scripted(POST, behaviour), posts=1)
+def _arrived(does: str, behaviour: Behaviour, **session: Any) -> Fault:
+    return Fault(LOST, f"{does}; it was enqueued", FOUND, scripted(POST, behaviour), posts=1, session=session)
 
 
 def _lost_beside_an_equal_one(service: FaultyService) -> None:
@@ -119,7 +119,7 @@ LOST_ANSWERS = (
     _never_arrived("connection reset before the request was read", f.reset_before_reading()),
     _never_arrived("connection reset after the request was read", f.reset()),
     _never_arrived("connection closed without an answer", f.close()),
-    _never_arrived("no answer in time", f.never_answer()),
+    _never_arrived("no answer in time", f.never_answer(), timeout=GIVES_UP_SOON),
     _never_arrived("500", f.server_error()),
     _never_arrived("502 with a proxy's page", f.bad_gateway()),
     _never_arrived("503", f.unavailable()),
@@ -129,7 +129,7 @@ LOST_ANSWERS = (
     _never_arrived("200 with a body that is not JSON", f.not_json()),
     _arrived("connection reset", f.act_then_reset()),
     _arrived("connection closed without an answer", f.act_then_close()),
-    _arrived("no answer in time", f.act_then_never_answer()),
+    _arrived("no answer in time", f.act_then_never_answer(), timeout=GIVES_UP_SOON),
     _arrived("500", f.act_then_status(500)),
     _arrived("502 with a proxy's page", f.act_then_html()),
     _arrived("503", f.act_then_status(503)),
@@ -141,8 +141,11 @@ LOST_ANSWERS = (
     _arrived("half an answer, then a reset", f.act_then_half_the_answer()),
     _arrived("no ids in the answer", f.altered(lambda data: {})),
     _arrived("ids of the wrong type", _ids(lambda rows: [{"generation_id": 5}])),
-    _arrived("the answer comes after the client gave up", f.answer_after(0.9)),
-    Fault(LOST, "enqueued only after the client gave up", FOUND, scripted(POST, f.act_after(0.9)), posts=1),
+    _arrived("the answer comes after the client gave up", f.answer_after(0.9), timeout=GIVES_UP_SOON),
+    Fault(
+        LOST, "enqueued only after the client gave up", FOUND, scripted(POST, f.act_after(0.9)), posts=1,
+        session={"timeout": GIVES_UP_SOON},
+    ),
     Fault(LOST, "four videos in one request, connection reset", FOUND, scripted(POST, f.act_then_reset()), together=4, posts=1),
     Fault(LOST, "two equal requests, one answer is lost", FOUND, scripted(POST, f.act_then_reset()), jobs=2, posts=2),
     Fault(

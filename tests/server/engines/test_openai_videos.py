@@ -75,9 +75,11 @@ class Case:
         self.id = str(uuid.uuid4())
         self.restart()
 
-    def restart(self) -> None:
+    def restart(self, answer_seconds: float = 30) -> None:
         headers = {"Authorization": "Bearer s3cret"}
-        self.adapter = OpenAIVideos(EngineConfig("gpu1", "openai", self.stub.url, headers, self.options))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http, "_ANSWER_SECONDS", answer_seconds)
+            self.adapter = OpenAIVideos(EngineConfig("gpu1", "openai", self.stub.url, headers, self.options))
         self.adapters.append(self.adapter)
 
     def job(self, remote_id: str | None = None, served: str | None = "wan", **parameters: Any) -> Job:
@@ -103,9 +105,8 @@ class Case:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Poll often, and wait for answers a second only."""
+    """Poll often."""
     monkeypatch.setattr(openai_videos, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(http, "_ANSWER_SECONDS", 1.0)
     with asyncio.Runner() as runner:
         monkeypatch.setattr(Case, "runner", runner, raising=False)
         monkeypatch.setattr(Case, "adapters", [], raising=False)
@@ -262,6 +263,7 @@ def fault_answer_lost_prompt_known(case: Case) -> None:
 
 def fault_answer_never_comes(case: Case) -> None:
     """As above, after the time limit."""
+    case.restart(answer_seconds=1)
     case.stub.faults[CREATE] = [silent]
     assert case.run() == VIDEO
     assert case.stub.count(CREATE) == len(case.stub.computed) == 1
