@@ -53,6 +53,7 @@ READ_FAULTS = (
     "refused connection", "429", "500", "503", "504", "page200", "page502", "reset", "silence", "half", "cut", "empty",
     "late", "stale", "oversized",
 )  # fmt: skip
+OTHER_BODIES = ("half", "cut", "empty", "no ids", "error200")  # the status stays as it is
 STREAM_FAULTS = (
     "refused connection",
     "500",
@@ -179,6 +180,8 @@ class Network:
         status, payload = served or (200, {})
         body = json.dumps(payload).encode()
         headers = {"content-type": "application/json", "date": formatdate(self._service.clock(), usegmt=True)}
+        if post is not None and exchange.waits and (kind == "proper" or (kind in OTHER_BODIES and status >= 400)):
+            post.told = True  # the status alone says that a request was refused
         match kind:
             case "refused connection":
                 return exchange.fail(httpx.ConnectError("Connection refused"))
@@ -212,8 +215,6 @@ class Network:
                 stream = _Cut(body[: len(body) // 2])
                 return exchange.settle(httpx.Response(status, headers=headers, stream=stream))
             case "proper":
-                if post is not None and exchange.waits:
-                    post.told = True
                 if post is None and status == 200:
                     candidates = exchange.kind != "history" or "media_type" in exchange.query
                     exchange.kernel.seen(payload, candidates=candidates)

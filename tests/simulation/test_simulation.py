@@ -58,6 +58,7 @@ FOUND = {
     "the share of another kernel's submit is taken from what is too new for it": 95023570,
     "a list shows the lost job while the owners of others are asked for": 249091996,
     "a kernel sees a video fail and ends, while another attaches it": 1605025127,
+    "the user attaches the failed job of a synchronous request that was refused without a reason": 353046159,
 }
 
 
