@@ -371,6 +371,9 @@ class Invariants:
         posts = [p for p in self.life.network.posts if not p.told]
         clear = not any(_other_media(asked, j.asked) for j in everybody)
         clear &= not any(_other_media(asked, canonical(p.body)) for p in posts)
+        # A kernel that is killed before it sends what it has claimed leaves the same in the journal as one killed after.
+        claimed = [ask.asked for key, ask in self.asks.items() if key in self.rows and self.rows[key].step in _OPEN]
+        clear &= not any(_other_media(asked, other) for other in claimed)
         clear &= all(
             j.whose == "ours" and j.listed and not self._was_answered(j) and not self._was_refused(j) for j in jobs
         )

@@ -154,6 +154,10 @@ class Kernel:
         self.engine.closed = True
         await self.engine._stop()
         self.engine.close()
+        registry = self.engine.registry
+        registry._schedule = lambda seconds: None  # type: ignore[method-assign] # the engine's thread has ended
+        if registry._timer is not None:
+            registry._timer.cancel()
         for asked in self._asked:  # as the engine's thread does with what is left on its loop
             asked.cancel()
         self.life.note(self, "is closed")

@@ -59,6 +59,8 @@ FOUND = {
     "a list shows the lost job while the owners of others are asked for": 249091996,
     "a kernel sees a video fail and ends, while another attaches it": 1605025127,
     "the user attaches the failed job of a synchronous request that was refused without a reason": 353046159,
+    "a kernel is closed while the disk is full": 1520580377,
+    "a kernel is killed between the claim and the sending of a request whose image may look like another": 1520589064,
 }
 
 
