@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from oxenvideo import cli
+from server.support import until_true
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +83,24 @@ def test_signals_stop_it(tmp_path: Path, sign: signal.Signals) -> None:
             assert process.wait(30) == 0
         assert process.stdout is not None
         assert process.stdout.read() == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_open_answer_is_cut_off_without_a_word(tmp_path: Path) -> None:
+    """Ctrl+C while a client waits for its video: no traceback, and the client is not told that the video was refused."""
+    with _serving("--data-dir", str(tmp_path), "--api-key", "k") as (process, text), ThreadPoolExecutor() as threads:
+        http = httpx.Client(base_url=_exports(text)["OXEN_BASE_URL"], headers={"Authorization": "Bearer k"}, timeout=30)
+        body = {"model": "kling-video-v2-6-pro-text-to-video", "prompt": "x", "duration": 10}
+        for _ in range(20):  # so that the next one has to wait
+            http.post("/api/ai/queue", json=body)
+        answer = threads.submit(http.post, "/api/ai/videos/generate", json=body | {"prompt": "y"})
+        until_true(lambda: "y" in [row["prompt"] for row in http.get("/api/ai/queue").json()["generations"]])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stdout is not None
+        assert process.stdout.read() == ""
+        with suppress(httpx.TransportError):
+            assert answer.result(30).status_code == 500
 
 
 def test_other_addresses_are_warned_of(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -12,7 +13,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from types import FrameType
 
 import uvicorn
 from sse_starlette.sse import AppStatus
@@ -74,20 +74,27 @@ class Server(uvicorn.Server):
         if self.started:
             self._on_ready(self._base_url)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and end the event streams, which would otherwise stay open until the grace period is over."""
-        self._endings.close()
-        super().handle_exit(sig, frame)
+        self._endings.close()  # not in `handle_exit`: a signal may come while a stream is about to wait
+        logging.getLogger("uvicorn.error").addFilter(_is_error)
+        await super().shutdown(sockets)
 
     def run_here(self) -> int:
         """Serve until a signal ends it; return the exit status."""
-        # handle_exit ends the streams; a stream that sse_starlette cancels has no end, which uvicorn logs as an error.
+        # `shutdown` ends the streams; a stream that sse_starlette cancels has no end, which uvicorn logs as an error.
         AppStatus.enable_automatic_graceful_drain = False
         # uvicorn raises the signal again after it has shut down. That must not count as a failure.
         signal.signal(signal.SIGTERM, lambda sig, frame: sys.exit(0))
         with contextlib.suppress(KeyboardInterrupt):
             self.run(sockets=[self._socket])
         return 0 if self.started else 1
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    """Whether a record of a server that stops says more than that an open answer was cut off."""
+    was_cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not was_cut_off and "graceful shutdown exceeded" not in str(record.msg)
 
 
 def _application(settings: Settings, endings: Endings, first: Worker) -> Starlette:
