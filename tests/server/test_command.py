@@ -88,8 +88,12 @@ def test_signals_stop_it(tmp_path: Path, sign: signal.Signals) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_open_answer_is_cut_off_without_a_word(tmp_path: Path) -> None:
     """Ctrl+C while a client waits for its video: no traceback, and the client is not told that the video was refused."""
-    with _serving("--data-dir", str(tmp_path), "--api-key", "k") as (process, text), ThreadPoolExecutor() as threads:
-        http = httpx.Client(base_url=_exports(text)["OXEN_BASE_URL"], headers={"Authorization": "Bearer k"}, timeout=30)
+    headers = {"Authorization": "Bearer k"}
+    with (
+        _serving("--data-dir", str(tmp_path), "--api-key", "k") as (process, text),
+        httpx.Client(base_url=_exports(text)["OXEN_BASE_URL"], headers=headers, timeout=30) as http,
+        ThreadPoolExecutor() as threads,
+    ):
         body = {"model": "kling-video-v2-6-pro-text-to-video", "prompt": "x", "duration": 10}
         for _ in range(20):  # so that the next one has to wait
             http.post("/api/ai/queue", json=body)
