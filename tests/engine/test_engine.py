@@ -93,6 +93,21 @@ def test_subscribed_before_submitting(session: Session, service: FaultyService) 
     assert [r.route for r in service.log if r.route in (STREAM, POST)] == [STREAM, POST]
 
 
+def test_a_silent_stream_holds_up_one_submit(make_session: Callable[..., Session], service: FaultyService) -> None:
+    """The first submit waits for a stream that never answers, and not for ever; those after it do not wait."""
+    service.always(STREAM, f.never_answer())
+    session = make_session(service, pace=replace(FAST, stream_start=0.5, stream_silence=60.0))
+    generations = [submit(session)]
+    until(service, lambda: service.counts[POST])
+    began = time.monotonic()
+    for number in range(2, 12):
+        generations.append(submit(session))
+        until(service, lambda number=number: service.counts[POST] == number)
+    assert time.monotonic() - began < 10 * 0.5
+    service.finish()
+    assert all(one.wait(30).path for one in generations)
+
+
 def test_many_jobs_few_requests(make_session: Callable[..., Session]) -> None:
     """A hundred videos in groups of four: 25 submits, one stream, and lists by time and not by number."""
     with FaultyService(job_seconds=0.3, keep_alive=0.1) as service:

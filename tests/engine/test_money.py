@@ -554,7 +554,7 @@ def test_the_clock_steps_between_send_and_search(
         assert service.counts[POST] == 1
         entry = session.journal.entry(generation.key)
         assert entry is not None
-        assert entry.sent_at_service == pytest.approx(job.enqueued_at, abs=2.5)
+        assert entry.sent_at_service == pytest.approx(job.enqueued_at, abs=60)  # and not an hour off
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0], ids=["forward", "back"])

@@ -22,7 +22,7 @@ def main() -> None:
         api_key=told["api_key"],
         data_dir=Path(told["data_dir"]),
         download_dir=Path(told["download_dir"]),
-        pace=Pace(poll=0.2, first_poll=0.05, stream_start=0.3),
+        pace=Pace(poll=0.2, first_poll=0.05),
         limits=Limits(submits=1),
         notebook="test.ipynb",
     )
