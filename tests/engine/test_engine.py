@@ -98,11 +98,11 @@ def test_a_silent_stream_holds_up_one_submit(make_session: Callable[..., Session
     service.always(STREAM, f.never_answer())
     session = make_session(service, pace=replace(FAST, stream_start=0.5, stream_silence=60.0))
     generations = [submit(session)]
-    until(service, lambda: service.counts[POST])
+    until(service, lambda: service.jobs)
     began = time.monotonic()
     for number in range(2, 12):
         generations.append(submit(session))
-        until(service, lambda number=number: service.counts[POST] == number)
+        until(service, lambda number=number: len(service.jobs) == number)
     assert time.monotonic() - began < 10 * 0.5
     service.finish()
     assert all(one.wait(30).path for one in generations)
