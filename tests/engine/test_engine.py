@@ -112,7 +112,7 @@ def test_many_jobs_few_requests(make_session: Callable[..., Session]) -> None:
     """A hundred videos in groups of four: 25 submits, one stream, and lists by time and not by number."""
     with FaultyService(job_seconds=0.3, keep_alive=0.1) as service:
         # The stream stays open even where a busy machine takes a second to answer a submit, with nothing to watch yet.
-        session = make_session(service, pace=replace(FAST, poll=10.0, linger=30.0, stream_silence=30.0))
+        session = make_session(service, pace=replace(FAST, poll=1.0, linger=30.0, stream_silence=30.0))
         batch = session.submit_batch([VideoRequest(MODEL, {"prompt": PROMPT}, count=100)])
         batch.wait(30)
         assert len(batch.succeeded) == 100
